@@ -1,0 +1,58 @@
+# One entry point for people and for .ci/run. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := protocol vault client
+CHECKED := $(PACKAGES) benchmarks examples tests
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test lint types demo bench table lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## create .venv from the pinned requirements (PYTHON=python3.12 chooses another)
+
+# Twice quiet, because pip otherwise prints where this machine fetches from.
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check \
+		--require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check \
+		--no-deps --no-build-isolation -e .
+	@touch $@
+
+test: $(STAMP)  ## run every test, with coverage
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+lint: $(STAMP)  ## style, format, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+types: $(STAMP)  ## strict types
+	$(BIN)/mypy --strict $(CHECKED)
+
+demo: $(STAMP)  ## play a vault from creation to handover on this machine
+	$(BIN)/python -m examples.demo
+
+bench: $(STAMP)  ## measure
+	$(BIN)/python -m benchmarks
+
+table: $(STAMP)  ## write examples/customers.csv anew
+	$(BIN)/python -m examples.customers
+
+# One file for CPython 3.11 to 3.14 on every platform: markers choose, every file's hash is listed.
+lock: $(STAMP)  ## resolve requirements.lock anew, to the newest versions allowed
+	@$(BIN)/uv pip compile pyproject.toml --quiet --no-config --upgrade \
+		--all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements.lock > /dev/null
+
+clean:  ## remove what can be made again, .venv included
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .coverage .coverage.* htmlcov
+	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +

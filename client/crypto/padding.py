@@ -1,0 +1,192 @@
+"""Padding whole columns, and taking it off only where it is exactly right (SPEC section 7).
+
+A padded cell is value || 0x80 || zeros, or zeros only for a null. How long it becomes is the
+block's padding mode. All of this runs on whole columns: no Python object per cell.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from client.columns import Cells
+from protocol.blocks import UNIFORM_MOST, FieldClass, Padding
+from protocol.limits import LIMITS
+
+TERMINATOR: Final = 0x80
+# String columns of at most so many distinct values (null is one) get one length per block:
+# among few values a length tells which.
+FEW_VALUES: Final = 256
+
+Octets: TypeAlias = npt.NDArray[np.uint8]
+Sizes: TypeAlias = npt.NDArray[np.int64]
+
+_SCAN: Final = 512
+# A little-endian word at or above the k-th of these has its highest byte at k + 1 or later.
+_BYTE_STARTS: Final = np.left_shift(np.uint64(1), np.arange(8, 64, 8, dtype=np.uint64))
+
+
+class BadPadding(Exception):
+    """Cells padded otherwise than their mode says; `position` is the first, where one stands out.
+
+    It counts the cells that were handed in, from 0.
+    """
+
+    def __init__(self, position: int | None = None) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+# --- which mode, which lengths
+
+
+def mode_of(cells: Cells, field_class: FieldClass) -> Padding:
+    """Return the mode in which a block of these cells is sealed (SPEC section 7)."""
+    return (
+        Padding.UNIFORM
+        if rows_of_few_values(cells) == cells.count
+        else Padding.of_text(field_class)
+    )
+
+
+def allowed_modes(field_class: FieldClass, string_like: bool) -> frozenset[Padding]:
+    """Return the modes that a block of this class and kind of type may have.
+
+    Whether text had few distinct values cannot be told once cells of it are erased, so both
+    modes of its class are allowed.
+    """
+    text = {Padding.of_text(field_class)} if string_like else set()
+    return frozenset({Padding.UNIFORM} | text)
+
+
+def rows_of_few_values(cells: Cells) -> int:
+    """Return how many leading cells still hold at most 256 distinct values, null being one.
+
+    Non-string columns count as such throughout. Columns of many values end the search early.
+    """
+    if not cells.string_like:
+        return cells.count
+    values = np.frombuffer(cells.values, np.uint8)
+    seen: set[bytes | None] = set()
+    for start in range(0, cells.count, _SCAN):
+        bounds = cells.offsets[start : start + _SCAN + 1]
+        raw = values[bounds[0] : bounds[-1]].tobytes()
+        ends = (bounds - bounds[0]).tolist()
+        chunk: list[bytes | None] = list(map(raw.__getitem__, map(slice, ends, ends[1:])))
+        for null in np.flatnonzero(~cells.valid[start : start + _SCAN]).tolist():
+            chunk[null] = None
+        if len(seen.union(chunk)) > FEW_VALUES:
+            new = [cell for cell in dict.fromkeys(chunk) if cell not in seen]
+            return start + chunk.index(new[FEW_VALUES - len(seen)])
+        seen.update(chunk)
+    return cells.count
+
+
+def needed_sizes(cells: Cells) -> Sizes:
+    """Return the bytes that each cell needs: its value and the terminator; 1 for a null."""
+    return np.diff(cells.offsets) + 1
+
+
+def padded_sizes(needed: Sizes, padding: Padding, unit: int) -> Sizes:
+    """Return the length to which each cell is padded, in bytes (SPEC section 7)."""
+    if padding is not Padding.UNIFORM:
+        return round_up(needed, unit)
+    widest = int(round_up(needed.max(), unit))
+    if widest <= UNIFORM_MOST:
+        return np.full(len(needed), widest)
+    return power_sizes(needed)
+
+
+def round_up(sizes: Sizes, unit: int) -> Sizes:
+    """Round sizes up to multiples of `unit`, a power of two."""
+    return (sizes + (unit - 1)) & -unit
+
+
+def power_sizes(needed: Sizes) -> Sizes:
+    """Return the sizes of a UNIFORM block with a cell above 1,024 bytes: powers of two."""
+    _, exponents = np.frexp((needed - 1).astype(np.float64))
+    return np.maximum(np.left_shift(np.int64(1), exponents.astype(np.int64)), UNIFORM_MOST)
+
+
+# --- on
+
+
+def pad(cells: Cells, sizes: Sizes, padded: Octets) -> None:
+    """Write the padded cells, joined, into `padded`, which is all zeros and as long as `sizes`."""
+    lengths = np.diff(cells.offsets)
+    padded[_value_bytes(lengths, sizes)] = np.frombuffer(cells.values, np.uint8)
+    ends = np.cumsum(sizes) - sizes + lengths
+    padded[ends[cells.valid]] = TERMINATOR
+
+
+# --- off
+
+
+class Unpadded(NamedTuple):
+    """Values joined, the length of each, and which are values at all."""
+
+    values: Octets
+    lengths: Sizes
+    valid: npt.NDArray[np.bool_]
+
+
+def unpad(padded: Octets, sizes: Sizes) -> Unpadded:
+    """Take the padding off joined cells, none of which is empty.
+
+    Guaranteed: each is value || 0x80 || zeros, or zeros only, and no value is longer than a cell
+    may be. That the sizes are those of the mode is for `verify_sizes`.
+
+    Raises:
+        BadPadding: no terminator, or something after it, or too long a value.
+    """
+    words = padded.view("<u8")
+    starts = (np.cumsum(sizes) - sizes) // 8
+    last = np.maximum.reduceat(np.where(words != 0, np.arange(len(words)), -1), starts)
+    valid = last >= 0
+    top = words[last]
+    byte = np.searchsorted(_BYTE_STARTS, top, side="right")
+    # The highest byte that is not zero must be the terminator, whichever it is.
+    terminated = (top >> (8 * byte).astype(np.uint64)) == TERMINATOR
+    lengths = np.where(valid, 8 * (last - starts) + byte, 0)
+    _refuse_first(valid & ~terminated)
+    _refuse_first(lengths > LIMITS.cell_bytes)
+    return Unpadded(padded[_value_bytes(lengths, sizes)], lengths, valid)
+
+
+def verify_sizes(
+    needed: Sizes, sizes: Sizes, padding: Padding, unit: int, *, some_erased: bool
+) -> None:
+    """Check that cells were padded to exactly the lengths of their mode (SPEC section 7).
+
+    In a UNIFORM block the longest cell may have been erased, so then, and only then, the one
+    length may be longer than the rest need.
+
+    Raises:
+        BadPadding: a multiple, a power or a common length other than the mode's.
+    """
+    wrong = sizes != padded_sizes(needed, padding, unit)
+    if padding is Padding.UNIFORM and some_erased and wrong.any():
+        wrong = _wrong_after_erasure(needed, sizes, unit)
+    _refuse_first(wrong)
+
+
+def _wrong_after_erasure(needed: Sizes, sizes: Sizes, unit: int) -> npt.NDArray[np.bool_]:
+    width = int(sizes.max())
+    if width > UNIFORM_MOST:
+        return np.not_equal(sizes, power_sizes(needed))
+    return np.not_equal(sizes, width if width % unit == 0 else 0) | np.less(width, needed)
+
+
+def _refuse_first(wrong: npt.NDArray[np.bool_]) -> None:
+    if wrong.any():
+        raise BadPadding(int(wrong.argmax()))
+
+
+def _value_bytes(lengths: Sizes, sizes: Sizes) -> npt.NDArray[np.bool_]:
+    """Mark those bytes of joined padded cells that belong to the values."""
+    runs = np.empty((len(sizes), 2), np.int64)
+    runs[:, 0] = lengths
+    runs[:, 1] = sizes - lengths
+    return np.repeat(np.tile([True, False], len(sizes)), runs.ravel())

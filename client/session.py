@@ -1,0 +1,201 @@
+"""One member at work in one vault: sync, act, hold keys (SPEC section 10.5).
+
+An act is drafted on the newest verified state, previewed by the same rules that the server
+and every other client apply, signed, sent, and found again in the verified log before it
+counts as done. If other people's acts came between, it is drafted anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from client.crypto.identity import Identity
+from client.crypto.secrets import Share
+from client.crypto.wraps import NewEpoch, OpenedKey, create_epoch, make_sides
+from client.errors import Refused
+from client.store import VaultStore
+from client.transport import Transport
+from client.trust import Believed
+from protocol import acts
+from protocol.acts import Act, Citation
+from protocol.api import SubmitAct
+from protocol.blocks import Address
+from protocol.errors import CommitmentMismatch, IntegrityError, Rollback, SealroomError
+from protocol.labels import Label
+from protocol.ledger import Landed, State, act_leaf, sides_root
+from protocol.ledger.holders import holds
+from protocol.ledger.sides import required_entries
+from protocol.merkle import leaf_hash
+from protocol.wire import Envelope, pae, to_bytes
+
+ATTEMPTS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What an author wants to say: a payload, and the epochs that it creates."""
+
+    payload: acts.Payload
+    created: Mapping[Address, NewEpoch] = field(default_factory=dict)
+    cited: Citation | None = None
+
+
+Build = Callable[[State], Draft]
+"""Makes a draft from the newest state; called again if that state moved meanwhile."""
+
+
+class Session:
+    """A member (or a newcomer with its invite) connected to a vault."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        believed: Believed,
+        store: VaultStore,
+        transport: Transport,
+        clock: Callable[[], float],
+    ) -> None:
+        self.identity = identity
+        self.believed = believed
+        self.store = store
+        self.transport = transport
+        self.clock = clock
+        self._acting = asyncio.Lock()
+
+    @property
+    def vault_id(self) -> bytes:
+        """The vault's id, 32 bytes."""
+        return self.believed.vault_id
+
+    @property
+    def state(self) -> State:
+        """The newest verified state."""
+        return self.believed.state
+
+    async def sync(self) -> tuple[Landed, ...]:
+        """Fetch and verify what is new; raises as `Believed.sync`."""
+        return await self.believed.sync(self.transport, self.clock())
+
+    def citation(self) -> Citation:
+        """Return the pinned checkpoint as acts cite it."""
+        return Citation.of(self.believed.pin)
+
+    # --- acting
+
+    async def act(self, build: Build, *, author: Identity | None = None) -> int:
+        """Land one act, find it in the verified log, and return the index of its leaf.
+
+        Raises:
+            Refused: the rules do not allow it; nothing was changed.
+            VerificationFailed: the server lied on the way.
+            Unreachable: no answer; whether it landed, the next sync shows.
+        """
+        who = author or self.identity
+        async with self._acting:
+            for attempt in range(ATTEMPTS):
+                await self.sync()
+                seen = _moved_by(self.state)
+                act, sides = self._signed(build(self.state), who)
+                try:
+                    answer = await self.transport.submit(self.vault_id, SubmitAct(act, sides))
+                except Refused:
+                    # Somebody else's act may have come between: then try anew, else say so.
+                    await self.sync()
+                    if _moved_by(self.state) == seen or attempt == ATTEMPTS - 1:
+                        raise
+                    continue
+                return await self._found(act, answer.index)
+        raise AssertionError("unreachable")
+
+    def _signed(self, draft: Draft, who: Identity) -> tuple[bytes, tuple[bytes, ...]]:
+        """Preview by the rules that all apply, add the sides, sign."""
+        number = self.state.numbers.get(who.member_id, 0)
+        cited = draft.cited or self.citation()
+        act = Act(self.vault_id, who.member_id, number, cited, draft.payload, None)
+        try:
+            after = self.believed.ledger.preview(act)
+            sides = make_sides(
+                who,
+                act,
+                self.state,
+                after,
+                on_record=self.believed.wraps,
+                shares=self._shares(who, act, after, draft.created),
+                created=draft.created,
+            )
+        except SealroomError as error:
+            raise _as_refusal(error) from error
+        act = replace(act, sides_root=sides_root(sides))
+        body = act.body()
+        envelope = Envelope(Label.ACT, body, who.sign(pae(Label.ACT, body)))
+        return to_bytes(envelope), sides
+
+    def _shares(
+        self, who: Identity, act: Act, after: State, created: Mapping[Address, NewEpoch]
+    ) -> dict[Address, Share]:
+        """Open the shares that the act passes on, and no others."""
+        needed = required_entries(self.state, after, act).values()
+        passed_on = {address for addresses in needed for address in addresses} - created.keys()
+        return {address: self.believed.key(who.member_id, address).share for address in passed_on}
+
+    async def _found(self, envelope: bytes, index: int) -> int:
+        """Return the index once the verified log has the act there, as the server said."""
+        await self.sync()
+        tree = self.believed.ledger.tree
+        if index >= tree.size or tree.leaf(index) != leaf_hash(act_leaf(envelope)):
+            raise Rollback(
+                f"the server said that the act landed at {index}, and it is not there",
+                hint="Keep this home as it is, and ask who runs the server.",
+            )
+        return index
+
+    # --- keys
+
+    def key(self, address: Address) -> OpenedKey:
+        """Return a key that this member holds; raises as `Believed.key`."""
+        return self.believed.key(self.identity.member_id, address)
+
+    def holds(self, collection: bytes, number: int) -> bool:
+        """Say whether this member holds a field's keys."""
+        me, where = self.state.party(self.identity.member_id), self.state.collections[collection]
+        return me is not None and holds(me, where, number)
+
+    def writable(self, collection: bytes, number: int) -> Address:
+        """Return the newest epoch of a field, if it takes commits.
+
+        Raises:
+            Refused: there is none, or it is tainted: somebody who held its key was removed.
+        """
+        newest = self.state.newest(collection, number)
+        if newest is None or newest.tainted:
+            raise Refused(
+                f"field {number} takes no new data until its key is replaced",
+                code="tainted",
+                hint="Run 'sealroom rotate'.",
+            )
+        return newest.definition.address
+
+    def next_epochs(self, fields: Iterable[tuple[bytes, int]]) -> Draft:
+        """Draft the next epoch of each field, with fresh keys."""
+        created: dict[Address, NewEpoch] = {}
+        for collection, number in sorted(set(fields)):
+            newest = self.state.newest(collection, number)
+            following = 1 if newest is None else newest.definition.epoch + 1
+            address = Address(collection, number, following)
+            created[address] = create_epoch(self.identity, self.vault_id, address)
+        return Draft(acts.CreateEpoch(tuple(new.definition for new in created.values())), created)
+
+
+def _moved_by(state: State) -> tuple[int, Mapping[bytes, int]]:
+    """Return what changes when anybody acts, but not when the server observes."""
+    return state.control_head, state.numbers
+
+
+def _as_refusal(error: SealroomError) -> SealroomError:
+    """Tell a rule that stops this member from somebody else's lie: a preview finds no lies."""
+    if isinstance(error, IntegrityError | CommitmentMismatch):
+        return error
+    return Refused(str(error), code=error.code, hint=error.hint)

@@ -1,0 +1,255 @@
+"""What one home keeps of one vault, in one SQLite file (SPEC section 10.5).
+
+The log as verified, the pinned checkpoint, the wraps and boxes that came with it, which
+members' words were compared, catalog blocks as they came (sealed), and the journal of
+uploads. Nothing secret is in it: keys stay in the keyring, cells stay sealed.
+
+Every change is one transaction: a crash leaves the file as it was before or after, and a
+check that fails leaves it as it was to the byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from protocol.blocks import Address
+from protocol.errors import Unsupported
+from protocol.rewrap import Wrap
+
+SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE pin (one INTEGER PRIMARY KEY CHECK (one = 1), note BLOB NOT NULL) STRICT;
+CREATE TABLE leaves (position INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT;
+CREATE TABLE wraps (
+    collection BLOB NOT NULL, field INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    party BLOB NOT NULL, wrap BLOB NOT NULL,
+    PRIMARY KEY (collection, field, epoch, party)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE boxes (
+    position INTEGER PRIMARY KEY, party BLOB NOT NULL,
+    box BLOB NOT NULL, info BLOB NOT NULL, wraps BLOB NOT NULL
+) STRICT;
+CREATE TABLE compared (member BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE blocks (
+    batch BLOB NOT NULL, field INTEGER NOT NULL, block BLOB NOT NULL,
+    PRIMARY KEY (batch, field)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE uploads (
+    upload BLOB PRIMARY KEY, collection BLOB NOT NULL, source BLOB NOT NULL,
+    batch_rows INTEGER NOT NULL, epochs BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE batches (
+    upload BLOB NOT NULL REFERENCES uploads (upload) ON DELETE CASCADE,
+    sequence INTEGER NOT NULL, records INTEGER NOT NULL, manifest BLOB NOT NULL,
+    PRIMARY KEY (upload, sequence)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBox:
+    """A box of key shares for an identity of this home: its context, and the wraps beside it."""
+
+    position: int
+    party: bytes
+    box: bytes
+    info: bytes
+    wraps: tuple[tuple[Address, Wrap], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewKnowledge:
+    """What one sync learned, to be kept all at once."""
+
+    leaves: tuple[tuple[int, bytes], ...]
+    wraps: dict[tuple[Address, bytes], Wrap]
+    boxes: tuple[StoredBox, ...]
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JournalledUpload:
+    """An upload that was begun: what it reads, and how it is cut into batches."""
+
+    upload: bytes
+    collection: bytes
+    source: bytes
+    batch_rows: int
+    epochs: bytes
+
+
+class VaultStore:
+    """The file. One process at a time writes; SQLite makes the others wait."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        existed = path.exists()
+        if not existed:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._prepare()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def _prepare(self) -> None:
+        with self.transaction():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise Unsupported(
+                    f"this home was written by another version of sealroom (schema {version})",
+                    hint="Use that version, or a new home.",
+                )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is written in the block one change, or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # --- the log
+
+    def size(self) -> int:
+        """Return how many leaves are kept."""
+        (count,) = self._db.execute("SELECT count(*) FROM leaves").fetchone()
+        return int(count)
+
+    def leaves(self) -> Iterable[bytes]:
+        """Yield every leaf in order."""
+        for (leaf,) in self._db.execute("SELECT leaf FROM leaves ORDER BY position"):
+            yield leaf
+
+    def pinned_note(self) -> bytes | None:
+        """Return the last verified checkpoint as a signed note."""
+        row = self._db.execute("SELECT note FROM pin").fetchone()
+        return None if row is None else bytes(row[0])
+
+    def learn(self, new: NewKnowledge) -> None:
+        """Keep what a sync verified: leaves, wraps, boxes and the new pin, in one change."""
+        with self.transaction():
+            self._db.executemany("INSERT INTO leaves VALUES (?, ?)", new.leaves)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO wraps VALUES (?, ?, ?, ?, ?)",
+                [
+                    (a.collection, a.field, a.epoch, party, bytes(wrap))
+                    for (a, party), wrap in new.wraps.items()
+                ],
+            )
+            self._db.executemany(
+                "INSERT INTO boxes VALUES (?, ?, ?, ?, ?)",
+                [(b.position, b.party, b.box, b.info, _packed_wraps(b.wraps)) for b in new.boxes],
+            )
+            self._db.execute("INSERT OR REPLACE INTO pin VALUES (1, ?)", (new.note,))
+
+    def wraps(self) -> dict[tuple[Address, bytes], Wrap]:
+        """Return every wrap on record."""
+        rows = self._db.execute("SELECT collection, field, epoch, party, wrap FROM wraps")
+        return {
+            (Address(collection, field, epoch), party): Wrap.from_bytes(wrap)
+            for collection, field, epoch, party, wrap in rows
+        }
+
+    def boxes(self, party: bytes) -> tuple[StoredBox, ...]:
+        """Return the boxes addressed to one identity, newest first."""
+        rows = self._db.execute(
+            "SELECT * FROM boxes WHERE party = ? ORDER BY position DESC", (party,)
+        )
+        return tuple(StoredBox(*row, _unpacked_wraps(wraps)) for *row, wraps in rows)
+
+    # --- words that were compared
+
+    def compared(self) -> frozenset[bytes]:
+        """Return the ids of members whose words were compared."""
+        return frozenset(member for (member,) in self._db.execute("SELECT member FROM compared"))
+
+    def mark_compared(self, member: bytes) -> None:
+        """Remember that a member's words were compared; once is enough."""
+        self._db.execute("INSERT OR IGNORE INTO compared VALUES (?)", (member,))
+
+    # --- sealed catalog blocks
+
+    def block(self, batch: bytes, field: int) -> bytes | None:
+        """Return a kept block; its hash is the reader's to check, as if it came from the server."""
+        row = self._db.execute(
+            "SELECT block FROM blocks WHERE batch = ? AND field = ?", (batch, field)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep_block(self, batch: bytes, field: int, block: bytes) -> None:
+        """Keep a sealed block."""
+        self._db.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?)", (batch, field, block))
+
+    # --- the journal of uploads
+
+    def begin_upload(self, begun: JournalledUpload) -> None:
+        """Write down an upload before its first batch is sealed."""
+        self._db.execute(
+            "INSERT INTO uploads VALUES (?, ?, ?, ?, ?)",
+            (begun.upload, begun.collection, begun.source, begun.batch_rows, begun.epochs),
+        )
+
+    def unfinished_uploads(self) -> tuple[JournalledUpload, ...]:
+        """Return the uploads that were begun and neither committed nor given up."""
+        return tuple(
+            JournalledUpload(*row) for row in self._db.execute("SELECT * FROM uploads")
+        )
+
+    def add_batch(self, upload: bytes, sequence: int, records: int, manifest: bytes) -> None:
+        """Write down a batch that the server acknowledged; only these are ever committed."""
+        self._db.execute(
+            "INSERT INTO batches VALUES (?, ?, ?, ?)", (upload, sequence, records, manifest)
+        )
+
+    def batches(self, upload: bytes) -> tuple[tuple[int, bytes], ...]:
+        """Return (records, manifest) of each acknowledged batch of an upload, in order."""
+        rows = self._db.execute(
+            "SELECT records, manifest FROM batches WHERE upload = ? ORDER BY sequence", (upload,)
+        )
+        return tuple((records, manifest) for records, manifest in rows)
+
+    def end_upload(self, upload: bytes) -> None:
+        """Forget an upload that was committed or given up."""
+        self._db.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
+
+
+def _packed_wraps(wraps: Iterable[tuple[Address, Wrap]]) -> bytes:
+    return b"".join(address.encode() + bytes(wrap) for address, wrap in wraps)
+
+
+def _unpacked_wraps(packed: bytes) -> tuple[tuple[Address, Wrap], ...]:
+    step = 22 + 64
+    return tuple(
+        (_address(packed[i : i + 22]), Wrap.from_bytes(packed[i + 22 : i + step]))
+        for i in range(0, len(packed), step)
+    )
+
+
+def _address(packed: bytes) -> Address:
+    return Address(
+        packed[:16], int.from_bytes(packed[16:18], "big"), int.from_bytes(packed[18:], "big")
+    )

@@ -1,0 +1,54 @@
+"""Tables in and out of the client: files and Arrow objects to cells, and back (SPEC section 7).
+
+`open_source` reads CSV, Parquet and anything with the Arrow PyCapsule interface; `open_sink`
+writes CSV and Parquet. `column_cells` and `cells_to_array` stand between a batch's columns and
+`client.columns.Cells`, which sealing works on. Text is never guessed into numbers or dates, and
+what cannot be had back exactly is refused with its place.
+"""
+
+from __future__ import annotations
+
+from client.tables.arrow_types import type_from_text, type_to_text
+from client.tables.cells import cells_to_array, column_cells
+from client.tables.errors import (
+    TableChanged,
+    TableEmpty,
+    TableEncoding,
+    TableError,
+    TableExists,
+    TableFormat,
+    TableRagged,
+    TableSyntax,
+    TableTooLarge,
+    TableType,
+    TableUnreadable,
+    TableValue,
+)
+from client.tables.opening import open_sink, open_source
+from client.tables.sink import Sink
+from client.tables.source import Column, Source, schema_of
+
+__all__ = [
+    "Column",
+    "Sink",
+    "Source",
+    "TableChanged",
+    "TableEmpty",
+    "TableEncoding",
+    "TableError",
+    "TableExists",
+    "TableFormat",
+    "TableRagged",
+    "TableSyntax",
+    "TableTooLarge",
+    "TableType",
+    "TableUnreadable",
+    "TableValue",
+    "cells_to_array",
+    "column_cells",
+    "open_sink",
+    "open_source",
+    "schema_of",
+    "type_from_text",
+    "type_to_text",
+]

@@ -1,0 +1,79 @@
+"""Tables in memory: whatever offers the Arrow PyCapsule interface (pandas, polars, DuckDB, Arrow).
+
+Their own libraries hand the rows over; this module needs none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from client.tables.errors import TableUnreadable
+from client.tables.source import Source, checked, exact_batches, named_columns, schema_of
+from protocol.errors import ApiMisuse
+
+
+def offers_arrow(table: object) -> bool:
+    """Whether an object has one of the two Arrow PyCapsule methods."""
+    return hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__")
+
+
+class ArrowSource(Source):
+    """An Arrow stream from another library; its rows can be had once."""
+
+    def __init__(self, table: Any) -> None:
+        self._reader = _reader(table)
+        schema = self._reader.schema
+        columns, notes = named_columns(schema.names, schema.types)
+        super().__init__(columns, {"kind": "arrow"})
+        self.total_rows = _known_rows(table)
+        self._read = False
+        for note in notes:
+            self.note(note)
+
+    def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches of exactly `max_rows` but for the last, once."""
+        if self._read:
+            raise ApiMisuse("the rows of a stream can be read once; open the table again")
+        self._read = True
+        done = 0
+        for batch in exact_batches(self._pieces(), max_rows):
+            yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
+            done += batch.num_rows
+
+    def fingerprint(self) -> None:
+        """There is no file."""
+        return
+
+    def _pieces(self) -> Iterator[pa.RecordBatch]:
+        schema = schema_of(self.columns)
+        try:
+            for piece in self._reader:
+                yield pa.record_batch(piece.columns, schema=schema)
+        except (pa.ArrowException, OSError):
+            raise TableUnreadable("the table's own library failed to hand over rows") from None
+
+
+def _reader(table: Any) -> pa.RecordBatchReader:
+    try:
+        if hasattr(table, "__arrow_c_stream__"):
+            return pa.RecordBatchReader.from_stream(table)
+        batch = pa.record_batch(table)
+        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    except (pa.ArrowException, OSError, ValueError, TypeError):
+        # Its message may quote a cell, so it is not passed on.
+        raise TableUnreadable(
+            f"a {type(table).__name__} that does not convert to an Arrow table",
+            hint="give every column one type (a column of mixed objects has none)",
+        ) from None
+
+
+def _known_rows(table: Any) -> int | None:
+    """Return the number of rows where it can be had without computing anything."""
+    counts = (getattr(table, "num_rows", None), getattr(table, "height", None))
+    counted = next((count for count in counts if type(count) is int), None)
+    if counted is None and type(table).__module__.startswith("pandas"):
+        return len(table)
+    return counted

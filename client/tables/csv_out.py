@@ -1,0 +1,139 @@
+"""CSV out: what was read comes back equal, cell for cell, or is refused.
+
+Whole columns are quoted and joined as Arrow arrays. A cell is refused rather than changed where
+the file could not give it back: NUL, a character that the encoding lacks, a null where the
+format has no text for one, a text that would be taken for a null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from client.tables.csv_format import BOM, CsvFormat
+from client.tables.errors import TableValue
+from client.tables.sink import Sink
+from client.tables.source import Column
+from client.tables.text_forms import text_form
+
+
+class CsvSink(Sink):
+    """A CSV file in the format given."""
+
+    def __init__(
+        self, path: Path, columns: Sequence[Column], written: CsvFormat, *, overwrite: bool
+    ) -> None:
+        super().__init__(path, columns, overwrite=overwrite)
+        self._format = written
+        self._special = f'[\\x{{{ord(written.delimiter):x}}}"\\r\\n]'
+        try:
+            self._write_header()
+        except BaseException:
+            self.abort()
+            raise
+
+    def _write_header(self) -> None:
+        names = [self._format.renamed.get(column.name, column.name) for column in self.columns]
+        if any("\0" in name for name in names):
+            raise TableValue("a NUL character in a column's name; CSV has none", row=1)
+        cells = self._quoted(pa.array(names, pa.large_string())).to_pylist()
+        if names[0].startswith(BOM) and cells[0] == names[0]:
+            cells[0] = f'"{cells[0]}"'  # else it would be read as a byte order mark
+        header = (BOM if self._format.bom else "") + self._format.delimiter.join(cells)
+        self._file.stream.write(self._encoded(header.encode(), lambda: TableValue(
+            f"a column's name has a character that {self._format.encoding} lacks", row=1
+        )))  # fmt: skip
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        named = zip(batch.schema.names, batch.columns, strict=True)
+        texts = [self._texts(name, array) for name, array in named]
+        fields = [self._field(array) for array in texts]
+        rows = pc.binary_join_element_wise(*fields, _scalar(self._format.delimiter))
+        whole = pa.LargeListArray.from_arrays(pa.array([0, len(rows)], pa.int64()), rows)
+        joined = pc.binary_join(whole, _scalar(self._format.newline))[0].as_buffer()
+        newline = self._format.newline.encode()
+        content = newline + joined.to_pybytes()
+        self._file.stream.write(self._encoded(content, lambda: self._unencodable(texts)))
+
+    def _finish(self) -> None:
+        if self._format.final_newline:
+            self._file.stream.write(self._format.newline.encode(self._format.encoding))
+
+    def _texts(self, name: str, array: pa.Array) -> pa.Array:
+        try:
+            texts = text_form(array)
+        except ValueError:
+            raise TableValue("a date or time that has no text here", column=name) from None
+        null_text = self._format.null_text
+        if null_text is None:
+            self._refuse(texts.is_null(), name, "a null, for which the format has no text",
+                         "give the format a null_text")  # fmt: skip
+        elif null_text:
+            self._refuse(pc.equal(texts, null_text), name, "a text that stands for null here",
+                         "give the format another null_text")  # fmt: skip
+        self._refuse(pc.match_substring(texts, "\0"), name, "a NUL character; CSV has none",
+                     "write Parquet instead")  # fmt: skip
+        return texts
+
+    def _refuse(self, unfit: pa.Array, name: str, message: str, hint: str) -> None:
+        at = pc.index(unfit, True).as_py()
+        if at >= 0:
+            raise TableValue(message, row=self._row(at), column=name, hint=hint)
+
+    def _field(self, texts: pa.Array) -> pa.Array:
+        return self._quoted(texts).fill_null(self._format.null_text or "")
+
+    def _quoted(self, texts: pa.Array) -> pa.Array:
+        """Quote the cells that must be, or all; an empty one where it could pass for a null."""
+        quoted = pc.binary_join_element_wise(
+            _scalar('"'), pc.replace_substring(texts, '"', '""'), _scalar('"'), _scalar("")
+        )
+        if self._format.quoting == "all":
+            return quoted
+        needed = pc.match_substring_regex(texts, self._special)
+        if self._format.null_text == "" or len(self.columns) == 1:
+            needed = pc.or_(needed, pc.equal(texts, ""))
+        return pc.if_else(needed, quoted, texts)
+
+    def _encoded(self, content: bytes, error: Callable[[], TableValue]) -> bytes:
+        codec = self._format.encoding
+        if codec == "utf-8":
+            return content
+        text = content.decode()
+        try:
+            encoded = text.encode(codec)
+            same = encoded.decode(codec) == text  # some codecs fold characters in silence
+        except UnicodeError:
+            same = False
+        if not same:
+            raise error()
+        return encoded
+
+    def _unencodable(self, columns: Sequence[pa.Array]) -> TableValue:
+        """Find the first cell that the encoding cannot hold."""
+        message = f"a character that {self._format.encoding} lacks"
+        hint = "write UTF-8, or Parquet"
+        for column, texts in zip(self.columns, columns, strict=True):
+            for at, text in enumerate(texts.to_pylist()):
+                if text is not None and not _held(text, self._format.encoding):
+                    return TableValue(message, row=self._row(at), column=column.name, hint=hint)
+        return TableValue(message, hint=hint)
+
+    def _row(self, index: int) -> int:
+        return self.rows_written + index + 2
+
+
+def _held(text: str, codec: str) -> bool:
+    try:
+        return text.encode(codec).decode(codec) == text
+    except UnicodeError:
+        return False
+
+
+def _scalar(text: str) -> pa.Scalar:
+    return pa.scalar(text, pa.large_string())

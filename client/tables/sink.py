@@ -1,0 +1,127 @@
+"""What every table that goes out looks like, and how its file comes into place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import pyarrow as pa
+
+from client.tables.errors import TableExists, TableUnreadable
+from client.tables.source import Column, schema_of
+from protocol.errors import ApiMisuse
+
+
+class NewFile:
+    """A file that appears whole or not at all, readable by its owner only.
+
+    It is written under a temporary name in the same folder, mode 0600, and takes its own name
+    when committed; an abandoned one is removed.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self._path = path
+        self._overwrite = overwrite
+        if not overwrite and os.path.lexists(path):
+            raise _exists(path)
+        self._temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(8)}.part")
+        try:
+            opened = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise TableUnreadable(
+                f"{path.name} cannot be written: {error.strerror}", hint="check the folder"
+            ) from None
+        self.stream: BinaryIO = os.fdopen(opened, "wb")
+
+    def commit(self) -> None:
+        """Bring the file into place, on the disk before this returns. Raises: TableExists."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+        try:
+            self._place()
+        except FileExistsError:
+            raise _exists(self._path) from None
+        finally:
+            self._temporary.unlink(missing_ok=True)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self.stream.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _place(self) -> None:
+        if self._overwrite:
+            self._temporary.replace(self._path)
+        else:  # a link, unlike a rename, never replaces a file that came meanwhile
+            os.link(self._temporary, self._path)
+
+
+class Sink(ABC):
+    """A table to write, batch by batch; as a context it aborts whatever was not committed."""
+
+    def __init__(self, path: Path, columns: Sequence[Column], *, overwrite: bool) -> None:
+        self.columns = tuple(columns)
+        self.rows_written = 0
+        self._schema = schema_of(columns)
+        self._file = NewFile(path, overwrite=overwrite)
+        self._open = True
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch whose columns are the sink's. Raises: TableError; then abort."""
+        self._demand_open()
+        if not batch.schema.equals(self._schema, check_metadata=False):
+            raise ApiMisuse("a batch of other columns than the sink's")
+        self._write(batch)
+        self.rows_written += batch.num_rows
+
+    def commit(self) -> None:
+        """Finish the file and bring it into place, on the disk before this returns.
+
+        Raises: TableExists if a file came there meanwhile; what was written is then lost.
+        """
+        self._demand_open()
+        self._finish()
+        self._open = False
+        self._file.commit()
+
+    def abort(self) -> None:
+        """Remove what was written; without effect after `commit`, or twice."""
+        if self._open:
+            self._open = False
+            self._file.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+    @abstractmethod
+    def _write(self, batch: pa.RecordBatch) -> None: ...
+
+    @abstractmethod
+    def _finish(self) -> None: ...
+
+    def _demand_open(self) -> None:
+        if not self._open:
+            raise ApiMisuse("the table was committed or aborted")
+
+
+def _exists(path: Path) -> TableExists:
+    return TableExists(f"{path.name} is already there", hint="choose another name, or --overwrite")

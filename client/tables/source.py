@@ -1,0 +1,245 @@
+"""What every table that comes in looks like, whatever it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from client.tables.arrow_types import type_from_text, type_to_text, varies_in_length
+from client.tables.errors import (
+    TableChanged,
+    TableEmpty,
+    TableTooLarge,
+    TableType,
+    TableUnreadable,
+)
+from protocol.errors import ApiMisuse
+from protocol.limits import LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's name, unique in its table, and the text of its Arrow type."""
+
+    name: str
+    type: str
+
+
+class Source(ABC):
+    """A table to read: its columns now, its rows in batches, in bounded memory.
+
+    `name` is the file's name without its folder, None for an object in memory. `notes` says to
+    the user what was decided or changed on the way in (it may grow while rows are read).
+    `format` holds what `open_sink` needs to write an equal file back: text, numbers, booleans,
+    None and one map, so that it can travel in a catalog; it names columns, so nowhere else.
+    `total_rows` and `bytes_total` are None where nobody knows before the end.
+    """
+
+    name: str | None = None
+    total_rows: int | None = None
+    bytes_total: int | None = None
+    bytes_read: int = 0
+
+    def __init__(self, columns: tuple[Column, ...], table_format: dict[str, Any]) -> None:
+        self.columns = columns
+        self.format = table_format
+        self.notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, exactly `max_rows` a batch but for the last; none for an empty table.
+
+        Each batch has the columns' names and types, is valid to the last byte and has no cell
+        above the limit. Memory is bounded by `max_rows` rows and a little. A file is read anew
+        by each call; a stream in memory can be read once.
+        Raises: TableError.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> bytes | None:
+        """Return the SHA-256 of the file's content, by which an upload knows what it resumes.
+
+        None for objects in memory. Reads the whole file, in bounded memory.
+        Raises: TableError if the file changed since it was opened.
+        """
+
+    def note(self, text: str) -> None:
+        """Add a line to `notes`, once."""
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
+
+
+class FileSource(Source):
+    """A table in a file, which must stay as it was when opened."""
+
+    def __init__(
+        self, path: Path, columns: tuple[Column, ...], table_format: dict[str, Any]
+    ) -> None:
+        super().__init__(columns, table_format)
+        self.path = path
+        self.name = path.name
+        with open_binary(path) as stream:
+            self._stamp = _stamp(stream)
+        self.bytes_total = self._stamp[0]
+
+    def fingerprint(self) -> bytes:
+        """Return the SHA-256 of the file's content."""
+        with open_binary(self.path) as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+            self._demand_unchanged(stream)
+        return digest
+
+    def _demand_unchanged(self, stream: BufferedReader) -> None:
+        if _stamp(stream) != self._stamp:
+            raise TableChanged(
+                f"{self.name} was changed while it was read",
+                hint="close the program that writes it, or copy it, and begin again",
+            )
+
+
+def open_binary(path: Path) -> BufferedReader:
+    """Open a file to read. Raises: TableUnreadable."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise TableUnreadable(
+            f"{path.name} cannot be read: {error.strerror}", hint="check the path and its owner"
+        ) from None
+
+
+def named_columns(
+    names: Sequence[str], types: Sequence[pa.DataType]
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """Give every column a name of its own, and say in notes which names were changed.
+
+    A repeated name gets the first free suffix from `_2` on, an empty one becomes `column_N`.
+    Raises: TableError for a type or a size that a vault cannot hold, or no columns.
+    """
+    if not names:
+        raise TableEmpty("the table has no columns")
+    if len(names) > LIMITS.fields:
+        raise TableTooLarge(f"{len(names)} columns; a collection has at most {LIMITS.fields}")
+    for name in names:
+        if len(name.encode("utf-8", "replace")) > LIMITS.text_bytes:
+            raise TableTooLarge(f"a name above {LIMITS.text_bytes} bytes", column=name)
+    unique = _unique(names)
+    notes = tuple(
+        f"column {position}: {'its name is empty' if not old else f'another is called {old!r} too'}"
+        f", it is called {new!r} here"
+        for position, (old, new) in enumerate(zip(names, unique, strict=True), 1)
+        if old != new
+    )
+    texts = (type_to_text(kind, column=name) for kind, name in zip(types, unique, strict=True))
+    return tuple(map(Column, unique, texts)), notes
+
+
+def schema_of(columns: Iterable[Column]) -> pa.Schema:
+    """Return the Arrow schema of columns; every field may be null. Raises: TableType."""
+    return pa.schema([pa.field(column.name, type_from_text(column.type)) for column in columns])
+
+
+def exact_batches(pieces: Iterable[pa.RecordBatch], max_rows: int) -> Iterator[pa.RecordBatch]:
+    """Cut and join batches of any size to exactly `max_rows` rows, but for the last.
+
+    Raises: TableType where dictionaries that differ cannot be joined.
+    """
+    if max_rows < 1:
+        raise ApiMisuse("a batch has at least one row")
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for whole in pieces:
+        piece = whole
+        while count + piece.num_rows >= max_rows:
+            missing = max_rows - count
+            yield _joined([*held, piece.slice(0, missing)])
+            held, count, piece = [], 0, piece.slice(missing)
+        if piece.num_rows:
+            held.append(piece)
+            count += piece.num_rows
+    if held:
+        yield _joined(held)
+
+
+def checked(batch: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
+    """Return a batch whose every value is valid and within the limit of a cell.
+
+    `rows` are the numbers of its rows, for messages.
+    Raises: TableError naming the column, and the row of a cell that is too large.
+    """
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            array.validate(full=True)
+        except pa.ArrowException:
+            raise TableUnreadable(
+                "holds values that its type does not allow (text that is not UTF-8, say)",
+                column=name,
+            ) from None
+        _check_sizes(name, array, rows)
+    return batch
+
+
+def _check_sizes(name: str, array: pa.Array, rows: Sequence[int]) -> None:
+    values = array.dictionary if pa.types.is_dictionary(array.type) else array
+    if not varies_in_length(values.type):
+        return
+    lengths = pc.binary_length(values)
+    largest = pc.max(lengths).as_py() or 0
+    if largest <= LIMITS.cell_bytes:
+        return
+    at = pc.index(lengths, pc.max(lengths)).as_py()
+    row = rows[at] if values is array else None
+    raise TableTooLarge(
+        f"a cell of {largest} bytes; at most {LIMITS.cell_bytes} fit",
+        row=row,
+        column=name,
+        hint="keep large objects outside the table and name them in it",
+    )
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    try:
+        return pa.concat_batches(batches)
+    except pa.ArrowException:
+        raise TableType(
+            "rows next to each other cannot be joined into one batch",
+            hint="use fewer rows a batch, or wider dictionary indices",
+        ) from None
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    taken = set(names)
+    seen: set[str] = set()
+    unique = []
+    for position, name in enumerate(names, 1):
+        wanted = name or f"column_{position}"
+        if name in seen or not name:
+            wanted = _free(wanted, taken, plain=not name)
+            taken.add(wanted)
+        seen.add(name)
+        unique.append(wanted)
+    return unique
+
+
+def _free(name: str, taken: set[str], *, plain: bool) -> str:
+    if plain and name not in taken:
+        return name
+    number = 2
+    while f"{name}_{number}" in taken:
+        number += 1
+    return f"{name}_{number}"
+
+
+def _stamp(stream: BufferedReader) -> tuple[int, int]:
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns

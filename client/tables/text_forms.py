@@ -1,0 +1,76 @@
+"""One text for each value of each Arrow type, for files that hold only text.
+
+By type:
+
+    bool            true, false
+    floats          the shortest digits that give the same value back; nan, inf, -inf
+    dates, times    ISO 8601; timestamps with a zone in UTC and with Z, without one as they are
+    durations       a whole number of the column's unit
+    intervals       P1M2DT3N: months, days, nanoseconds
+    decimals        all digits of their scale, with an exponent where Arrow writes one
+    binary          base64 (RFC 4648, padded)
+    dictionaries    their values
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from client.tables.arrow_types import is_text, varies_in_length
+
+
+def text_form(array: pa.Array) -> pa.Array:
+    """Return the values' texts as a large_string array, nulls where there were nulls.
+
+    Raises: ValueError for a date or time beyond the years that ISO 8601 texts have here.
+    """
+    if pa.types.is_dictionary(array.type):
+        return _of_dictionary(array)
+    kind = array.type
+    if is_text(kind) or pa.types.is_null(kind):
+        return array.cast(pa.large_string())
+    if varies_in_length(kind) or pa.types.is_fixed_size_binary(kind):
+        return _each(array, lambda value: base64.b64encode(value).decode())
+    if pa.types.is_interval(kind):
+        return _each(array, lambda value: f"P{value.months}M{value.days}DT{value.nanoseconds}N")
+    if pa.types.is_float16(kind):
+        return _each(array, _half)
+    if pa.types.is_duration(kind):
+        return array.cast(pa.int64()).cast(pa.large_string())
+    texts = array.cast(pa.large_string()) if not _zoned(kind) else _in_utc(array)
+    return _iso(texts) if pa.types.is_temporal(kind) else texts
+
+
+def _of_dictionary(array: pa.Array) -> pa.Array:
+    texts = text_form(array.dictionary)
+    return pa.DictionaryArray.from_arrays(array.indices, texts).dictionary_decode()
+
+
+def _each(array: pa.Array, text: Callable[..., str]) -> pa.Array:
+    values = [None if value is None else text(value) for value in array.to_pylist()]
+    return pa.array(values, pa.large_string())
+
+
+def _half(value: float) -> str:
+    import numpy as np
+
+    return str(np.float16(value)).removesuffix(".0")
+
+
+def _zoned(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) and kind.tz is not None
+
+
+def _in_utc(array: pa.Array) -> pa.Array:
+    """Name the instant in UTC, for which no time zone database is needed."""
+    return array.view(pa.timestamp(array.type.unit, "UTC")).cast(pa.large_string())
+
+
+def _iso(texts: pa.Array) -> pa.Array:
+    if pc.any(pc.starts_with(texts, "<")).as_py():
+        raise ValueError("a date out of range")
+    return pc.replace_substring(texts, " ", "T", max_replacements=1)

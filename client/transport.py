@@ -1,0 +1,290 @@
+"""The seam between the client and whatever answers it (SPEC section 10).
+
+`Transport` is all that a client ever asks of a server. `HttpTransport` is the one of production;
+the tests' malicious server is another. Nothing that comes through here is believed: replaying,
+checking and opening are in `client.trust` and beyond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from nacl.signing import SigningKey
+from yarl import URL
+
+from client.errors import Refused, Unreachable
+from client.pinning import as_pin_error, client_ssl_context
+from client.request_signing import sign_request
+from protocol import api
+from protocol.errors import LimitExceeded, MalformedMessage, SealroomError
+from protocol.limits import MIB
+from protocol.wire import from_bytes, to_bytes
+
+T = TypeVar("T")
+
+ANSWER_BYTES: Final = 1 * MIB
+ATTEMPTS: Final = 4
+_RETRY_CODES: Final = frozenset({"replay", "server_restarted", "busy", "rate_limited"})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Signer:
+    """Who signs a request: a key and the id under which the server knows it."""
+
+    key: SigningKey
+    keyid: bytes
+
+
+class Transport(Protocol):
+    """What a client asks of a server. Every call may raise `Refused` and `Unreachable`."""
+
+    async def server_info(self) -> api.ServerInfo:
+        """Return whom the server signs as, and its limits."""
+
+    async def create_vault(self, request: api.CreateVault) -> api.Submitted:
+        """Begin a vault."""
+
+    async def log_page(self, vault_id: bytes, start: int) -> api.LogPage:
+        """Return leaves from `start`, and a checkpoint."""
+
+    async def consistency(self, vault_id: bytes, old: int, new: int) -> tuple[bytes, ...]:
+        """Return the proof that the tree of size `old` is a prefix of the one of size `new`."""
+
+    async def submit(self, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
+        """Append an act; the same bytes again give the same answer."""
+
+    async def observations(self, vault_id: bytes, start: int) -> api.ObservationsPage:
+        """Return what the server says it served, from leaf index `start`."""
+
+    async def staged(self, vault_id: bytes, upload: bytes) -> api.Staged:
+        """Return which batches of an upload are stored."""
+
+    async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
+        """Store one batch; the same bytes again are no second one."""
+
+    def fetch(
+        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncIterator[bytes]:
+        """Yield the blocks asked for, in order; `sizes` are the lengths that they must have."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class HttpTransport:
+    """HTTP over TLS 1.3 with signed requests; retries what is safe to repeat.
+
+    With a pin, the server is whoever has that TLS key, checked before a byte of a request is
+    sent. Every answer has a size cap, and every wait an end.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pin: bytes | None,
+        signer: Signer | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._base = url.rstrip("/")
+        self._pin = pin
+        self._signer = signer
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def signed_by(self, signer: Signer) -> None:
+        """Sign requests as somebody else from now on."""
+        self._signer = signer
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def server_info(self) -> api.ServerInfo:
+        """See `Transport`."""
+        return await self._call("GET", api.SERVER, api.ServerInfo)
+
+    async def create_vault(self, request: api.CreateVault) -> api.Submitted:
+        """See `Transport`."""
+        return await self._call("POST", api.VAULTS, api.Submitted, to_bytes(request))
+
+    async def log_page(self, vault_id: bytes, start: int) -> api.LogPage:
+        """See `Transport`."""
+        path = api.LOG.format(vault=vault_id.hex()) + f"?from={start}"
+        return await self._call("GET", path, api.LogPage, cap=api.LOG_PAGE_BYTES)
+
+    async def consistency(self, vault_id: bytes, old: int, new: int) -> tuple[bytes, ...]:
+        """See `Transport`."""
+        path = api.CONSISTENCY.format(vault=vault_id.hex()) + f"?from={old}&to={new}"
+        return (await self._call("GET", path, api.ConsistencyProof)).hashes
+
+    async def submit(self, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
+        """See `Transport`."""
+        path = api.ACTS.format(vault=vault_id.hex())
+        return await self._call("POST", path, api.Submitted, to_bytes(act))
+
+    async def observations(self, vault_id: bytes, start: int) -> api.ObservationsPage:
+        """See `Transport`."""
+        path = api.OBSERVATIONS.format(vault=vault_id.hex()) + f"?from={start}"
+        return await self._call("GET", path, api.ObservationsPage, cap=api.LOG_PAGE_BYTES)
+
+    async def staged(self, vault_id: bytes, upload: bytes) -> api.Staged:
+        """See `Transport`."""
+        path = api.UPLOAD.format(vault=vault_id.hex(), upload=upload.hex())
+        return await self._call("GET", path, api.Staged, cap=4 * MIB)
+
+    async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
+        """See `Transport`."""
+        path = api.BATCH.format(vault=vault_id.hex(), upload=upload.hex(), batch=batch.hex())
+        await self._call("PUT", path, api.Staged, body, content_type=api.BATCH_CONTENT_TYPE)
+
+    async def fetch(
+        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncIterator[bytes]:
+        """See `Transport`; an answer that ends early or runs over raises, never pads."""
+        path = api.BLOCKS.format(vault=vault_id.hex())
+        response = await self._open("POST", path, to_bytes(request), api.CONTENT_TYPE)
+        try:
+            for size in sizes:
+                head = await _exactly(response, api.LENGTH_BYTES)
+                if int.from_bytes(head, "big") != size:
+                    raise MalformedMessage("the server sent a block of another length than listed")
+                yield await _exactly(response, size)
+            if await _read(response, 1):
+                raise LimitExceeded("the server sent more than it was asked for")
+        finally:
+            response.close()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        body: bytes | None = None,
+        *,
+        content_type: str = api.CONTENT_TYPE,
+        cap: int = ANSWER_BYTES,
+    ) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                response = await self._open(method, path, body, content_type)
+                try:
+                    return from_bytes(answer, await _all(response, cap), max_bytes=cap)
+                finally:
+                    response.release()
+            except Unreachable:
+                if attempt == ATTEMPTS - 1:
+                    raise
+            except Refused as refused:
+                if refused.refusal not in _RETRY_CODES or attempt == ATTEMPTS - 1:
+                    raise
+            await asyncio.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    async def _open(
+        self, method: str, path: str, body: bytes | None, content_type: str
+    ) -> aiohttp.ClientResponse:
+        """Send one request, signed anew; return a success whose body is still unread."""
+        url = self._base + path
+        headers = {"Content-Type": content_type} if body else {}
+        if self._signer is not None:
+            headers = sign_request(
+                method, url, body, content_type, self._signer.key, self._signer.keyid, self._clock()
+            )
+        try:
+            response = await self._http().request(
+                method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+            )
+            if response.status == 200:
+                return response
+            try:
+                raise _refusal(response.status, await _all(response, ANSWER_BYTES))
+            finally:
+                response.release()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=client_ssl_context(self._pin), limit=8),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers={"User-Agent"},
+            )
+        return self._session
+
+    def _unreachable(self, error: BaseException) -> SealroomError:
+        pin_error = as_pin_error(error)
+        if pin_error is not None:
+            return pin_error
+        host = urlsplit(self._base).netloc
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return Unreachable(
+                f"the certificate of {host} is not one that this machine trusts",
+                hint="Give the server's pin with --pin; 'sealroom serve' prints it.",
+            )
+        return Unreachable(
+            f"could not reach {host}", hint="Is the server running, and the address right?"
+        )
+
+
+def _refusal(status: int, body: bytes) -> SealroomError:
+    try:
+        told = from_bytes(api.ErrorBody, body, max_bytes=ANSWER_BYTES)
+    except SealroomError:
+        return Unreachable(
+            f"the answer was no sealroom server's (HTTP {status})",
+            hint="Is the address right? A proxy in between may have answered.",
+        )
+    if status >= 500 and told.code != "storage_full":
+        return Unreachable(f"the server failed: {told.message}", hint=told.hint)
+    return Refused(told.message, code=told.code, hint=told.hint)
+
+
+async def _read(response: aiohttp.ClientResponse, size: int) -> bytes:
+    try:
+        return await response.content.read(size)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unreachable("the connection broke in the middle of an answer") from error
+
+
+async def _exactly(response: aiohttp.ClientResponse, size: int) -> bytes:
+    try:
+        return await response.content.readexactly(size)
+    except (asyncio.IncompleteReadError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unreachable("the connection broke in the middle of an answer") from error
+
+
+async def _all(response: aiohttp.ClientResponse, cap: int) -> bytes:
+    pieces: list[bytes] = []
+    total = 0
+    while piece := await _read(response, 1 << 16):
+        total += len(piece)
+        if total > cap:
+            raise LimitExceeded("the server's answer is larger than any should be")
+        pieces.append(piece)
+    if response.content_length is not None and response.content_length != total:
+        raise Unreachable("the connection broke in the middle of an answer")
+    return b"".join(pieces)

@@ -1,0 +1,308 @@
+"""What this client believes: the log replayed, pinned and kept (SPEC section 10.5).
+
+The server's word is never taken for members, keys or policy: every leaf goes through
+`protocol.ledger`, the same code that the server runs, and the checkpoint must be an
+extension of the one pinned before. A sync verifies first, keeps second, answers third; one
+that fails changes nothing, in memory or on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from client.crypto.identity import Identity
+from client.crypto.wraps import OpenedKey, open_keys
+from client.store import NewKnowledge, StoredBox, VaultStore
+from client.transport import Transport
+from protocol.acts import Act
+from protocol.api import LogLeaf, LogPage
+from protocol.blocks import Address
+from protocol.checkpoint import Checkpoint, parse_note
+from protocol.errors import (
+    CommitmentMismatch,
+    ContextMismatch,
+    Fork,
+    IntegrityError,
+    MalformedMessage,
+    NotAuthorised,
+    Rollback,
+    SealroomError,
+    Stale,
+    VerificationFailed,
+)
+from protocol.ledger import CheckedSides, Landed, Ledger, State, check_sides
+from protocol.limits import LIMITS
+from protocol.merkle import verify_consistency
+from protocol.rewrap import Wrap
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What one sync has verified so far, on a ledger of its own until it is done."""
+
+    wraps: dict[tuple[Address, bytes], Wrap] = field(default_factory=dict)
+    boxes: list[StoredBox] = field(default_factory=list)
+    leaves: list[tuple[int, bytes]] = field(default_factory=list)
+    landed: list[Landed] = field(default_factory=list)
+
+
+class Believed:
+    """The replayed log of one vault, as this home has verified it.
+
+    The boxes addressed to `identities` are kept, to be opened when a key is needed: a member's
+    own, and for a newcomer the one of its invite beside it.
+    """
+
+    def __init__(self, vault_id: bytes, store: VaultStore, *identities: Identity) -> None:
+        self.vault_id = vault_id
+        self._identities = {identity.member_id: identity for identity in identities}
+        self._store = store
+        self._ledger = Ledger()
+        self._acts: list[Act | None] = []
+        self._wraps: dict[tuple[Address, bytes], Wrap] = {}
+        self._keys: dict[tuple[bytes, Address], OpenedKey] = {}
+        self._pin: Checkpoint | None = None
+        self._reload()
+
+    @property
+    def state(self) -> State:
+        """The state after the last verified leaf."""
+        return self._ledger.state
+
+    @property
+    def known(self) -> bool:
+        """Whether anything of the vault was verified yet."""
+        return self._ledger.size > 0
+
+    @property
+    def ledger(self) -> Ledger:
+        """The replayed ledger, for previews and citations; not to be appended to."""
+        return self._ledger
+
+    @property
+    def pin(self) -> Checkpoint:
+        """The last verified checkpoint.
+
+        Raises:
+            Stale: nothing was verified yet.
+        """
+        if self._pin is None:
+            raise Stale("nothing of this vault was verified yet", hint="Connect to its server.")
+        return self._pin
+
+    @property
+    def acts(self) -> tuple[Act | None, ...]:
+        """Every leaf's act, None for observations."""
+        return tuple(self._acts)
+
+    @property
+    def wraps(self) -> Mapping[tuple[Address, bytes], Wrap]:
+        """Every wrap on record, each proved when its act was verified."""
+        return self._wraps
+
+    # --- syncing
+
+    async def sync(self, transport: Transport, now: float) -> tuple[Landed, ...]:
+        """Fetch, verify and keep what is new; return it (SPEC section 10.5).
+
+        Obligations, in this order:
+        (1) the checkpoint is this vault's server's, and not older than the pinned one;
+        (2) it is recent by this machine's clock;
+        (3) the pinned tree is a prefix of its tree, by a consistency proof;
+        (4) every leaf is one that the ledger's rules allow where it stands;
+        (5) every act carries exactly the wraps it must, each proved;
+        (6) the leaves give the checkpoint's root.
+        Only then is anything kept.
+
+        Raises:
+            VerificationFailed: which of these failed, by its class; nothing was kept.
+            Refused, Unreachable: from the transport.
+        """
+        try:
+            return await self._synced(transport, now)
+        except BaseException:
+            self._reload()
+            raise
+
+    async def _synced(self, transport: Transport, now: float) -> tuple[Landed, ...]:
+        progress = _Progress()
+        page = await self._page(transport)
+        if not self.known:
+            self._first_leaf(page.leaves, progress)
+        checkpoint = self._checkpoint(page.checkpoint)
+        # (2)
+        if abs(now - checkpoint.time) > LIMITS.checkpoint_age_seconds:
+            raise Stale(
+                f"the server's newest checkpoint is {int(now - checkpoint.time)} seconds old",
+                hint="Check this machine's clock; if it is right, the server withholds news.",
+            )
+        # (3)
+        await self._consistent(transport, checkpoint)
+        leaves = page.leaves[self._ledger.size - page.start :]
+        while self._ledger.size < checkpoint.size:
+            if not leaves:
+                leaves = (await self._page(transport)).leaves
+                if not leaves:
+                    raise Rollback("the server withholds leaves that its checkpoint counts")
+            for leaf in leaves[: checkpoint.size - self._ledger.size]:
+                self._verify_leaf(leaf, progress)
+            leaves = ()
+        # (6)
+        if self._ledger.tree.root(checkpoint.size) != checkpoint.root:
+            raise Fork(
+                "the server's leaves are not those of its checkpoint",
+                pinned=self._pin.note() if self._pin else b"",
+                shown=checkpoint.note(),
+            )
+        self._keep(checkpoint, progress)
+        return tuple(progress.landed)
+
+    async def _page(self, transport: Transport) -> LogPage:
+        page = await transport.log_page(self.vault_id, self._ledger.size)
+        if page.start != self._ledger.size:
+            raise MalformedMessage("the server sent other leaves than it was asked for")
+        return page
+
+    def _first_leaf(self, leaves: tuple[LogLeaf, ...], progress: _Progress) -> None:
+        """Take the genesis, whose hash is the vault's id: the root of all later belief."""
+        if not leaves:
+            raise MalformedMessage("the server sent no genesis")
+        self._verify_leaf(leaves[0], progress)
+        if self.state.vault_id != self.vault_id:
+            raise ContextMismatch("the server sent another vault's genesis")
+
+    def _checkpoint(self, note: bytes) -> Checkpoint:
+        # (1)
+        checkpoint = parse_note(note, self.vault_id, self.state.server_key)
+        pin = self._pin
+        if pin is not None and (checkpoint.size < pin.size or checkpoint.time < pin.time):
+            raise Rollback(
+                f"the server shows {checkpoint.size} leaves where it has signed {pin.size} before",
+                hint="It may have been put back from a backup. Ask who runs it.",
+            )
+        return checkpoint
+
+    async def _consistent(self, transport: Transport, shown: Checkpoint) -> None:
+        pin = self._pin
+        if pin is None:
+            return
+        try:
+            proof: tuple[bytes, ...] = ()
+            if shown.size != pin.size:
+                proof = await transport.consistency(self.vault_id, pin.size, shown.size)
+            verify_consistency(pin.size, pin.root, shown.size, shown.root, proof)
+        except (IntegrityError, MalformedMessage) as error:
+            raise Fork(
+                "the server shows a history that does not continue the one it has signed",
+                pinned=pin.note(),
+                shown=shown.note(),
+                hint="Keep both checkpoints: together they prove it. Compare with other members.",
+            ) from error
+
+    def _verify_leaf(self, received: LogLeaf, progress: _Progress) -> None:
+        at = self._ledger.size
+        try:
+            # (4)
+            landed = self._ledger.check(received.leaf)
+            # (5)
+            checked = self._checked_sides(landed, received.sides)
+        except SealroomError as error:
+            raise _named(error, at) from error
+        self._ledger.append(landed)
+        self._acts.append(landed.act)
+        self._wraps.update(checked.wraps)
+        progress.wraps.update(checked.wraps)
+        progress.leaves.append((at, received.leaf))
+        progress.landed.append(landed)
+        for party in self._identities.keys() & checked.boxes.keys():
+            box, info, addresses = checked.boxes[party]
+            wraps = tuple((a, checked.wraps[a, party]) for a in addresses)
+            progress.boxes.append(StoredBox(at, party, box, info, wraps))
+
+    def _checked_sides(self, landed: Landed, sides: tuple[bytes, ...]) -> CheckedSides:
+        if landed.act is None or landed.before is None:
+            if sides:
+                raise MalformedMessage("sides beside a leaf that has none")
+            return CheckedSides({}, {})
+        return check_sides(landed.before, landed.after, landed.act, sides, self._wraps)
+
+    def _keep(self, checkpoint: Checkpoint, progress: _Progress) -> None:
+        new = NewKnowledge(
+            tuple(progress.leaves), progress.wraps, tuple(progress.boxes), checkpoint.note()
+        )
+        self._store.learn(new)
+        self._pin = checkpoint
+
+    def _reload(self) -> None:
+        """Replay what is kept. It was verified when it came, but replaying verifies it again."""
+        ledger, acts = Ledger(), list[Act | None]()
+        for leaf in self._store.leaves():
+            landed = ledger.check(leaf)
+            ledger.append(landed)
+            acts.append(landed.act)
+        self._ledger, self._acts = ledger, acts
+        self._wraps = self._store.wraps()
+        self._keys = {}
+        note = self._store.pinned_note()
+        self._pin = None
+        if note is not None:
+            self._pin = parse_note(note, self.vault_id, ledger.state.server_key)
+            if ledger.tree.root(self._pin.size) != self._pin.root:
+                raise IntegrityError(
+                    "this home's copy of the log is damaged", hint="Restore it from a backup."
+                )
+
+    # --- keys
+
+    def read_as(self, identity: Identity) -> None:
+        """Keep the boxes addressed to another identity of this home too, from the next leaf on."""
+        self._identities[identity.member_id] = identity
+
+    def key(self, party: bytes, address: Address) -> OpenedKey:
+        """Return the key of an epoch that an identity of this home holds, checked before its use.
+
+        Raises:
+            NotAuthorised: nobody gave this identity that key.
+            CommitmentMismatch, IntegrityError: what was given is not the published key.
+        """
+        if (party, address) not in self._keys:
+            self._open_box(party, address)
+        return self._keys[party, address]
+
+    def _open_box(self, party: bytes, address: Address) -> None:
+        """Open the boxes that hold the address, newest first, until one is right."""
+        failure: SealroomError | None = None
+        for box in self._store.boxes(party):
+            addresses = tuple(a for a, _ in box.wraps)
+            if address not in addresses:
+                continue
+            wraps = {(a, party): wrap for a, wrap in box.wraps}
+            checked = CheckedSides(wraps, {party: (box.box, box.info, addresses)})
+            try:
+                opened = open_keys(self._identities[party], self.state, checked)
+            except (CommitmentMismatch, IntegrityError) as error:
+                failure = _given(error, box.position, self._acts[box.position])
+            else:
+                self._keys.update({(party, a): key for a, key in opened.items()})
+                return
+        raise failure or NotAuthorised(f"you hold no key of {address}", hint="Ask for a grant.")
+
+
+def _given(error: SealroomError, at: int, act: Act | None) -> SealroomError:
+    """Say in which act a false key came. It blames nobody: who made the box cannot be proved."""
+    author = "" if act is None else f" by member {act.author.hex()[:16]}"
+    return type(error)(f"{error} (given in act {at}{author})", hint="Ask for the key again.")
+
+
+def _named(error: SealroomError, at: int) -> SealroomError:
+    """Say which leaf was refused. Whatever the rule, a refused leaf in a log is a false log."""
+    if isinstance(error, Fork):
+        return Fork(f"leaf {at} of the log: {error}", hint=error.hint)
+    kind: Callable[..., SealroomError] = NotAuthorised
+    if isinstance(error, VerificationFailed):
+        kind = type(error)
+    return kind(
+        f"leaf {at} of the log: {error}",
+        hint="The server shows something that it had to refuse. Keep this home as it is.",
+    )

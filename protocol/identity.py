@@ -1,0 +1,128 @@
+"""Public identities: three keys, an id, and the card that proves them (SPEC section 4).
+
+An identity is an Ed25519 signing key, an X-Wing (ML-KEM-768 with X25519) KEM key and a
+rewrap key P = p·G. Its card carries a signature and a proof of knowledge of p, both over
+all three keys and the vault they are meant for, so that nobody enrols keys of others, keys
+made from others' (rogue keys), or a card copied from another vault.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from protocol import sigma
+from protocol.errors import MalformedMessage, WeakKey
+from protocol.group import POINT_BYTES, Point
+from protocol.labels import Label, digest, framed
+from protocol.signing import (
+    PUBLIC_KEY_BYTES,
+    SIGNATURE_BYTES,
+    verify_public_key,
+    verify_signature,
+)
+from protocol.wire import Fixed, Parsed, record
+
+MLKEM_KEY_BYTES: Final = 1184
+X25519_KEY_BYTES: Final = 32
+KEM_KEY_BYTES: Final = MLKEM_KEY_BYTES + X25519_KEY_BYTES
+MEMBER_ID_BYTES: Final = 32
+PROOF_SECRETS: Final = 1
+PROOF_BYTES: Final = sigma.proof_bytes(PROOF_SECRETS)
+_MLKEM_MODULUS: Final = 3329
+_MLKEM_SEED_BYTES: Final = 32
+# RFC 7748 curve25519: every u-coordinate, reduced modulo 2^255 - 19, of a point whose order
+# divides the cofactor; these give an all-zero shared secret with any key.
+_LOW_ORDER_U: Final = frozenset(
+    {
+        0,
+        1,
+        2**255 - 20,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
+
+
+def check_kem_key(encoded: bytes) -> bytes:
+    """Return the key if it is a valid X-Wing public key (SPEC section 4).
+
+    Checks FIPS 203 section 7.2 (length, every coefficient below 3329) and that the X25519
+    part has no low order (RFC 9180 section 7.1.4).
+
+    Raises:
+        MalformedMessage: not 1,216 bytes.
+        WeakKey: a coefficient that is not reduced, or a low-order X25519 key.
+    """
+    if len(encoded) != KEM_KEY_BYTES:
+        raise MalformedMessage("a KEM key is 1,216 bytes")
+    coefficients = encoded[: MLKEM_KEY_BYTES - _MLKEM_SEED_BYTES]
+    for low, middle, high in zip(
+        coefficients[::3], coefficients[1::3], coefficients[2::3], strict=True
+    ):
+        if (low | (middle & 15) << 8) >= _MLKEM_MODULUS or (
+            middle >> 4 | high << 4
+        ) >= _MLKEM_MODULUS:
+            raise WeakKey("an ML-KEM key with a coefficient that is not reduced")
+    u = int.from_bytes(encoded[MLKEM_KEY_BYTES:], "little") & (2**255 - 1)
+    if u % (2**255 - 19) in _LOW_ORDER_U:
+        raise WeakKey("an X25519 key of low order")
+    return encoded
+
+
+@record
+class PublicIdentity:
+    """The three public keys of a member or an invite, each valid by construction."""
+
+    signing_key: Annotated[bytes, Parsed(bytes, verify_public_key, PUBLIC_KEY_BYTES)]
+    kem_key: Annotated[bytes, Parsed(bytes, check_kem_key, KEM_KEY_BYTES)]
+    rewrap_key: Annotated[Point, Parsed(bytes, Point.from_bytes, POINT_BYTES)]
+
+    @property
+    def member_id(self) -> bytes:
+        """SHA-256 over the three keys: 32 bytes, the only name that the protocol uses."""
+        return digest(Label.MEMBER_ID, *self.keys())
+
+    def keys(self) -> tuple[bytes, bytes, bytes]:
+        """Return the three encoded keys, in order."""
+        return (self.signing_key, self.kem_key, bytes(self.rewrap_key))
+
+    def knowledge(self, vault_id: bytes) -> sigma.Relation:
+        """Return the relation `P = p·G`, over all three keys and the vault."""
+        return sigma.Relation(
+            label=Label.IDENTITY_PROOF,
+            context=(vault_id, *self.keys()),
+            secrets=PROOF_SECRETS,
+            equations=(sigma.Equation(self.rewrap_key, ((0, 1, None),)),),
+        )
+
+    def signed_bytes(self, vault_id: bytes) -> bytes:
+        """Return what an identity signs about itself, for one vault."""
+        return framed(Label.IDENTITY_SIGNATURE, vault_id, *self.keys())
+
+
+@record
+class IdentityCard:
+    """An identity with its self-signature and its proof of knowledge; check it before use."""
+
+    identity: PublicIdentity
+    signature: Annotated[bytes, Fixed(SIGNATURE_BYTES)]
+    proof: Annotated[bytes, Fixed(PROOF_BYTES)]
+
+
+def verify_card(card: IdentityCard, vault_id: bytes) -> PublicIdentity:
+    """Return the identity if its card proves it for this vault (SPEC section 4).
+
+    (1) The signing key signed all three keys and the vault id; (2) whoever made the card
+    knows the rewrap scalar. Decapsulation is not proved: a false KEM key harms its owner only.
+    For a genesis, whose vault has no id yet, the id is 32 zero bytes.
+
+    Raises:
+        IntegrityError: the signature or the proof does not verify.
+        MalformedMessage: the proof is not the one encoding.
+    """
+    identity = card.identity
+    # (1)
+    verify_signature(identity.signing_key, identity.signed_bytes(vault_id), card.signature)
+    # (2)
+    sigma.verify(identity.knowledge(vault_id), sigma.Proof.from_bytes(card.proof, PROOF_SECRETS))
+    return identity

@@ -1,0 +1,91 @@
+"""Transitions of the handover (SPEC section 9.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocol import acts
+from protocol.acts import Role
+from protocol.errors import ManifestMismatch, NotAuthorised, OutOfOrder
+from protocol.ledger.members import close_invite, remove
+from protocol.ledger.state import (
+    Handover,
+    InviteStatus,
+    MemberStatus,
+    OpenOffer,
+    State,
+)
+
+
+def offer(state: State, act: acts.Act, payload: acts.Offer, at: int) -> State:
+    """Open the one offer: every live key for the buyer, and the roots as they stand here."""
+    buyer = state.members.get(payload.buyer)
+    if buyer is None or buyer.status is not MemberStatus.CONFIRMED or buyer.role is not Role.BIDDER:
+        raise OutOfOrder("an offer goes to a confirmed bidder")
+    if not act.cited_time < payload.expiry <= act.cited_time + state.policy.offer_seconds:
+        raise OutOfOrder(
+            f"an offer ends within {state.policy.offer_seconds // 86_400} days of its making"
+        )
+    if state.pending:
+        raise OutOfOrder("an upload is half committed", hint="Finish it first.")
+    if payload.roots != state.roots():
+        raise ManifestMismatch("the offer's roots are not the collections' current ones")
+    opened = OpenOffer(
+        at, payload.buyer, payload.expiry, payload.roots, frozenset(state.live_addresses())
+    )
+    return replace(state, offer=opened)
+
+
+def accept(state: State, act: acts.Act, payload: acts.Accept, at: int) -> State:
+    """Make the buyer the owner and everybody else a former member; taint every epoch."""
+    opened = _of_buyer(state, act, payload.offer)
+    if not opened.index < payload.tree_size <= at:
+        raise OutOfOrder("an acceptance names a tree that holds its offer")
+    _check_receipts(state, payload)
+    seller = state.owner
+    for made in list(state.invites.values()):
+        if made.live:
+            state = close_invite(state, made, InviteStatus.VOID)
+    for member in list(state.members.values()):
+        if member.live and member.id != opened.buyer:
+            state = remove(state, member, at)
+    buyer = replace(state.members[opened.buyer], role=Role.OWNER, rules=(), planned=())
+    done = Handover(opened.index, at, seller, opened.buyer)
+    return replace(
+        state.with_member(buyer).tainted(state.live_addresses()),
+        owner=opened.buyer,
+        offer=None,
+        handovers=(*state.handovers, done),
+    )
+
+
+def reject(state: State, act: acts.Act, payload: acts.Reject, at: int) -> State:
+    """Close the offer; the buyer has seen every key it disclosed, so all of them are tainted."""
+    _of_buyer(state, act, payload.offer)
+    return close_offer(state)
+
+
+def close_offer(state: State) -> State:
+    """Close the open offer without a handover (SPEC section 9.6)."""
+    if state.offer is None:
+        return state
+    return replace(state.tainted(state.offer.addresses), offer=None)
+
+
+def _of_buyer(state: State, act: acts.Act, index: int) -> OpenOffer:
+    opened = state.offer
+    if opened is None or opened.index != index:
+        raise OutOfOrder("that offer is not open")
+    if opened.buyer != act.author:
+        raise NotAuthorised("only its buyer answers an offer")
+    return opened
+
+
+def _check_receipts(state: State, payload: acts.Accept) -> None:
+    """Refuse a receipt that is not of exactly what was offered."""
+    said = {each.collection: (each.root, each.records, each.cells) for each in payload.receipts}
+    is_so = {
+        each.id: (each.root(), each.records, each.cells) for each in state.collections.values()
+    }
+    if said != is_so:
+        raise ManifestMismatch("the receipt is not of what was offered")

@@ -1,0 +1,234 @@
+"""Leaves, admission and the replayed log (SPEC sections 8.1 and 9.1).
+
+`Ledger` is the one place in which an act becomes believed, on the server and on every client:
+`check` says what a leaf would do, or why it is refused, and changes nothing; `append` takes
+what `check` returned. No clock, no files, no network, and no sides: those are checked beside
+it by `protocol.ledger.sides`, from the states before and after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from protocol import acts
+from protocol.acts import Act, Role
+from protocol.checkpoint import Checkpoint
+from protocol.errors import (
+    ApiMisuse,
+    ContextMismatch,
+    Fork,
+    MalformedMessage,
+    NotAuthorised,
+    OutOfOrder,
+    Replay,
+    StaleAct,
+)
+from protocol.ledger import members
+from protocol.ledger.handover import close_offer
+from protocol.ledger.state import InviteStatus, MemberStatus, State
+from protocol.ledger.transitions import TRANSITIONS, Transition
+from protocol.limits import LIMITS
+from protocol.merkle import Tree, leaf_hash
+from protocol.signing import verify_signature
+from protocol.wire import Envelope, pae
+
+ACT_LEAF: Final = 0x01
+OBSERVATION_LEAF: Final = 0x02
+OBSERVATION_LEAF_BYTES: Final = 33
+LEAF_BYTES: Final = LIMITS.act_bytes + 4096
+
+
+def act_leaf(envelope: bytes) -> bytes:
+    """Return the leaf of a signed act: 0x01 and the envelope's exact bytes."""
+    return bytes((ACT_LEAF,)) + envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What a leaf at `index` does: the states around it, and the act unless it is an observation."""
+
+    index: int
+    leaf: bytes
+    act: Act | None
+    before: State | None
+    after: State
+
+
+class Ledger:
+    """A vault's log as replayed so far: the Merkle tree of its leaves, and the state they say."""
+
+    def __init__(self) -> None:
+        self.tree = Tree()
+        self._state: State | None = None
+
+    @property
+    def state(self) -> State:
+        """The state after the last leaf.
+
+        Raises:
+            ApiMisuse: there is no leaf yet.
+        """
+        if self._state is None:
+            raise ApiMisuse("an empty ledger has no state")
+        return self._state
+
+    @property
+    def size(self) -> int:
+        """How many leaves there are."""
+        return self.tree.size
+
+    def check(self, leaf: bytes) -> Landed:
+        """Return what the leaf would do if it came next (SPEC section 9.1); nothing changes.
+
+        Obligations, in this order:
+        (1) the leaf is an act or an observation, and not too long;
+        (2) the act is the one encoding of an act of this vault;
+        (3) its author is enrolled, and signed exactly these bytes;
+        (4) its number is the author's next;
+        (5) the checkpoint it cites is the server's, and a true prefix of this log;
+        (6) its kind is allowed in this phase, to this author;
+        (7) a kind that names the control head has seen the last control act;
+        (8) its own condition holds.
+        Before (6), what the cited time says has expired is closed.
+
+        Raises:
+            SealroomError: the leaf is refused; the class says which obligation, the message why.
+        """
+        # (1)
+        if not 1 <= len(leaf) <= LEAF_BYTES:
+            raise MalformedMessage("a leaf of impossible length")
+        if leaf[0] == OBSERVATION_LEAF:
+            return self._observation(leaf)
+        if leaf[0] != ACT_LEAF:
+            raise MalformedMessage("a leaf that is neither an act nor an observation")
+        # (2)
+        envelope, act = acts.parse_envelope(leaf[1:])
+        if self._state is None:
+            return self._genesis(leaf, envelope, act)
+        state = self._state
+        if act.vault_id != state.vault_id:
+            raise ContextMismatch("an act of another vault")
+        # (3)
+        verify_signature(
+            signing_key_of(state, act.author),
+            pae(envelope.payload_type, envelope.body),
+            envelope.signature,
+        )
+        return Landed(self.size, leaf, act, state, self.preview(act))
+
+    def preview(self, act: Act) -> State:
+        """Return the state after the act if it came next: obligations (4) to (8) of `check`.
+
+        For an author who is about to sign; whether the author is who it says is not looked at.
+
+        Raises:
+            SealroomError: the act would be refused.
+        """
+        state = self.state
+        # (4)
+        due = state.numbers.get(act.author, 0)
+        if act.number != due:
+            raise Replay(f"the author's next act is number {due}, not {act.number}")
+        # (5)
+        cited = self._cited(state, act)
+        settled = _settled(state, act.author, cited.time)
+        # (6)
+        row = TRANSITIONS[type(act.payload)]
+        _check_author(settled, row, act)
+        # (7)
+        if row.names_head and cited.size <= settled.control_head:
+            raise StaleAct(
+                "another act on members, keys or the handover landed meanwhile",
+                hint="Look at what changed, and try again.",
+            )
+        # (8)
+        after = row.apply(settled, act, act.payload, self.size)
+        return replace(
+            after,
+            size=self.size + 1,
+            control_head=self.size if row.control else after.control_head,
+            numbers={**after.numbers, act.author: due + 1},
+        )
+
+    def append(self, landed: Landed) -> None:
+        """Take a checked leaf.
+
+        Raises:
+            ApiMisuse: it was checked against another state.
+        """
+        if landed.before is not self._state or landed.index != self.size:
+            raise ApiMisuse("a leaf checked against another state")
+        self.tree.append(leaf_hash(landed.leaf))
+        self._state = landed.after
+
+    def _observation(self, leaf: bytes) -> Landed:
+        if self._state is None or len(leaf) != OBSERVATION_LEAF_BYTES:
+            raise MalformedMessage("a malformed observation")
+        return Landed(self.size, leaf, None, self._state, replace(self._state, size=self.size + 1))
+
+    def _genesis(self, leaf: bytes, envelope: Envelope, act: Act) -> Landed:
+        payload = act.payload
+        if not isinstance(payload, acts.Genesis):
+            raise OutOfOrder("a vault begins with its genesis")
+        if act.vault_id != acts.NO_VAULT or act.number != 0 or act.cited or act.sides_root:
+            raise MalformedMessage("a genesis cites and carries nothing")
+        if act.author != payload.owner.identity.member_id:
+            raise NotAuthorised("a genesis is signed by the owner it names")
+        verify_signature(
+            payload.owner.identity.signing_key,
+            pae(envelope.payload_type, envelope.body),
+            envelope.signature,
+        )
+        vault_id = acts.vault_id_of(leaf[1:])
+        return Landed(0, leaf, act, None, members.genesis(act, payload, vault_id))
+
+    def _cited(self, state: State, act: Act) -> Checkpoint:
+        if act.cited is None:
+            raise MalformedMessage("an act cites the checkpoint that its author saw")
+        if act.cited.size > self.size or self.tree.root(act.cited.size) != act.cited.root:
+            raise Fork(
+                "an act cites a tree that is no prefix of this log",
+                hint="Its author was shown another history. Compare checkpoints with its author.",
+            )
+        return act.cited.verified(state.vault_id, state.server_key)
+
+
+def signing_key_of(state: State, author: bytes) -> bytes:
+    """Return the key that an enrolled party signs with: live members and open invites.
+
+    Raises:
+        NotAuthorised: nobody is enrolled under that id, or it was removed.
+    """
+    party = state.party(author)
+    if party is None or not party.live:
+        raise NotAuthorised("an act by nobody who is enrolled")
+    return party.identity.signing_key
+
+
+def _check_author(state: State, row: Transition, act: Act) -> None:
+    member = state.members.get(act.author)
+    if member is None:
+        if not row.by_invite:
+            raise NotAuthorised("an invite can only join")
+    elif member.role not in row.roles:
+        raise NotAuthorised(f"the role {member.role} may not do this ({act.kind})")
+    elif row.confirmed and member.status is not MemberStatus.CONFIRMED:
+        raise NotAuthorised(f"not before being confirmed ({act.kind})")
+    if state.phase not in row.phases:
+        raise OutOfOrder(
+            f"not while {'a handover offer is open' if state.offer else 'no offer is open'} ({act.kind})"
+        )
+
+
+def _settled(state: State, author: bytes, time: int) -> State:
+    """Close what a citation by this author dates as expired; past means strictly later."""
+    if state.offer is not None and time > state.offer.expiry:
+        state = close_offer(state)
+    writer = state.members.get(author)
+    if writer is None or writer.role not in (Role.OWNER, *members.ADMIN_ROLES):
+        return state
+    for invite in list(state.invites.values()):
+        if invite.live and time > invite.expiry:
+            state = members.close_invite(state, invite, InviteStatus.EXPIRED)
+    return state

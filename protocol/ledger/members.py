@@ -1,0 +1,255 @@
+"""Transitions on members and invites (SPEC section 9.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocol import acts
+from protocol.acts import NO_VAULT, Role, Rule
+from protocol.blocks import PEOPLE_COLLECTION, Address, is_catalog
+from protocol.errors import Conflict, LimitExceeded, NotAuthorised, OutOfOrder, Unsupported
+from protocol.identity import IdentityCard, PublicIdentity, verify_card
+from protocol.labels import Label, digest
+from protocol.ledger.holders import DATA_ROLES, held
+from protocol.ledger.state import (
+    Collection,
+    InviteState,
+    InviteStatus,
+    Member,
+    MemberStatus,
+    Party,
+    State,
+)
+from protocol.limits import LIMITS
+
+
+ADMIN_ROLES = frozenset({Role.ADMIN, Role.KEYLESS_ADMIN})
+
+
+def genesis(act: acts.Act, payload: acts.Genesis, vault_id: bytes) -> State:
+    """Return the first state: the owner alone, no collection but the people catalog."""
+    if payload.suite != acts.SUITE:
+        raise Unsupported(f"suite {payload.suite}", hint="Update sealroom.")
+    owner = verify_card(payload.owner, NO_VAULT)
+    return State(
+        vault_id=vault_id,
+        suite=payload.suite,
+        policy=payload.policy,
+        server_key=payload.server_key,
+        owner=owner.member_id,
+        size=1,
+        control_head=0,
+        members={
+            owner.member_id: Member(owner, Role.OWNER, MemberStatus.CONFIRMED, (), (), 0, None)
+        },
+        collections={PEOPLE_COLLECTION: Collection(PEOPLE_COLLECTION, ())},
+        numbers={act.author: 1},
+        seen_keys=_key_hashes(owner),
+    )
+
+
+def invite(state: State, act: acts.Act, payload: acts.Invite, at: int) -> State:
+    """Open an invite: catalogs only, data where policy lets it, for a bounded time."""
+    identity = _enrolled(state, payload.card)
+    if payload.role is Role.OWNER:
+        raise NotAuthorised("nobody is invited as owner")
+    _owner_for_admins(state, act.author, payload.role, "invites")
+    _check_rules(state, payload.role, payload.rules)
+    if payload.carries_data and not state.policy.invite_data:
+        raise NotAuthorised("the vault's policy lets no invite carry data")
+    if sum(each.live for each in state.invites.values()) >= LIMITS.open_invites:
+        raise LimitExceeded("too many open invites")
+    cited = act.cited_time
+    if not cited < payload.expiry <= cited + state.policy.invite_seconds:
+        raise OutOfOrder(
+            f"an invite ends within {state.policy.invite_seconds // 86_400} days of its making"
+        )
+    opened = InviteState(
+        identity,
+        payload.role,
+        InviteStatus.OPEN,
+        payload.rules,
+        payload.carries_data,
+        payload.expiry,
+        payload.access_key,
+        act.author,
+        at,
+    )
+    return _with_seen(state, identity).with_invite(opened)
+
+
+def withdraw_invite(state: State, act: acts.Act, payload: acts.WithdrawInvite, at: int) -> State:
+    """Close an open invite and taint the data epochs it carried."""
+    found = state.invites.get(payload.invite)
+    if found is None or not found.live:
+        raise OutOfOrder("no open invite with that id")
+    return close_invite(state, found, InviteStatus.WITHDRAWN)
+
+
+def join(state: State, act: acts.Act, payload: acts.Join, at: int) -> State:
+    """Turn an open invite into an unconfirmed member that holds what the invite held."""
+    used = state.invites[act.author]
+    if act.cited_time > used.expiry:
+        raise OutOfOrder("the invite has expired", hint="Ask for a new one.")
+    if len(state.members) >= LIMITS.members:
+        raise LimitExceeded("too many members")
+    identity = _enrolled(state, payload.card)
+    member = Member(
+        identity, used.role, MemberStatus.UNCONFIRMED, used.rules, used.planned, at, used.id
+    )
+    closed = close_invite(state, used, InviteStatus.USED)
+    return _with_seen(closed, identity).with_member(member)
+
+
+def confirm(state: State, act: acts.Act, payload: acts.Confirm, at: int) -> State:
+    """Confirm a member whose words were compared; what its invite planned comes into force."""
+    member = _member(state, payload.member)
+    if member.status is not MemberStatus.UNCONFIRMED:
+        raise OutOfOrder("that member is not waiting to be confirmed")
+    _owner_for_admins(state, act.author, member.role, "confirms")
+    rules = tuple(sorted({*member.rules, *member.planned}, key=rule_order))
+    return state.with_member(
+        replace(member, status=MemberStatus.CONFIRMED, rules=rules, planned=())
+    )
+
+
+def change_role(state: State, act: acts.Act, payload: acts.ChangeRole, at: int) -> State:
+    """Give a confirmed member another role; grants that the role may not hold end, tainted."""
+    member = _confirmed(state, payload.member)
+    if Role.OWNER in (member.role, payload.role):
+        raise NotAuthorised("ownership changes by handover only")
+    if member.role is payload.role:
+        raise OutOfOrder(f"that member is {payload.role} already")
+    rules = member.rules if payload.role in DATA_ROLES else ()
+    changed = state.with_member(replace(member, role=payload.role, rules=rules))
+    return changed.tainted(_data_lost(state, changed, member.id))
+
+
+def revoke(state: State, act: acts.Act, payload: acts.Revoke, at: int) -> State:
+    """Remove a member at once: taint all it held, void its invites and unfinished uploads."""
+    member = _member(state, payload.member)
+    if member.role is Role.OWNER:
+        raise NotAuthorised("nobody revokes the owner")
+    _owner_for_admins(state, act.author, member.role, "revokes")
+    if state.offer is not None and state.offer.buyer == member.id:
+        raise OutOfOrder("the handover offer to that member is open")
+    return remove(state, member, at)
+
+
+def remove(state: State, member: Member, at: int) -> State:
+    """Take a member out, as revoke and accept do (SPEC section 9.3)."""
+    lost = held(state, member.id)
+    for made in state.invites.values():
+        if made.live and made.inviter == member.id:
+            lost |= held(state, made.id)
+            state = state.with_invite(replace(made, status=InviteStatus.VOID))
+    pending = {k: each for k, each in state.pending.items() if each.author != member.id}
+    state = replace(state, pending=pending).tainted(lost)
+    gone = replace(
+        member, status=MemberStatus.REVOKED, rules=(), planned=(), removed_at=at
+    )
+    return state.with_member(gone)
+
+
+def grant(state: State, act: acts.Act, payload: acts.Grant, at: int) -> State:
+    """Give a confirmed member rules, over all live and later epochs."""
+    member = _confirmed(state, payload.member)
+    _check_rules(state, member.role, payload.rules)
+    if set(payload.rules) <= set(member.rules):
+        raise OutOfOrder("that member has these grants already")
+    rules = tuple(sorted({*member.rules, *payload.rules}, key=rule_order))
+    return state.with_member(replace(member, rules=rules))
+
+
+def withdraw_grant(state: State, act: acts.Act, payload: acts.WithdrawGrant, at: int) -> State:
+    """End rules of a member, planned ones too; taint the data epochs it no longer holds."""
+    member = _member(state, payload.member)
+    gone = set(payload.rules)
+    if not gone <= {*member.rules, *member.planned}:
+        raise OutOfOrder(
+            "that member has no such grant",
+            hint="A grant ends as it was made: a class as a class, a field as a field.",
+        )
+    changed = state.with_member(
+        replace(
+            member,
+            rules=tuple(rule for rule in member.rules if rule not in gone),
+            planned=tuple(rule for rule in member.planned if rule not in gone),
+        )
+    )
+    return changed.tainted(_data_lost(state, changed, member.id))
+
+
+def close_invite(state: State, found: InviteState, status: InviteStatus) -> State:
+    """End an open invite; data epochs that it carried are tainted, catalogs are not."""
+    carried = {a for a in held(state, found.id) if not is_catalog(a.field)}
+    return state.with_invite(replace(found, status=status)).tainted(carried)
+
+
+def rule_order(rule: Rule) -> tuple[bytes, int, int]:
+    """Order rules, for a state that does not depend on the order of acts."""
+    no_class, no_field = -1, -1
+    return (
+        rule.collection or b"",
+        no_class if rule.field_class is None else rule.field_class,
+        no_field if rule.field is None else rule.field,
+    )
+
+
+def _owner_for_admins(state: State, author: bytes, role: Role, verb: str) -> None:
+    """Keep admins from making, or removing, each other: one of them alone is not trusted so far."""
+    if role in ADMIN_ROLES and author != state.owner:
+        raise NotAuthorised(f"only the owner {verb} an admin", hint="Ask the owner.")
+
+
+def _data_lost(before: State, after: State, party_id: bytes) -> set[Address]:
+    lost = held(before, party_id) - held(after, party_id)
+    return {address for address in lost if not is_catalog(address.field)}
+
+
+def _check_rules(state: State, role: Role, rules: tuple[Rule, ...]) -> None:
+    if rules and role not in DATA_ROLES:
+        raise NotAuthorised(f"the role {role} holds no data")
+    for rule in rules:
+        if rule.collection is None:
+            continue
+        where = state.collections.get(rule.collection)
+        if where is None or where.id == PEOPLE_COLLECTION:
+            raise OutOfOrder("a rule for a collection that is not there")
+        if rule.field is not None and not where.has(rule.field):
+            raise OutOfOrder("a rule for a field that is not there")
+
+
+def _enrolled(state: State, card: IdentityCard) -> PublicIdentity:
+    """Return a new identity, proved for this vault, none of whose keys was ever seen in it."""
+    identity = verify_card(card, state.vault_id)
+    if _key_hashes(identity) & state.seen_keys:
+        raise Conflict(
+            "a key that was seen in this vault before", hint="Make a new identity and try again."
+        )
+    return identity
+
+
+def _with_seen(state: State, identity: PublicIdentity) -> State:
+    return replace(state, seen_keys=state.seen_keys | _key_hashes(identity))
+
+
+def _key_hashes(identity: PublicIdentity) -> frozenset[bytes]:
+    return frozenset(digest(Label.MEMBER_ID, key) for key in identity.keys())
+
+
+def _member(state: State, member_id: bytes) -> Member:
+    member = state.members.get(member_id)
+    if member is None or not member.live:
+        raise OutOfOrder("no such member, or it was removed")
+    return member
+
+
+def _confirmed(state: State, member_id: bytes) -> Member:
+    member = _member(state, member_id)
+    if member.status is not MemberStatus.CONFIRMED:
+        raise OutOfOrder(
+            "that member is not confirmed yet", hint="Compare the twelve words, then confirm it."
+        )
+    return member
+

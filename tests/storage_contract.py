@@ -1,0 +1,523 @@
+"""The storage contract as tests; each engine's test file runs them against itself.
+
+A subclass gives the fixture `engine`: something whose `open()` opens the one store anew, as
+a restarted server would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pytest
+
+from protocol.errors import ApiMisuse, Conflict
+from vault.storage.base import (
+    AlreadyExists,
+    Block,
+    Effects,
+    NotStaged,
+    Publish,
+    SidePart,
+    SizeMoved,
+    StagedBatch,
+    Storage,
+    StoredLeaf,
+    UnknownVault,
+)
+
+VAULT, OTHER = b"\x01" * 32, b"\x02" * 32
+ANN, BOB = b"\xaa" * 32, b"\xbb" * 32
+UPLOAD, SECOND = b"\x10" * 16, b"\x20" * 16
+BATCH, NEXT = b"\x77" * 16, b"\x88" * 16
+ALL_BYTES = bytes(range(256))
+NOW = 1_700_000_000
+PAGE = 1 << 22
+
+
+class Engine(Protocol):
+    """One store that can be opened again and again, by one server at a time."""
+
+    async def open(self) -> Storage: ...
+
+
+def leaf(index: int, text: bytes = b"leaf", *parts: bytes) -> StoredLeaf:
+    return StoredLeaf(index, text, tuple(SidePart.of(part) for part in parts))
+
+
+async def stage(
+    storage: Storage,
+    batch: bytes = BATCH,
+    *,
+    vault: bytes = VAULT,
+    upload: bytes = UPLOAD,
+    member: bytes = ANN,
+    manifest: bytes = b"manifest",
+    blocks: tuple[Block, ...] = ((0, 0, b"block"),),
+    now: int = NOW,
+) -> bool:
+    return await storage.stage_batch(vault, upload, batch, member, manifest, blocks, now)
+
+
+def publish(upload: bytes = UPLOAD, *batches: bytes) -> Effects:
+    return Effects(publish=(Publish(upload, batches or (BATCH,)),))
+
+
+class StorageContract:
+    @pytest.fixture
+    async def storage(self, engine: Engine) -> AsyncIterator[Storage]:
+        storage = await engine.open()
+        await storage.create_vault(VAULT, leaf(0, b"genesis"))
+        yield storage
+        await storage.check()
+        await storage.close()
+
+    # --- vaults and their logs
+
+    async def test_a_new_vault_has_its_genesis_and_nothing_else(self, storage: Storage) -> None:
+        assert await storage.vault_ids() == [VAULT]
+        assert await storage.size(VAULT) == 1
+        assert await storage.read_leaves(VAULT, 0, 10, PAGE) == [leaf(0, b"genesis")]
+
+    async def test_creating_a_vault_twice_changes_nothing(self, storage: Storage) -> None:
+        with pytest.raises(AlreadyExists):
+            await storage.create_vault(VAULT, leaf(0, b"another"))
+        assert await storage.read_leaves(VAULT, 0, 10, PAGE) == [leaf(0, b"genesis")]
+
+    async def test_vaults_are_listed_ascending(self, storage: Storage) -> None:
+        for first in (9, 4, 200):
+            await storage.create_vault(bytes([first]) * 32, leaf(0))
+        assert [vault[0] for vault in await storage.vault_ids()] == [1, 4, 9, 200]
+
+    async def test_an_unknown_vault_is_named_as_such(self, storage: Storage) -> None:
+        for call in (
+            storage.size(OTHER),
+            storage.append(OTHER, 0, [leaf(0)]),
+            stage(storage, vault=OTHER),
+        ):
+            with pytest.raises(UnknownVault):
+                await call
+        assert await storage.read_leaves(OTHER, 0, 10, PAGE) == []
+        assert await storage.staged(OTHER, UPLOAD) == []
+        assert await storage.staged_bytes(OTHER) == 0
+        assert await storage.read_block(OTHER, BATCH, 0) is None
+        assert await storage.published_manifest(OTHER, BATCH) is None
+        assert await storage.vault_ids() == [VAULT]
+
+    async def test_leaves_come_back_to_the_byte(self, storage: Storage) -> None:
+        full = StoredLeaf(
+            1, ALL_BYTES, (SidePart.of(ALL_BYTES), SidePart(b"\x05" * 32, b"")), ALL_BYTES
+        )
+        empty = StoredLeaf(2, b"", (SidePart(b"\x06" * 32, None),), b"")
+        await storage.append(VAULT, 1, [full, empty])
+        assert await storage.read_leaves(VAULT, 1, 10, PAGE) == [full, empty]
+        assert await storage.size(VAULT) == 3
+
+    async def test_append_is_compare_and_set(self, storage: Storage) -> None:
+        await storage.append(VAULT, 1, [leaf(1, b"first")])
+        for size in (0, 1, 3, 99):
+            with pytest.raises(SizeMoved) as moved:
+                await storage.append(VAULT, size, [leaf(size, b"late")])
+            assert moved.value.actual == 2
+        assert [found.leaf for found in await storage.read_leaves(VAULT, 0, 9, PAGE)] == [
+            b"genesis",
+            b"first",
+        ]
+
+    async def test_of_many_appends_at_one_size_one_lands(self, storage: Storage) -> None:
+        answers = await asyncio.gather(
+            *(storage.append(VAULT, 1, [leaf(1, bytes([n]))]) for n in range(40)),
+            return_exceptions=True,
+        )
+        won = [n for n, answer in enumerate(answers) if answer is None]
+        lost = [answer for answer in answers if isinstance(answer, SizeMoved)]
+        assert len(won) == 1
+        assert [error.actual for error in lost] == [2] * 39
+        assert (await storage.read_leaves(VAULT, 1, 9, PAGE))[0].leaf == bytes(won)
+
+    @pytest.mark.parametrize("leaves", [[], [leaf(0)], [leaf(2)], [leaf(1), leaf(3)]])
+    async def test_leaves_must_run_on(self, storage: Storage, leaves: list[StoredLeaf]) -> None:
+        with pytest.raises(ApiMisuse):
+            await storage.append(VAULT, 1, leaves)
+        with pytest.raises(ApiMisuse):
+            await storage.create_vault(OTHER, leaf(1))
+        assert await storage.size(VAULT) == 1
+        assert await storage.vault_ids() == [VAULT]
+
+    async def test_a_page_ends_at_its_limits_but_holds_one_leaf(self, storage: Storage) -> None:
+        await storage.append(VAULT, 1, [leaf(n, b"x" * 60, b"y" * 40) for n in range(1, 11)])
+
+        async def page(start: int, limit: int, max_bytes: int) -> list[int]:
+            found = await storage.read_leaves(VAULT, start, limit, max_bytes)
+            return [each.index for each in found]
+
+        assert await page(1, 3, PAGE) == [1, 2, 3]
+        assert await page(1, 99, 300) == [1, 2, 3]
+        assert await page(1, 99, 299) == [1, 2]
+        assert await page(5, 99, 1) == [5]
+        assert await page(5, 0, 0) == [5]
+        assert await page(10, 99, PAGE) == [10]
+        assert await page(11, 99, PAGE) == []
+
+    async def test_without_parts_a_page_is_light_and_keeps_digests(self, storage: Storage) -> None:
+        await storage.append(VAULT, 1, [leaf(n, b"x", b"y" * 1000) for n in (1, 2)])
+        found = await storage.read_leaves(VAULT, 1, 9, 10, with_parts=False)
+        gone = SidePart(SidePart.of(b"y" * 1000).digest, None)
+        assert found == [StoredLeaf(1, b"x", (gone,)), StoredLeaf(2, b"x", (gone,))]
+
+    # --- effects
+
+    async def test_a_commit_makes_all_its_batches_visible_at_once(self, storage: Storage) -> None:
+        await stage(storage, BATCH, manifest=b"one", blocks=((3, 1, b"c3"), (4, 0, b"")))
+        await stage(storage, NEXT, manifest=b"two", blocks=((3, 1, b"d3"),))
+        assert await storage.read_block(VAULT, BATCH, 3) is None
+        assert await storage.published_manifest(VAULT, BATCH) is None
+        await storage.append(VAULT, 1, [leaf(1)], publish(UPLOAD, BATCH, NEXT))
+        assert await storage.read_block(VAULT, BATCH, 3) == b"c3"
+        assert await storage.read_block(VAULT, BATCH, 4) == b""
+        assert await storage.read_block(VAULT, BATCH, 5) is None
+        assert await storage.read_block(VAULT, NEXT, 3) == b"d3"
+        assert await storage.published_manifest(VAULT, NEXT) == b"two"
+        assert await storage.staged(VAULT, UPLOAD) == []
+        assert await storage.staged_bytes(VAULT) == 0
+
+    async def test_the_latest_epoch_of_a_block_is_read(self, storage: Storage) -> None:
+        await stage(storage, blocks=((3, 2, b"new"), (3, 1, b"old")))
+        await storage.append(VAULT, 1, [leaf(1)], publish())
+        assert await storage.read_block(VAULT, BATCH, 3) == b"new"
+
+    async def test_an_append_that_cannot_publish_does_not_land(self, storage: Storage) -> None:
+        await storage.append(VAULT, 1, [leaf(1, b"sides", b"part")])
+        await stage(storage, BATCH)
+        await stage(storage, NEXT, upload=SECOND)
+        await stage(storage, b"\x99" * 16, upload=b"\x30" * 16)
+        before = await storage.read_leaves(VAULT, 0, 9, PAGE)
+        for broken in (
+            Publish(SECOND, (NEXT, BATCH)),  # one is another upload's
+            Publish(SECOND, (NEXT, b"\x01" * 16)),  # one is nobody's
+            Publish(SECOND, ()),
+            Publish(b"\x31" * 16, (BATCH,)),
+        ):
+            effects = Effects((Publish(UPLOAD, (BATCH,)), broken), (b"\x30" * 16,), ((1, 0),))
+            with pytest.raises(NotStaged):
+                await storage.append(VAULT, 2, [leaf(2)], effects)
+        assert await storage.read_leaves(VAULT, 0, 9, PAGE) == before
+        assert await storage.read_block(VAULT, BATCH, 0) is None
+        assert len(await storage.staged(VAULT, UPLOAD)) == 1
+        assert len(await storage.staged(VAULT, b"\x30" * 16)) == 1
+
+    async def test_an_append_at_the_wrong_size_has_no_effects(self, storage: Storage) -> None:
+        await storage.append(VAULT, 1, [leaf(1, b"sides", b"part")])
+        await stage(storage, BATCH)
+        await stage(storage, NEXT, upload=SECOND)
+        effects = Effects((Publish(UPLOAD, (BATCH,)),), (SECOND,), ((1, 0),))
+        with pytest.raises(SizeMoved):
+            await storage.append(VAULT, 1, [leaf(1)], effects)
+        assert await storage.read_block(VAULT, BATCH, 0) is None
+        assert len(await storage.staged(VAULT, SECOND)) == 1
+        assert (await storage.read_leaves(VAULT, 1, 1, PAGE))[0].sides[0].content == b"part"
+
+    async def test_a_committed_upload_is_closed_for_ever(self, storage: Storage) -> None:
+        await stage(storage, BATCH)
+        await stage(storage, NEXT)
+        await storage.append(VAULT, 1, [leaf(1)], publish(UPLOAD, BATCH))
+        for batch in (BATCH, NEXT, b"\x99" * 16):
+            with pytest.raises(Conflict):
+                await stage(storage, batch)
+        with pytest.raises(NotStaged):
+            await storage.append(VAULT, 2, [leaf(2)], publish(UPLOAD, BATCH))
+        await storage.append(VAULT, 2, [leaf(2)], Effects(drop_uploads=(UPLOAD,)))
+        assert await storage.read_block(VAULT, BATCH, 0) == b"block"
+
+    async def test_what_a_commit_leaves_out_is_gone(self, storage: Storage) -> None:
+        await stage(storage, BATCH)
+        await stage(storage, NEXT)
+        await storage.append(VAULT, 1, [leaf(1)], publish(UPLOAD, BATCH))
+        assert await storage.read_block(VAULT, NEXT, 0) is None
+        assert await stage(storage, NEXT, upload=SECOND) is True
+
+    async def test_dropped_uploads_are_gone(self, storage: Storage) -> None:
+        await stage(storage, BATCH)
+        await stage(storage, NEXT, upload=SECOND)
+        effects = Effects(drop_uploads=(UPLOAD, b"\x55" * 16))
+        await storage.append(VAULT, 1, [leaf(1)], effects)
+        assert await storage.staged(VAULT, UPLOAD) == []
+        assert len(await storage.staged(VAULT, SECOND)) == 1
+        with pytest.raises(NotStaged):
+            await storage.append(VAULT, 2, [leaf(2)], publish(UPLOAD, BATCH))
+
+    async def test_a_deleted_part_leaves_its_digest(self, storage: Storage) -> None:
+        await storage.append(VAULT, 1, [leaf(1, b"a", b"p" * 90, b"q"), leaf(2, b"b", b"r")])
+        effects = Effects(delete_parts=((1, 0), (7, 7)))
+        for index in (3, 4):  # the second time it is gone already
+            await storage.append(VAULT, index, [leaf(index)], effects)
+            one, two = await storage.read_leaves(VAULT, 1, 2, 10)
+            assert one.sides == (SidePart(SidePart.of(b"p" * 90).digest, None), SidePart.of(b"q"))
+            assert two == leaf(2, b"b", b"r")
+
+    # --- staging
+
+    async def test_staging_is_idempotent(self, storage: Storage) -> None:
+        assert await stage(storage, manifest=b"12345", blocks=((0, 0, b"123"),)) is True
+        assert await stage(storage, manifest=b"12345", blocks=((0, 0, b"123"),)) is False
+        digest = hashlib.sha256(b"12345").digest()
+        assert await storage.staged(VAULT, UPLOAD) == [StagedBatch(BATCH, digest, 8)]
+
+    async def test_a_batch_id_is_used_once(self, storage: Storage) -> None:
+        await stage(storage)
+        with pytest.raises(Conflict):
+            await stage(storage, manifest=b"other")
+        with pytest.raises(Conflict):
+            await stage(storage, upload=SECOND)
+        with pytest.raises(Conflict):
+            await stage(storage, NEXT, member=BOB)
+        assert await storage.staged(VAULT, SECOND) == []
+        await storage.append(VAULT, 1, [leaf(1)], publish())
+        with pytest.raises(Conflict):
+            await stage(storage, upload=SECOND)
+        assert await storage.published_manifest(VAULT, BATCH) == b"manifest"
+
+    async def test_a_field_has_one_block_an_epoch(self, storage: Storage) -> None:
+        with pytest.raises(ApiMisuse):
+            await stage(storage, blocks=((1, 0, b"a"), (1, 0, b"b")))
+        assert await storage.staged(VAULT, UPLOAD) == []
+
+    @pytest.mark.parametrize(
+        "wrong", [{"batch": b"short"}, {"upload": b"short"}, {"member": b"short"}]
+    )
+    async def test_an_id_of_another_length_is_our_bug(
+        self, storage: Storage, wrong: dict[str, bytes]
+    ) -> None:
+        with pytest.raises(ApiMisuse):
+            await stage(storage, **wrong)  # type: ignore[arg-type]
+        assert await storage.staged_bytes(VAULT) == 0
+
+    async def test_concurrent_staging_loses_nothing(self, storage: Storage) -> None:
+        names = [bytes([n]) * 16 for n in range(100)]
+        twice = [stage(storage, name, manifest=name) for name in names + names]
+        assert sum(await asyncio.gather(*twice)) == 100
+        assert [found.batch_id for found in await storage.staged(VAULT, UPLOAD)] == names
+
+    async def test_a_refused_write_does_not_harm_its_neighbours(self, storage: Storage) -> None:
+        await stage(storage)
+        answers = await asyncio.gather(
+            *(
+                stage(storage, manifest=b"other") if n % 2 else stage(storage, bytes([n]) * 16)
+                for n in range(20)
+            ),
+            return_exceptions=True,
+        )
+        assert [answer is True for answer in answers] == [n % 2 == 0 for n in range(20)]
+        assert all(isinstance(answer, Conflict) for answer in answers[1::2])
+        assert len(await storage.staged(VAULT, UPLOAD)) == 11
+
+    async def test_staged_bytes_are_counted_by_member(self, storage: Storage) -> None:
+        await stage(storage, BATCH, manifest=b"12", blocks=((0, 0, b"345"), (1, 0, b"6")))
+        await stage(storage, NEXT, upload=SECOND, member=BOB, manifest=b"1", blocks=())
+        assert await storage.staged_bytes(VAULT, ANN) == 6
+        assert await storage.staged_bytes(VAULT, BOB) == 1
+        assert await storage.staged_bytes(VAULT) == 7
+        await storage.append(VAULT, 1, [leaf(1)], publish())
+        assert await storage.staged_bytes(VAULT, ANN) == 0
+        assert await storage.staged_bytes(VAULT) == 1
+
+    async def test_stale_uploads_expire_and_only_those(self, storage: Storage) -> None:
+        await storage.create_vault(OTHER, leaf(0))
+        await stage(storage, BATCH, now=100)
+        await stage(storage, NEXT, upload=SECOND, now=100)
+        await stage(storage, NEXT, upload=SECOND, now=200)  # a repetition is activity
+        await stage(storage, NEXT, upload=SECOND, now=150)  # and a slow clock takes none away
+        await stage(storage, BATCH, vault=OTHER, upload=SECOND, now=100)
+        await stage(storage, b"\x99" * 16, upload=b"\x30" * 16, now=1)
+        await storage.append(VAULT, 1, [leaf(1)], publish(b"\x30" * 16, b"\x99" * 16))
+        assert await storage.expire_staged(100) == 0
+        assert await storage.expire_staged(200) == 2
+        assert await storage.expire_staged(200) == 0
+        assert await storage.staged(VAULT, UPLOAD) == []
+        assert await storage.staged(OTHER, SECOND) == []
+        assert len(await storage.staged(VAULT, SECOND)) == 1
+        assert await storage.read_block(VAULT, b"\x99" * 16, 0) == b"block"
+        assert await stage(storage, BATCH, manifest=b"anew") is True
+
+    # --- vaults are apart
+
+    @pytest.mark.threat("H10")
+    async def test_two_vaults_with_the_same_ids_never_meet(self, storage: Storage) -> None:
+        await storage.create_vault(OTHER, leaf(0, b"other genesis"))
+        for vault, text in ((VAULT, b"mine"), (OTHER, b"theirs")):
+            await storage.append(vault, 1, [leaf(1, text, text)])
+            await stage(storage, vault=vault, manifest=text, blocks=((0, 0, text * 2),))
+        assert await storage.staged_bytes(VAULT, ANN) == 12
+        everything = Effects((Publish(UPLOAD, (BATCH,)),), (), ((1, 0),))
+        await storage.append(VAULT, 2, [leaf(2)], everything)
+        assert await storage.read_block(OTHER, BATCH, 0) is None
+        assert await storage.published_manifest(OTHER, BATCH) is None
+        assert await storage.read_leaves(OTHER, 1, 9, PAGE) == [leaf(1, b"theirs", b"theirs")]
+        await storage.append(OTHER, 2, [leaf(2)], publish())
+        assert await storage.read_block(VAULT, BATCH, 0) == b"minemine"
+        assert await storage.read_block(OTHER, BATCH, 0) == b"theirstheirs"
+        assert await storage.published_manifest(VAULT, BATCH) == b"mine"
+        stats = await storage.stats()
+        assert (stats.vaults, stats.leaves) == (2, 6)
+
+    async def test_dropping_in_one_vault_leaves_the_other(self, storage: Storage) -> None:
+        await storage.create_vault(OTHER, leaf(0))
+        for vault in (VAULT, OTHER):
+            await stage(storage, vault=vault)
+        await storage.append(VAULT, 1, [leaf(1)], Effects(drop_uploads=(UPLOAD,)))
+        assert await storage.staged(VAULT, UPLOAD) == []
+        assert len(await storage.staged(OTHER, UPLOAD)) == 1
+
+    # --- the engine itself
+
+    async def test_everything_is_there_after_a_restart(self, engine: Engine) -> None:
+        first = await engine.open()
+        await first.create_vault(VAULT, leaf(0, b"genesis", b"part"))
+        await stage(first, BATCH)
+        await stage(first, NEXT, upload=SECOND)
+        await first.append(VAULT, 1, [leaf(1)], publish())
+        await first.close()
+        again = await engine.open()
+        assert await again.read_leaves(VAULT, 0, 9, PAGE) == [leaf(0, b"genesis", b"part"), leaf(1)]
+        assert await again.read_block(VAULT, BATCH, 0) == b"block"
+        assert [found.batch_id for found in await again.staged(VAULT, SECOND)] == [NEXT]
+        await again.check()
+        await again.close()
+
+    async def test_closing_finishes_what_was_asked_and_takes_no_more(self, engine: Engine) -> None:
+        storage = await engine.open()
+        await storage.create_vault(VAULT, leaf(0))
+        waiting = [asyncio.create_task(stage(storage, bytes([n]) * 16)) for n in range(80)]
+        await asyncio.sleep(0)
+        await storage.close()
+        assert await asyncio.gather(*waiting) == [True] * 80
+        await storage.close()
+        with pytest.raises(ApiMisuse):
+            await storage.size(VAULT)
+        with pytest.raises(ApiMisuse):
+            await stage(storage)
+        again = await engine.open()
+        assert len(await again.staged(VAULT, UPLOAD)) == 80
+        await again.close()
+
+    async def test_whoever_gives_up_waiting_harms_nobody(self, storage: Storage) -> None:
+        tasks = [asyncio.create_task(stage(storage, bytes([n]) * 16)) for n in range(30)]
+        await asyncio.sleep(0)
+        for task in tasks[::3]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(answers[n] is True for n in range(30) if n % 3)
+        assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::3])
+        again = [await stage(storage, bytes([n]) * 16) for n in range(30)]
+        assert not any(again[n] for n in range(30) if n % 3)
+        assert len(await storage.staged(VAULT, UPLOAD)) == 30
+
+    @pytest.mark.parametrize("seed", range(4))
+    async def test_any_course_of_calls_agrees_with_the_model(
+        self, storage: Storage, seed: int
+    ) -> None:
+        await storage.create_vault(OTHER, leaf(0, b"genesis"))
+        random_ = random.Random(seed)
+        models = {VAULT: Model(), OTHER: Model()}
+        for _ in range(120):
+            vault = random_.choice([VAULT, OTHER])
+            await models[vault].step(storage, vault, random_)
+        for vault, model in models.items():
+            await model.compare(storage, vault)
+
+
+@dataclass
+class Model:
+    """One vault as dictionaries, and random calls that must meet the same answers there."""
+
+    leaves: list[StoredLeaf] = field(default_factory=lambda: [leaf(0, b"genesis")])
+    member: dict[bytes, bytes] = field(default_factory=dict)
+    closed: set[bytes] = field(default_factory=set)
+    batches: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+
+    async def step(self, storage: Storage, vault: bytes, random_: random.Random) -> None:
+        upload = bytes([random_.randrange(6)]) * 16
+        if random_.random() < 0.7:
+            batch = bytes([random_.randrange(40)]) * 16
+            await self.stage(storage, vault, upload, batch, random_)
+        elif random_.random() < 0.5:
+            await self.commit(storage, vault, upload, random_)
+        else:
+            await self.drop(storage, vault, upload, random_)
+
+    async def stage(
+        self,
+        storage: Storage,
+        vault: bytes,
+        upload: bytes,
+        batch: bytes,
+        random_: random.Random,
+    ) -> None:
+        member = random_.choice([ANN, ANN, ANN, BOB])
+        manifest = random_.choice([b"one", b"one", b"two"])
+        free = upload not in self.closed and self.member.get(upload, member) == member
+        known = self.batches.get(batch)
+        call = stage(
+            storage,
+            batch,
+            vault=vault,
+            upload=upload,
+            member=member,
+            manifest=manifest,
+            blocks=((0, 0, vault + batch + manifest),),
+        )
+        if not free or known not in (None, (upload, manifest)):
+            with pytest.raises(Conflict):
+                await call
+            return
+        assert await call is (known is None)
+        self.member[upload] = member
+        self.batches[batch] = (upload, manifest)
+
+    async def commit(
+        self, storage: Storage, vault: bytes, upload: bytes, random_: random.Random
+    ) -> None:
+        size = len(self.leaves) - random_.choice([0, 0, 0, 1])
+        there = [batch for batch, (owner, _) in self.batches.items() if owner == upload]
+        named = [batch for batch in there if random_.random() < 0.8]
+        effects = Effects(publish=(Publish(upload, tuple(named)),))
+        call = storage.append(vault, size, [leaf(size)], effects)
+        if size != len(self.leaves):
+            with pytest.raises(SizeMoved):
+                await call
+        elif upload in self.closed or not named:
+            with pytest.raises(NotStaged):
+                await call
+        else:
+            await call
+            self.leaves.append(leaf(size))
+            self.closed.add(upload)
+            for batch in set(there) - set(named):
+                del self.batches[batch]
+
+    async def drop(
+        self, storage: Storage, vault: bytes, upload: bytes, random_: random.Random
+    ) -> None:
+        new = leaf(len(self.leaves), random_.randbytes(5), random_.randbytes(3))
+        await storage.append(vault, new.index, [new], Effects(drop_uploads=(upload,)))
+        self.leaves.append(new)
+        if upload not in self.closed:
+            self.member.pop(upload, None)
+            self.batches = {b: own for b, own in self.batches.items() if own[0] != upload}
+
+    async def compare(self, storage: Storage, vault: bytes) -> None:
+        assert await storage.read_leaves(vault, 0, 999, PAGE) == self.leaves
+        for batch in (bytes([n]) * 16 for n in range(40)):
+            upload, manifest = self.batches.get(batch, (b"", b""))
+            visible = upload in self.closed
+            assert await storage.read_block(vault, batch, 0) == (
+                vault + batch + manifest if visible else None
+            )
+            assert await storage.published_manifest(vault, batch) == (manifest if visible else None)
+        for upload in set(self.member) - self.closed:
+            names = sorted(b for b, own in self.batches.items() if own[0] == upload)
+            assert [found.batch_id for found in await storage.staged(vault, upload)] == names

@@ -1,0 +1,245 @@
+"""A vault in memory, for tests: real identities, acts and sides, no server and no network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from nacl.signing import SigningKey
+
+from client.crypto.identity import Identity
+from client.crypto.invites import fresh_invite_secret, invite_access_key, invite_identity
+from client.crypto.secrets import InviteSecret, Share
+from client.crypto.wraps import NewEpoch, OpenedKey, create_epoch, make_sides, open_keys
+from protocol import acts
+from protocol.acts import DEFAULT_POLICY, Act, Citation, Policy, Role, Rule
+from protocol.blocks import (
+    PEOPLE_COLLECTION,
+    PEOPLE_FIELD,
+    Address,
+    BlockRef,
+    FieldClass,
+    Manifest,
+    Padding,
+)
+from protocol.checkpoint import Checkpoint, signed_message
+from protocol.labels import Label
+from protocol.ledger import Landed, Ledger, act_leaf, check_sides, sides_root
+from protocol.ledger.state import State
+from protocol.rewrap import Wrap
+from protocol.wire import Envelope, pae, to_bytes
+
+NOW = 1_800_000_000
+
+
+@dataclass
+class World:
+    """One vault, its log key, and everybody's secrets; every step goes through the real checks."""
+
+    server: SigningKey = field(default_factory=SigningKey.generate)
+    owner: Identity = field(default_factory=Identity.generate)
+    policy: Policy = DEFAULT_POLICY
+    now: int = NOW
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger()
+        self.wraps: dict[tuple[Address, bytes], Wrap] = {}
+        self.opened: dict[bytes, dict[Address, OpenedKey]] = {}
+        self.leaves: list[tuple[bytes, tuple[bytes, ...]]] = []
+        self.land_leaf(act_leaf(self.genesis()), ())
+
+    @property
+    def state(self) -> State:
+        return self.ledger.state
+
+    @property
+    def vault_id(self) -> bytes:
+        return self.state.vault_id
+
+    def genesis(self) -> bytes:
+        payload = acts.Genesis(
+            acts.SUITE,
+            os.urandom(32),
+            self.owner.card(acts.NO_VAULT),
+            bytes(self.server.verify_key),
+            self.policy,
+        )
+        return self.signed(
+            self.owner, Act(acts.NO_VAULT, self.owner.member_id, 0, None, payload, None)
+        )
+
+    def citation(self, size: int | None = None, time: int | None = None) -> Citation:
+        size = self.ledger.size if size is None else size
+        time = self.now if time is None else time
+        root = self.ledger.tree.root(size)
+        message = signed_message(self.vault_id, size, root, time)
+        signature = self.server.sign(message).signature
+        return Citation.of(
+            Checkpoint.verified(
+                self.vault_id, size, root, time, signature, bytes(self.server.verify_key)
+            )
+        )
+
+    def signed(self, author: Identity, act: Act) -> bytes:
+        body = act.body()
+        return to_bytes(Envelope(Label.ACT, body, author.sign(pae(Label.ACT, body))))
+
+    def draft(
+        self, author: Identity, payload: acts.Payload, cited: Citation | None = None
+    ) -> Act:
+        number = self.state.numbers.get(author.member_id, 0)
+        return Act(
+            self.vault_id, author.member_id, number, cited or self.citation(), payload, None
+        )
+
+    def shares(self, party: Identity) -> Mapping[Address, Share]:
+        return {a: key.share for a, key in self.opened.get(party.member_id, {}).items()}
+
+    def sides(
+        self, author: Identity, act: Act, created: Mapping[Address, NewEpoch] | None = None
+    ) -> tuple[bytes, ...]:
+        after = self.ledger.preview(act)
+        return make_sides(
+            author,
+            act,
+            self.state,
+            after,
+            on_record=self.wraps,
+            shares=self.shares(author),
+            created=created,
+        )
+
+    def land(
+        self,
+        author: Identity,
+        payload: acts.Payload,
+        *,
+        cited: Citation | None = None,
+        created: Mapping[Address, NewEpoch] | None = None,
+        readers: Sequence[Identity] = (),
+    ) -> Landed:
+        """Sign and land one act with its sides; `readers` open what it holds for them."""
+        act = self.draft(author, payload, cited)
+        sides = self.sides(author, act, created)
+        act = replace(act, sides_root=sides_root(sides))
+        return self.land_leaf(act_leaf(self.signed(author, act)), sides, (author, *readers))
+
+    def land_leaf(
+        self, leaf: bytes, sides: tuple[bytes, ...], readers: Sequence[Identity] = ()
+    ) -> Landed:
+        landed = self.ledger.check(leaf)
+        if landed.act is not None and landed.before is not None:
+            checked = check_sides(landed.before, landed.after, landed.act, sides, self.wraps)
+            for reader in readers:
+                keys = open_keys(reader, landed.after, checked)
+                self.opened.setdefault(reader.member_id, {}).update(keys)
+            self.wraps.update(checked.wraps)
+        self.ledger.append(landed)
+        self.leaves.append((leaf, sides))
+        return landed
+
+    # --- what people do
+
+    def epochs(self, author: Identity, *fields: tuple[bytes, int], readers: Sequence[Identity] = ()) -> Landed:
+        """Create the next epoch of each field."""
+        made = {}
+        for collection, number in sorted(fields):
+            newest = self.state.newest(collection, number)
+            following = 1 if newest is None else newest.definition.epoch + 1
+            address = Address(collection, number, following)
+            made[address] = create_epoch(author, self.vault_id, address)
+        payload = acts.CreateEpoch(tuple(new.definition for new in made.values()))
+        return self.land(author, payload, created=made, readers=readers)
+
+    def people(self, readers: Sequence[Identity] = ()) -> Landed:
+        return self.epochs(self.owner, (PEOPLE_COLLECTION, PEOPLE_FIELD), readers=readers)
+
+    def collection(self, *classes: FieldClass, readers: Sequence[Identity] = ()) -> bytes:
+        """Define a collection, create its epochs, and commit its catalogs."""
+        made = os.urandom(16)
+        self.land(self.owner, acts.DefineCollection(made, classes))
+        where = self.state.collections[made]
+        self.epochs(self.owner, *((made, number) for number in where.fields), readers=readers)
+        for number in where.catalogs:
+            self.commit(self.owner, made, self.manifest(made, (number,), records=1))
+        return made
+
+    def manifest(self, collection: bytes, fields: Sequence[int], records: int = 3) -> Manifest:
+        """Return a manifest whose blocks nobody looks at, under the newest epochs."""
+        blocks = []
+        for number in fields:
+            newest = self.state.newest(collection, number)
+            epoch = 1 if newest is None else newest.definition.epoch
+            blocks.append(
+                BlockRef(number, epoch, os.urandom(16), 64 * records, os.urandom(32), Padding.UNIFORM)
+            )
+        return Manifest(os.urandom(16), records, tuple(blocks))
+
+    def records(self, collection: bytes, records: int = 3) -> Manifest:
+        count = len(self.state.collections[collection].classes)
+        return self.manifest(collection, range(count), records)
+
+    def commit(self, author: Identity, collection: bytes, *manifests: Manifest) -> Landed:
+        return self.land(author, acts.Commit(os.urandom(16), collection, 0, True, manifests))
+
+    def invite(
+        self,
+        inviter: Identity,
+        role: Role = Role.BIDDER,
+        rules: tuple[Rule, ...] = (),
+        *,
+        carries_data: bool = False,
+        days: int = 14,
+    ) -> tuple[InviteSecret, Identity]:
+        secret, cited = fresh_invite_secret(), self.citation()
+        expiry = self.now + days * 86_400
+        identity = invite_identity(
+            secret, self.vault_id, inviter.member_id, role, expiry, cited.size, cited.root
+        )
+        payload = acts.Invite(
+            identity.card(self.vault_id),
+            role,
+            rules,
+            carries_data,
+            expiry,
+            bytes(invite_access_key(secret).verify_key),
+        )
+        self.land(inviter, payload, cited=cited, readers=(identity,))
+        return secret, identity
+
+    def join(self, invite: Identity) -> Identity:
+        newcomer = Identity.generate()
+        payload = acts.Join(newcomer.card(self.vault_id))
+        self.land(invite, payload, readers=(newcomer,))
+        return newcomer
+
+    def member(
+        self, role: Role = Role.BIDDER, rules: tuple[Rule, ...] = (), inviter: Identity | None = None
+    ) -> Identity:
+        """Invite, join and confirm."""
+        inviter = inviter or self.owner
+        _, invite = self.invite(inviter, role, rules)
+        newcomer = self.join(invite)
+        self.land(inviter, acts.Confirm(newcomer.member_id), readers=(newcomer,))
+        return newcomer
+
+    def offer(self, buyer: Identity, days: int = 14) -> Landed:
+        payload = acts.Offer(buyer.member_id, self.now + days * 86_400, self.state.roots())
+        return self.land(self.owner, payload, readers=(buyer,))
+
+    def receipts(self) -> tuple[acts.CollectionReceipt, ...]:
+        return tuple(
+            acts.CollectionReceipt(each.id, each.root(), each.records, each.cells)
+            for _, each in sorted(self.state.collections.items())
+        )
+
+    def accept(self, buyer: Identity) -> Landed:
+        assert self.state.offer is not None
+        payload = acts.Accept(self.state.offer.index, self.ledger.size, self.receipts())
+        return self.land(buyer, payload)
+
+
+def of_class(field_class: FieldClass, collection: bytes | None = None) -> Rule:
+    """Return a rule for a class, everywhere or in one collection."""
+    return Rule(collection, field_class, None)

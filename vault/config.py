@@ -1,0 +1,75 @@
+"""How one server is set up: every value that its operator may choose, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import SealroomError
+from protocol.limits import KIB, MIB
+
+
+class InvalidConfig(SealroomError):
+    """A setting, or a file that a setting names, cannot be used."""
+
+    code = "invalid_config"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of a server; valid once constructed.
+
+    `requests_per_second` and `request_burst` hold for each member. A body must arrive within
+    `body_deadline_seconds`, and after `body_grace_seconds` at `body_bytes_per_second` or
+    faster on average. `staged_bytes_per_member` caps what a member has uploaded and not
+    committed. `hosts` are the names and addresses in a certificate that the server makes.
+
+    Raises:
+        InvalidConfig: A value is out of its range, or of another type.
+    """
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8443
+    open: bool = False
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+    requests_per_second: int = 50
+    request_burst: int = 200
+    body_deadline_seconds: int = 300
+    body_grace_seconds: int = 10
+    body_bytes_per_second: int = 16 * KIB
+    max_connections: int = 1_024
+    concurrent_uploads: int = 8
+    staged_bytes_per_member: int = 16 * 1_024 * MIB
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            if setting.name in RANGES:
+                _check_range(setting.name, getattr(self, setting.name))
+        if not self.host or not self.hosts or not all(self.hosts):
+            raise InvalidConfig("a host is empty")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise InvalidConfig("a certificate needs its key", hint="give both files, or neither")
+
+
+RANGES: Final[dict[str, tuple[int, int]]] = {
+    "port": (0, 65_535),
+    "requests_per_second": (1, 1_000_000),
+    "request_burst": (1, 1_000_000),
+    "body_deadline_seconds": (1, 86_400),
+    "body_grace_seconds": (1, 30),
+    "body_bytes_per_second": (1, 1_024 * MIB),
+    "max_connections": (1, 1_000_000),
+    "concurrent_uploads": (1, 1_024),
+    "staged_bytes_per_member": (1, 2**50),
+}
+"""The least and the greatest value of each number; port 0 takes any free one."""
+
+
+def _check_range(name: str, value: int) -> None:
+    low, high = RANGES[name]
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidConfig(f"{name} must be a whole number from {low} to {high}")

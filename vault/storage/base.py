@@ -1,0 +1,302 @@
+"""The storage contract: what a server needs of a database, and nothing that names one.
+
+An engine stores bytes that it does not understand, under ids that it does not invent. It
+keeps four promises, and `tests/storage_contract.py` checks them on each engine:
+
+1. **Acknowledged is durable.** A call that changes something returns only after the change
+   would survive the process being killed and the machine losing power.
+2. **All or nothing.** A call that raises has changed nothing, whatever it raised.
+3. **Vaults are apart.** Every row is keyed by its vault's id first; no call can meet a row
+   of another vault, and no number is drawn from a sequence that vaults share.
+4. **Append is compare-and-set.** Of several appends at one size exactly one lands.
+
+Whoever cancels a call that changes something does not know whether it happened. All such
+calls are safe to repeat: the second answer says what became of the first.
+
+Sizes: vault and member ids and digests are 32 bytes; batch, upload and collection ids 16.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from protocol.errors import ApiMisuse, Conflict, OutOfOrder, SealroomError
+
+DIGEST_BYTES: Final = 32
+
+
+class StorageFull(SealroomError):
+    """The disk or the quota below the database has no room; nothing was changed."""
+
+    code = "storage_full"
+
+
+class StorageFailed(SealroomError):
+    """The database could not do what was asked, through no fault of the request."""
+
+    code = "storage_failed"
+
+
+class DirectoryInUse(StorageFailed):
+    """Another server already works on this data directory."""
+
+    code = "storage_in_use"
+
+
+class UnknownVault(SealroomError):
+    """No vault has this id here."""
+
+    code = "not_found"
+
+
+class AlreadyExists(Conflict):
+    """A vault of this id was created before."""
+
+    code = "already_exists"
+
+
+class NotStaged(OutOfOrder):
+    """A batch that should become visible is not staged, or its upload is gone."""
+
+    code = "not_staged"
+
+
+class SizeMoved(OutOfOrder):
+    """The log is no longer as long as the append assumed; `actual` is its length now."""
+
+    code = "size_moved"
+
+    def __init__(self, actual: int) -> None:
+        super().__init__(f"the log has {actual} leaves", hint="sync and append again")
+        self.actual = actual
+
+
+@dataclass(frozen=True, slots=True)
+class SidePart:
+    """One part of a leaf's sides; `content` is None once it was deleted, `digest` stays.
+
+    The digest is whatever the signed act commits to for this part: storage keeps it beside
+    the content and does not compute it, so the ledger replays without the content.
+    """
+
+    digest: bytes
+    content: bytes | None
+
+    def __post_init__(self) -> None:
+        if len(self.digest) != DIGEST_BYTES:
+            raise ApiMisuse("a part's digest has 32 bytes")
+
+    @classmethod
+    def of(cls, content: bytes) -> SidePart:
+        """Return the part under its plain SHA-256."""
+        return cls(hashlib.sha256(content).digest(), content)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLeaf:
+    """A leaf of a vault's log with what travels beside it.
+
+    `leaf` is the exact leaf data that the tree hashes, `observation` the salt and body of an
+    observation leaf (None for an act).
+    """
+
+    index: int
+    leaf: bytes
+    sides: tuple[SidePart, ...] = ()
+    observation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedBatch:
+    """A batch that is stored and not yet visible; `size` counts its manifest and blocks."""
+
+    batch_id: bytes
+    manifest_digest: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Make these staged batches of one upload visible, and close the upload for ever.
+
+    Batches of the upload that are not named here are deleted.
+    """
+
+    upload_id: bytes
+    batch_ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What else changes with an append, in the same transaction.
+
+    `drop_uploads` deletes uploads that are not published (unknown and published ones are
+    passed over); `delete_parts` lists (leaf index, part number) whose content goes and whose
+    digest stays (what is already gone is passed over).
+    """
+
+    publish: tuple[Publish, ...] = ()
+    drop_uploads: tuple[bytes, ...] = ()
+    delete_parts: tuple[tuple[int, int], ...] = ()
+
+
+NO_EFFECTS: Final = Effects()
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStats:
+    """What an engine holds: bytes on disk (all its files), vaults, leaves of all logs."""
+
+    bytes_on_disk: int
+    vaults: int
+    leaves: int
+
+
+Block = tuple[int, int, bytes]
+"""A block as it is staged: field number, epoch number, bytes."""
+
+
+class Storage(ABC):
+    """The operations of every engine. All may raise `StorageFailed`; writes `StorageFull`."""
+
+    engine: ClassVar[str]
+
+    # --- vaults and their logs
+
+    @abstractmethod
+    async def create_vault(self, vault_id: bytes, leaf: StoredLeaf) -> None:
+        """Create a vault with its first leaf, which must have index 0.
+
+        Raises:
+            AlreadyExists: The id is taken; nothing was changed.
+        """
+
+    @abstractmethod
+    async def vault_ids(self) -> list[bytes]:
+        """Return the ids of all vaults, ascending."""
+
+    @abstractmethod
+    async def size(self, vault_id: bytes) -> int:
+        """Return how many leaves the vault's log has.
+
+        Raises:
+            UnknownVault: There is no such vault.
+        """
+
+    @abstractmethod
+    async def append(
+        self,
+        vault_id: bytes,
+        size: int,
+        leaves: Sequence[StoredLeaf],
+        effects: Effects = NO_EFFECTS,
+    ) -> None:
+        """Append leaves to a log of exactly `size` leaves, and do the effects with them.
+
+        The leaves' indexes must run on from `size`; at least one leaf is needed.
+
+        Raises:
+            SizeMoved: The log has another length (`.actual`); nothing was changed.
+            NotStaged: An effect publishes what is not staged; nothing was changed.
+            UnknownVault: There is no such vault.
+        """
+
+    @abstractmethod
+    async def read_leaves(
+        self,
+        vault_id: bytes,
+        start: int,
+        limit: int,
+        max_bytes: int,
+        *,
+        with_parts: bool = True,
+    ) -> list[StoredLeaf]:
+        """Return a run of leaves from index `start`: at most `limit`, about `max_bytes`.
+
+        At least one leaf is returned where one exists, however large; none past the end or
+        for an unknown vault. Leaves, observations and live parts count as bytes. Without
+        `with_parts` every part's content is None and costs nothing: enough for a replay.
+        """
+
+    # --- staging
+
+    @abstractmethod
+    async def stage_batch(
+        self,
+        vault_id: bytes,
+        upload_id: bytes,
+        batch_id: bytes,
+        member_id: bytes,
+        manifest: bytes,
+        blocks: Sequence[Block],
+        now: int,
+    ) -> bool:
+        """Store a batch of an upload, invisible until an append publishes it.
+
+        Return True if it was stored, False if the same batch (same upload, same manifest
+        bytes) was there already. The caller has checked the blocks against the manifest and
+        the member against the ledger; `now` (unix seconds) is when the upload was last active.
+
+        Raises:
+            Conflict: The batch id names another manifest or upload, or the upload is another
+                member's or was published before.
+            UnknownVault: There is no such vault.
+        """
+
+    @abstractmethod
+    async def staged(self, vault_id: bytes, upload_id: bytes) -> list[StagedBatch]:
+        """Return the batches of an upload that is not published, by ascending batch id."""
+
+    @abstractmethod
+    async def staged_bytes(self, vault_id: bytes, member_id: bytes | None = None) -> int:
+        """Return the bytes that one member (or everybody) has staged and not published."""
+
+    @abstractmethod
+    async def expire_staged(self, before: int) -> int:
+        """Delete every unpublished upload last active before a time; return how many went."""
+
+    # --- what is visible
+
+    @abstractmethod
+    async def read_block(self, vault_id: bytes, batch_id: bytes, field: int) -> bytes | None:
+        """Return a published block, that of its latest epoch; None if there is none."""
+
+    @abstractmethod
+    async def published_manifest(self, vault_id: bytes, batch_id: bytes) -> bytes | None:
+        """Return a published batch's manifest; None if the batch is unknown or only staged."""
+
+    # --- the engine itself
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Check quickly that the database is sound and every log without gaps.
+
+        This finds broken structure. Changed contents are found by hash, by those who read.
+
+        Raises:
+            StorageFailed: It is not.
+        """
+
+    @abstractmethod
+    async def stats(self) -> StorageStats:
+        """Return what the engine holds."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish the writes under way and let go of everything; safe to call twice."""
+
+
+def check_run(size: int, leaves: Sequence[StoredLeaf]) -> None:
+    """Check that leaves run on from `size`, which every engine owes before it appends.
+
+    Raises:
+        ApiMisuse: There is no leaf, or an index is not the next one.
+    """
+    if not leaves:
+        raise ApiMisuse("an append needs a leaf")
+    if any(leaf.index != size + step for step, leaf in enumerate(leaves)):
+        raise ApiMisuse("the leaves' indexes do not run on from the log's size")

@@ -52,7 +52,7 @@ lock: $(STAMP)  ## resolve requirements.lock anew, to the newest versions allowe
 		--no-emit-index-url --no-emit-find-links --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements.lock > /dev/null
 
-clean:  ## remove what can be made again, .venv included
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+clean:  ## remove what the other targets leave behind, but not .venv
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .coverage .coverage.* htmlcov
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +

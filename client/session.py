@@ -26,7 +26,7 @@ from protocol.blocks import Address
 from protocol.errors import CommitmentMismatch, IntegrityError, Rollback, SealroomError
 from protocol.labels import Label
 from protocol.ledger import Landed, State, act_leaf, sides_root
-from protocol.ledger.holders import holds
+from protocol.ledger.holders import holds, may_read
 from protocol.ledger.sides import required_entries
 from protocol.merkle import leaf_hash
 from protocol.wire import Envelope, pae, to_bytes
@@ -45,6 +45,11 @@ class Draft:
 
 Build = Callable[[State], Draft]
 """Makes a draft from the newest state; called again if that state moved meanwhile."""
+
+
+def saying(payload: acts.Payload) -> Build:
+    """Return a draft of a payload that is the same on every state."""
+    return lambda _: Draft(payload)
 
 
 class Session:
@@ -79,14 +84,35 @@ class Session:
         """Fetch and verify what is new; raises as `Believed.sync`."""
         return await self.believed.sync(self.transport, self.clock())
 
+    async def sync_as_member(self) -> None:
+        """Sync, and go on only as somebody who still belongs here.
+
+        Raises:
+            Refused: this member was removed; the log says where.
+        """
+        await self.sync()
+        me = self.state.members.get(self.identity.member_id)
+        if me is None or not me.live:
+            at = "" if me is None else f" (act {me.removed_at} of the log)"
+            raise Refused(
+                f"you are no longer a member of this vault{at}",
+                code="removed",
+                hint="'sealroom log' still shows the log up to there.",
+            )
+
     def citation(self) -> Citation:
         """Return the pinned checkpoint as acts cite it."""
         return Citation.of(self.believed.pin)
 
     # --- acting
 
-    async def act(self, build: Build, *, author: Identity | None = None) -> int:
+    async def act(
+        self, build: Build, *, author: Identity | None = None, then: Transport | None = None
+    ) -> int:
         """Land one act, find it in the verified log, and return the index of its leaf.
+
+        `then` is the connection to go on with once it landed, for an act that changes who one
+        is: an invite that was used is nobody to the server any more.
 
         Raises:
             Refused: the rules do not allow it; nothing was changed.
@@ -107,6 +133,9 @@ class Session:
                     if _moved_by(self.state) == seen or attempt == ATTEMPTS - 1:
                         raise
                     continue
+                if then is not None:
+                    await self.transport.close()
+                    self.transport = then
                 return await self._found(act, answer.index)
         raise AssertionError("unreachable")
 
@@ -162,6 +191,10 @@ class Session:
         """Say whether this member holds a field's keys."""
         me, where = self.state.party(self.identity.member_id), self.state.collections[collection]
         return me is not None and holds(me, where, number)
+
+    def may_open(self, collection: bytes, number: int) -> bool:
+        """Say whether the server has to serve this member a field: as holder, or as the buyer."""
+        return may_read(self.state, self.identity.member_id, collection, number)
 
     def writable(self, collection: bytes, number: int) -> Address:
         """Return the newest epoch of a field, if it takes commits.

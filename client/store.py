@@ -42,7 +42,7 @@ CREATE TABLE blocks (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE uploads (
     upload BLOB PRIMARY KEY, collection BLOB NOT NULL, source BLOB NOT NULL,
-    batch_rows INTEGER NOT NULL, epochs BLOB NOT NULL
+    batch_rows INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE batches (
     upload BLOB NOT NULL REFERENCES uploads (upload) ON DELETE CASCADE,
@@ -81,18 +81,17 @@ class JournalledUpload:
     collection: bytes
     source: bytes
     batch_rows: int
-    epochs: bytes
 
 
 class VaultStore:
     """The file. One process at a time writes; SQLite makes the others wait."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        existed = path.exists()
-        if not existed:
+    def __init__(self, path: Path | None) -> None:
+        """Open the file, made private to its owner; None is a store in memory, for one look."""
+        if path is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")
@@ -179,7 +178,10 @@ class VaultStore:
         rows = self._db.execute(
             "SELECT * FROM boxes WHERE party = ? ORDER BY position DESC", (party,)
         )
-        return tuple(StoredBox(*row, _unpacked_wraps(wraps)) for *row, wraps in rows)
+        return tuple(
+            StoredBox(position, whose, box, info, _unpacked_wraps(wraps))
+            for position, whose, box, info, wraps in rows
+        )
 
     # --- words that were compared
 
@@ -209,8 +211,8 @@ class VaultStore:
     def begin_upload(self, begun: JournalledUpload) -> None:
         """Write down an upload before its first batch is sealed."""
         self._db.execute(
-            "INSERT INTO uploads VALUES (?, ?, ?, ?, ?)",
-            (begun.upload, begun.collection, begun.source, begun.batch_rows, begun.epochs),
+            "INSERT INTO uploads VALUES (?, ?, ?, ?)",
+            (begun.upload, begun.collection, begun.source, begun.batch_rows),
         )
 
     def unfinished_uploads(self) -> tuple[JournalledUpload, ...]:
@@ -225,12 +227,13 @@ class VaultStore:
             "INSERT INTO batches VALUES (?, ?, ?, ?)", (upload, sequence, records, manifest)
         )
 
-    def batches(self, upload: bytes) -> tuple[tuple[int, bytes], ...]:
-        """Return (records, manifest) of each acknowledged batch of an upload, in order."""
+    def batches(self, upload: bytes) -> dict[int, tuple[int, bytes]]:
+        """Return (records, manifest) of each acknowledged batch of an upload, by sequence."""
         rows = self._db.execute(
-            "SELECT records, manifest FROM batches WHERE upload = ? ORDER BY sequence", (upload,)
+            "SELECT sequence, records, manifest FROM batches WHERE upload = ? ORDER BY sequence",
+            (upload,),
         )
-        return tuple((records, manifest) for records, manifest in rows)
+        return {sequence: (records, manifest) for sequence, records, manifest in rows}
 
     def end_upload(self, upload: bytes) -> None:
         """Forget an upload that was committed or given up."""

@@ -405,6 +405,11 @@ class Act:
         return kind_of(self.payload)
 
     @property
+    def cited_size(self) -> int:
+        """How many leaves the cited tree has; 0 for a genesis."""
+        return self.cited.size if self.cited else 0
+
+    @property
     def cited_time(self) -> int:
         """When the cited checkpoint was signed, by the server's clock; 0 for a genesis."""
         return self.cited.time if self.cited else 0

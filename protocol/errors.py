@@ -46,6 +46,22 @@ class LimitExceeded(SealroomError):
     code = "limit_exceeded"
 
 
+class RateLimited(LimitExceeded):
+    """Too many requests by one key; after `retry_after` seconds another may come."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int = 1, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class NotFound(SealroomError):
+    """There is nothing there for this key: the one answer to "absent" and to "not for you"."""
+
+    code = "not_found"
+
+
 class Replay(SealroomError):
     """A signed request that was used before, or is outside its time window."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+from nacl.bindings import crypto_sign_ed25519_pk_to_curve25519
+
 from protocol import sigma
 from protocol.errors import MalformedMessage, WeakKey
 from protocol.group import POINT_BYTES, Point
@@ -30,6 +32,7 @@ PROOF_SECRETS: Final = 1
 PROOF_BYTES: Final = sigma.proof_bytes(PROOF_SECRETS)
 _MLKEM_MODULUS: Final = 3329
 _MLKEM_SEED_BYTES: Final = 32
+_X25519_MODULUS: Final = 2**255 - 19
 # RFC 7748 curve25519: every u-coordinate, reduced modulo 2^255 - 19, of a point whose order
 # divides the cofactor; these give an all-zero shared secret with any key.
 _LOW_ORDER_U: Final = frozenset(
@@ -51,7 +54,7 @@ def check_kem_key(encoded: bytes) -> bytes:
 
     Raises:
         MalformedMessage: not 1,216 bytes.
-        WeakKey: a coefficient that is not reduced, or a low-order X25519 key.
+        WeakKey: a coefficient or an X25519 key that is not reduced, or the latter of low order.
     """
     if len(encoded) != KEM_KEY_BYTES:
         raise MalformedMessage("a KEM key is 1,216 bytes")
@@ -63,9 +66,12 @@ def check_kem_key(encoded: bytes) -> bytes:
             middle >> 4 | high << 4
         ) >= _MLKEM_MODULUS:
             raise WeakKey("an ML-KEM key with a coefficient that is not reduced")
-    u = int.from_bytes(encoded[MLKEM_KEY_BYTES:], "little") & (2**255 - 1)
-    if u % (2**255 - 19) in _LOW_ORDER_U:
+    u = int.from_bytes(encoded[MLKEM_KEY_BYTES:], "little")
+    if (u & (2**255 - 1)) % _X25519_MODULUS in _LOW_ORDER_U:
         raise WeakKey("an X25519 key of low order")
+    # The library would mask and reduce it: one key under two ids.
+    if u >= _X25519_MODULUS:
+        raise WeakKey("an X25519 key that is not reduced")
     return encoded
 
 
@@ -76,6 +82,13 @@ class PublicIdentity:
     signing_key: Annotated[bytes, Parsed(bytes, verify_public_key, PUBLIC_KEY_BYTES)]
     kem_key: Annotated[bytes, Parsed(bytes, check_kem_key, KEM_KEY_BYTES)]
     rewrap_key: Annotated[Point, Parsed(bytes, Point.from_bytes, POINT_BYTES)]
+
+    def __post_init__(self) -> None:
+        """Refuse one key pair in two roles, where one role's proof could serve the other."""
+        curve_keys = (self.signing_key, bytes(self.rewrap_key))
+        converted = [crypto_sign_ed25519_pk_to_curve25519(key) for key in curve_keys]
+        if curve_keys[0] == curve_keys[1] or self.kem_key[MLKEM_KEY_BYTES:] in converted:
+            raise WeakKey("one key in two roles")
 
     @property
     def member_id(self) -> bytes:

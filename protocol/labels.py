@@ -40,7 +40,7 @@ class Label(bytes, Enum):
     # the log (SPEC sections 8 to 10)
     ACT = b"sealroom/v1/act"
     OBSERVATION = b"sealroom/v1/observation"
-    OBSERVATION_LEAF = b"sealroom/v1/observation-leaf"
+    OBSERVATION_LEAF = b"sealroom/v1/leaf/observation"
     REQUEST_HASH = b"sealroom/v1/request-hash"
     # files on the user's own machine (client only)
     KEYRING_FILE = b"sealroom/v1/keyring-file"

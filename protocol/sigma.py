@@ -50,15 +50,19 @@ class Relation:
             for equation in self.equations
         )
 
-    def challenge(self, commitments: tuple[Point, ...]) -> Scalar:
-        """Return SHA-512 of the whole transcript, reduced modulo L."""
+    def statement(self) -> tuple[bytes, ...]:
+        """Return all that the transcript holds beside the label, before the commitments."""
         parts = [*self.context, bytes((self.secrets, len(self.equations)))]
         for equation in self.equations:
             parts.append(bytes(equation.image) + bytes((len(equation.terms),)))
             for i, sign, base in equation.terms:
                 term = bytes((i, sign & 0xFF))
                 parts.append(term + (bytes(base) if base is not None else b""))
-        parts.extend(bytes(commitment) for commitment in commitments)
+        return tuple(parts)
+
+    def challenge(self, commitments: tuple[Point, ...]) -> Scalar:
+        """Return SHA-512 of the whole transcript, reduced modulo L."""
+        parts = (*self.statement(), *map(bytes, commitments))
         return Scalar.reduced(hashlib.sha512(framed(self.label, *parts)).digest())
 
 

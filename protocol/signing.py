@@ -6,6 +6,7 @@ Signing itself lives with the private keys, in the client and in the vault; both
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from nacl.bindings import crypto_core_ed25519_is_valid_point
@@ -63,9 +64,15 @@ def verify_public_key(public_key: bytes) -> bytes:
     Raises:
         WeakKey: not 32 bytes, not canonical, not on the curve, of small or of mixed order.
     """
-    if len(public_key) != PUBLIC_KEY_BYTES or not _in_prime_subgroup(public_key):
+    if len(public_key) != PUBLIC_KEY_BYTES or not _is_key(public_key):
         raise WeakKey("the signing key is not a canonical point of prime order")
     return public_key
+
+
+@lru_cache(maxsize=1024)
+def _is_key(public_key: bytes) -> bool:
+    # A replay verifies thousands of signatures by a few keys; the answer never changes.
+    return _in_prime_subgroup(public_key)
 
 
 def _in_prime_subgroup(encoded: bytes) -> bool:

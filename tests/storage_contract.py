@@ -70,11 +70,10 @@ def publish(upload: bytes = UPLOAD, *batches: bytes) -> Effects:
 class StorageContract:
     @pytest.fixture
     async def storage(self, engine: Engine) -> AsyncIterator[Storage]:
-        storage = await engine.open()
-        await storage.create_vault(VAULT, leaf(0, b"genesis"))
-        yield storage
-        await storage.check()
-        await storage.close()
+        async with await engine.open() as storage:
+            await storage.create_vault(VAULT, leaf(0, b"genesis"))
+            yield storage
+            await storage.check()
 
     # --- vaults and their logs
 
@@ -250,6 +249,21 @@ class StorageContract:
         with pytest.raises(NotStaged):
             await storage.append(VAULT, 2, [leaf(2)], publish(UPLOAD, BATCH))
 
+    async def test_a_members_uploads_go_with_the_member(self, storage: Storage) -> None:
+        await stage(storage, BATCH)
+        await storage.append(VAULT, 1, [leaf(1)], publish(UPLOAD, BATCH))
+        await stage(storage, NEXT, upload=SECOND)
+        await stage(storage, b"\x99" * 16, upload=b"\x30" * 16, member=BOB)
+        await storage.append(VAULT, 2, [leaf(2)], Effects(drop_members=(ANN,)))
+        assert await storage.staged(VAULT, SECOND) == []
+        assert len(await storage.staged(VAULT, b"\x30" * 16)) == 1
+        assert await storage.read_block(VAULT, BATCH, 0) == b"block"
+
+    async def test_one_member_is_not_shown_anothers_upload(self, storage: Storage) -> None:
+        await stage(storage)
+        assert len(await storage.staged(VAULT, UPLOAD, ANN)) == 1
+        assert await storage.staged(VAULT, UPLOAD, BOB) == []
+
     async def test_a_deleted_part_leaves_its_digest(self, storage: Storage) -> None:
         await storage.append(VAULT, 1, [leaf(1, b"a", b"p" * 90, b"q"), leaf(2, b"b", b"r")])
         effects = Effects(delete_parts=((1, 0), (7, 7)))
@@ -375,34 +389,31 @@ class StorageContract:
     # --- the engine itself
 
     async def test_everything_is_there_after_a_restart(self, engine: Engine) -> None:
-        first = await engine.open()
-        await first.create_vault(VAULT, leaf(0, b"genesis", b"part"))
-        await stage(first, BATCH)
-        await stage(first, NEXT, upload=SECOND)
-        await first.append(VAULT, 1, [leaf(1)], publish())
-        await first.close()
-        again = await engine.open()
-        assert await again.read_leaves(VAULT, 0, 9, PAGE) == [leaf(0, b"genesis", b"part"), leaf(1)]
-        assert await again.read_block(VAULT, BATCH, 0) == b"block"
-        assert [found.batch_id for found in await again.staged(VAULT, SECOND)] == [NEXT]
-        await again.check()
-        await again.close()
+        async with await engine.open() as first:
+            await first.create_vault(VAULT, leaf(0, b"genesis", b"part"))
+            await stage(first, BATCH)
+            await stage(first, NEXT, upload=SECOND)
+            await first.append(VAULT, 1, [leaf(1)], publish())
+        async with await engine.open() as again:
+            found = await again.read_leaves(VAULT, 0, 9, PAGE)
+            assert found == [leaf(0, b"genesis", b"part"), leaf(1)]
+            assert await again.read_block(VAULT, BATCH, 0) == b"block"
+            assert [each.batch_id for each in await again.staged(VAULT, SECOND)] == [NEXT]
+            await again.check()
 
     async def test_closing_finishes_what_was_asked_and_takes_no_more(self, engine: Engine) -> None:
-        storage = await engine.open()
-        await storage.create_vault(VAULT, leaf(0))
-        waiting = [asyncio.create_task(stage(storage, bytes([n]) * 16)) for n in range(80)]
-        await asyncio.sleep(0)
-        await storage.close()
-        assert await asyncio.gather(*waiting) == [True] * 80
-        await storage.close()
-        with pytest.raises(ApiMisuse):
-            await storage.size(VAULT)
-        with pytest.raises(ApiMisuse):
-            await stage(storage)
-        again = await engine.open()
-        assert len(await again.staged(VAULT, UPLOAD)) == 80
-        await again.close()
+        async with await engine.open() as storage:
+            await storage.create_vault(VAULT, leaf(0))
+            waiting = [asyncio.create_task(stage(storage, bytes([n]) * 16)) for n in range(80)]
+            await asyncio.sleep(0)
+            await storage.close()
+            assert await asyncio.gather(*waiting) == [True] * 80
+            with pytest.raises(ApiMisuse):
+                await storage.size(VAULT)
+            with pytest.raises(ApiMisuse):
+                await stage(storage)
+        async with await engine.open() as again:
+            assert len(await again.staged(VAULT, UPLOAD)) == 80
 
     async def test_whoever_gives_up_waiting_harms_nobody(self, storage: Storage) -> None:
         tasks = [asyncio.create_task(stage(storage, bytes([n]) * 16)) for n in range(30)]

@@ -312,6 +312,13 @@ def test_the_window_and_the_memory_leave_no_gap(age: int) -> None:
 
 
 @pytest.mark.threat("H1")
+def test_to_the_end_of_its_window_a_request_is_let_in_after_others_of_its_second() -> None:
+    memory = guard()
+    admit(signed(), memory=memory)
+    admit(signed(), memory=memory, now=NOW + WINDOW)
+
+
+@pytest.mark.threat("H1")
 def test_a_restart_forgets_nothing_that_could_be_replayed() -> None:
     request = signed()
     admit(request)
@@ -710,6 +717,13 @@ def test_a_target_has_one_spelling(target: str) -> None:
     assert isinstance(refusal(replace(signed(), target=target)), MalformedMessage)
     with pytest.raises(MalformedMessage):
         sign_request("POST", f"https://{AUTHORITY}{target}", BODY, TYPE, KEY, KEYID, NOW)
+
+
+@pytest.mark.parametrize("target", ["0/v1", ":1/v1", ".other.example/v1", "@other.example/v1"])
+def test_a_target_adds_nothing_to_the_host(target: str) -> None:
+    for host in (AUTHORITY, "vault.example"):
+        with pytest.raises(MalformedMessage):
+            RequestMessage.received("GET", target, [("Host", host)])
 
 
 @pytest.mark.parametrize("target", ["/", "/v1", "/.x/..y", "/a?b=/?%2F+~&c", "/v1?x=.."])

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nacl.bindings import crypto_core_ed25519_add
-from nacl.signing import SigningKey
+from nacl.signing import SigningKey, VerifyKey
 
 from protocol.errors import IntegrityError, WeakKey
 from protocol.group import ORDER
@@ -81,6 +83,23 @@ def test_all_fourteen_small_encodings_are_refused_as_key_and_as_r(low: bytes) ->
         verify_signature(low, b"message", low + bytes(32))
     with pytest.raises(IntegrityError):
         verify_signature(PUBLIC, b"message", low + SIGNATURE[32:])
+
+
+def test_a_signer_cannot_choose_the_identity_as_r(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The equation holds for S = h*a. This libsodium refuses R as we do; the rule must not
+    # depend on that, so it is tested without the library's help too.
+    r, message = (1).to_bytes(32, "little"), b"message"
+    hashed = hashlib.sha512(bytes(range(32))).digest()
+    secret = int.from_bytes(hashed[:32], "little") & ((1 << 254) - 8) | 1 << 254
+    challenge = int.from_bytes(hashlib.sha512(r + PUBLIC + message).digest(), "little")
+    signature = r + (challenge * secret % ORDER).to_bytes(32, "little")
+    with pytest.raises(IntegrityError):
+        verify_signature(PUBLIC, message, signature)
+    monkeypatch.setattr(VerifyKey, "verify", lambda *_: message)
+    verify_signature(PUBLIC, message, SIGNATURE)
+    for refused in (signature, *(low + bytes(32) for low in LOW)):
+        with pytest.raises(IntegrityError):
+            verify_signature(PUBLIC, message, refused)
 
 
 @pytest.mark.parametrize(

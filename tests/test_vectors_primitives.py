@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from nacl import pwhash
 from nacl.bindings import crypto_aead_aes256gcm_decrypt, crypto_aead_aes256gcm_encrypt
-from nacl.exceptions import CryptoError
+from nacl.exceptions import CryptoError, UnavailableError
 
 from protocol.errors import IntegrityError, MalformedMessage, NonCanonical, SealroomError, WeakKey
 from protocol.merkle import EMPTY_ROOT, Tree, leaf_hash, verify_consistency, verify_inclusion
@@ -129,27 +129,42 @@ def test_ed25519_of_speccheck() -> None:
 
 
 @covers(PRIMITIVE, "wycheproof/aes_gcm_test.json")
-def test_aes_gcm_of_both_libraries() -> None:
-    both = 0
-    for group, case in wycheproof("aes_gcm_test.json"):
+def test_aes_gcm() -> None:
+    results: Counter[bool] = Counter()
+    for _, case in wycheproof("aes_gcm_test.json"):
         key, iv, aad = hexed(case["key"]), hexed(case["iv"]), hexed(case["aad"])
         message, sealed = hexed(case["msg"]), hexed(case["ct"] + case["tag"])
-        fits = (group["keySize"], group["ivSize"], group["tagSize"]) == (256, 96, 128)
-        if case["result"] == "valid" and 8 <= len(iv) <= 128:
+        # The library takes no nonce outside 8 to 128 bytes; the protocol's are of 12.
+        opens = case["result"] == "valid" and 8 <= len(iv) <= 128
+        results[opens] += 1
+        if opens:
             assert AESGCM(key).encrypt(iv, message, aad) == sealed
             assert AESGCM(key).decrypt(iv, sealed, aad) == message
         else:
             with pytest.raises((InvalidTag, ValueError)):
                 AESGCM(key).decrypt(iv, sealed, aad)
-        if fits and case["result"] == "valid":
+    assert results == {True: 202, False: 114}
+
+
+def test_aes_gcm_of_the_other_library() -> None:
+    try:
+        crypto_aead_aes256gcm_encrypt(b"", b"", bytes(12), bytes(32))
+    except UnavailableError:
+        pytest.skip("this CPU has no AES instructions, so libsodium has no AES-GCM here")
+    results: Counter[str] = Counter()
+    for group, case in wycheproof("aes_gcm_test.json"):
+        if (group["keySize"], group["ivSize"], group["tagSize"]) != (256, 96, 128):
+            continue
+        key, iv, aad = hexed(case["key"]), hexed(case["iv"]), hexed(case["aad"])
+        message, sealed = hexed(case["msg"]), hexed(case["ct"] + case["tag"])
+        results[case["result"]] += 1
+        if case["result"] == "valid":
             assert crypto_aead_aes256gcm_encrypt(message, aad, iv, key) == sealed
             assert crypto_aead_aes256gcm_decrypt(sealed, aad, iv, key) == message
-            both += 1
-        elif fits:
+        else:
             with pytest.raises(CryptoError):
                 crypto_aead_aes256gcm_decrypt(sealed, aad, iv, key)
-            both += 1
-    assert both > 60
+    assert results == {"valid": 39, "invalid": 27}
 
 
 @covers(PRIMITIVE, "key-commitment/aes256gcm_two_keys.json")
@@ -204,7 +219,7 @@ def test_x25519() -> None:
         public = X25519PublicKey.from_public_bytes(hexed(case["public"]))
         if "ZeroSharedSecret" in case["flags"]:
             zero += 1
-            with pytest.raises(ValueError, match="."):
+            with pytest.raises(ValueError, match="Error computing shared key"):
                 private.exchange(public)
         else:
             assert private.exchange(public) == hexed(case["shared"])
@@ -221,7 +236,7 @@ def test_mlkem_768_decapsulation() -> None:
             assert private.public_key().public_bytes_raw() == hexed(case["ek"])
             assert private.decapsulate(hexed(case["c"])) == hexed(case["K"])
         else:
-            with pytest.raises(ValueError, match="."):
+            with pytest.raises(ValueError, match=r"ML-KEM-768 (seed|ciphertext)"):
                 MLKEM768PrivateKey.from_seed_bytes(hexed(case["seed"])).decapsulate(
                     hexed(case["c"])
                 )
@@ -239,8 +254,8 @@ def test_mlkem_768_takes_valid_keys_only() -> None:
             assert public.public_bytes_raw() == hexed(case["ek"])
             assert len(public.encapsulate()[0]) == 32
         else:
-            with pytest.raises(ValueError, match="."):
-                MLKEM768PublicKey.from_public_bytes(hexed(case["ek"])).encapsulate()
+            with pytest.raises(ValueError, match="ML-KEM-768 public key"):
+                MLKEM768PublicKey.from_public_bytes(hexed(case["ek"]))
     assert results == {"valid": 133, "invalid": 132}
 
 
@@ -472,13 +487,14 @@ def test_msgpack_in_its_one_form_only() -> None:
 
 def canonical(case: dict[str, Any]) -> bytes | None:
     """Return the bytes that the protocol writes for the case's value, or None if it has none."""
-    (kind,) = case.keys() & {
-        "nil", "bool", "binary", "number", "string", "array", "map", "timestamp", "ext",
-    } or {"bignum"}  # fmt: skip
-    value = int(case["bignum"]) if "bignum" in case else case[kind]
-    if kind in ("timestamp", "ext") or isinstance(value, float):
+    if case.keys() & {"timestamp", "ext"} or isinstance(case.get("number"), float):
         return None
-    return encode(hexed(value.replace("-", "")) if kind == "binary" else value)
+    if "binary" in case:
+        return encode(hexed(case["binary"].replace("-", "")))
+    if "bignum" in case:
+        return encode(int(case["bignum"]))
+    (value,) = (value for kind, value in case.items() if kind != "msgpack")
+    return encode(value)
 
 
 def test_msgpack_forms_that_are_too_long_are_named_so() -> None:

@@ -169,6 +169,12 @@ def test_maps_of_every_width(length: int) -> None:
 def test_any_other_form_of_a_value_is_not_canonical(longer: str) -> None:
     with pytest.raises(NonCanonical):
         read(bytes.fromhex(longer))
+    # The scan finds it by itself, before any object is made.
+    with pytest.raises(NonCanonical):
+        encoding._Scan(bytes.fromhex(longer)).whole()
+
+
+NOT_UTF_8 = ("a1ff", "a3eda080", "a2c080", "81a1ff00")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +182,7 @@ def test_any_other_form_of_a_value_is_not_canonical(longer: str) -> None:
     [
         "", "c1", "92c0", "81", "81a161", "8100c0", "81c400c0", "cc", "cd01", "a261", "c402aa",
         "d9", "d920", "dcffff", "ddffffffff", "dfffffffff", "c6ffffffff", "db7fffffff",
-        "c0c0", "00ff", "a1ff", "a3eda080", "a2c080", "81a1ff00",
+        "c0c0", "00ff", *NOT_UTF_8,
         "ca3f800000", "cb3ff0000000000000", "d40100", "d6ff00000000", "c70001",
         "c70cff" + "00" * 12, "c80001", "c900000001", "d801" + "00" * 16,
     ],
@@ -185,6 +191,9 @@ def test_bytes_that_are_no_value_are_malformed(broken: str) -> None:
     with pytest.raises(MalformedMessage) as caught:
         read(bytes.fromhex(broken))
     assert type(caught.value) is MalformedMessage
+    if broken not in NOT_UTF_8:
+        with pytest.raises(MalformedMessage):
+            encoding._Scan(bytes.fromhex(broken)).whole()
 
 
 @given(st.binary(max_size=200))

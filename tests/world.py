@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nacl.signing import SigningKey
@@ -26,7 +26,9 @@ from protocol.blocks import (
 from protocol.checkpoint import Checkpoint, signed_message
 from protocol.labels import Label
 from protocol.ledger import Landed, Ledger, act_leaf, check_sides, sides_root
-from protocol.ledger.state import State
+from protocol.ledger.holders import held
+from protocol.ledger.members import rule_order
+from protocol.ledger.state import Epoch, State
 from protocol.rewrap import Wrap
 from protocol.wire import Envelope, pae, to_bytes
 
@@ -125,6 +127,13 @@ class World:
         act = replace(act, sides_root=sides_root(sides))
         return self.land_leaf(act_leaf(self.signed(author, act)), sides, (author, *readers))
 
+    def judge(
+        self, author: Identity, payload: acts.Payload, cited: Citation | None = None
+    ) -> Landed:
+        """Return what the ledger says to an act, sides aside; nothing lands."""
+        act = self.draft(author, payload, cited)
+        return self.ledger.check(act_leaf(self.signed(author, act)))
+
     def land_leaf(
         self, leaf: bytes, sides: tuple[bytes, ...], readers: Sequence[Identity] = ()
     ) -> Landed:
@@ -138,6 +147,21 @@ class World:
         self.ledger.append(landed)
         self.leaves.append((leaf, sides))
         return landed
+
+    def tainted(self) -> set[Address]:
+        """The epochs that take no more commits."""
+        return {a for a in self.state.live_addresses() if self.epoch(a).tainted}
+
+    def epoch(self, address: Address) -> Epoch:
+        found = self.state.epoch(address)
+        assert found is not None
+        return found
+
+    def held(self, party: Identity) -> frozenset[Address]:
+        return held(self.state, party.member_id)
+
+    def remove(self, member: Identity) -> Landed:
+        return self.land(self.owner, acts.Revoke(member.member_id, acts.Reason.LEFT))
 
     # --- what people do
 
@@ -200,7 +224,7 @@ class World:
         payload = acts.Invite(
             identity.card(self.vault_id),
             role,
-            rules,
+            in_order(rules),
             carries_data,
             expiry,
             bytes(invite_access_key(secret).verify_key),
@@ -215,11 +239,15 @@ class World:
         return newcomer
 
     def member(
-        self, role: Role = Role.BIDDER, rules: tuple[Rule, ...] = (), inviter: Identity | None = None
+        self,
+        role: Role = Role.BIDDER,
+        rules: tuple[Rule, ...] = (),
+        inviter: Identity | None = None,
+        days: int = 14,
     ) -> Identity:
         """Invite, join and confirm."""
         inviter = inviter or self.owner
-        _, invite = self.invite(inviter, role, rules)
+        _, invite = self.invite(inviter, role, rules, days=days)
         newcomer = self.join(invite)
         self.land(inviter, acts.Confirm(newcomer.member_id), readers=(newcomer,))
         return newcomer
@@ -243,3 +271,13 @@ class World:
 def of_class(field_class: FieldClass, collection: bytes | None = None) -> Rule:
     """Return a rule for a class, everywhere or in one collection."""
     return Rule(collection, field_class, None)
+
+
+def of_field(collection: bytes, number: int) -> Rule:
+    """Return a rule for one field."""
+    return Rule(collection, None, number)
+
+
+def in_order(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return rules in the one order in which an act lists them."""
+    return tuple(sorted(set(rules), key=rule_order))

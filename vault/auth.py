@@ -38,6 +38,8 @@ KeyLookup = Callable[[bytes], bytes | None]
 # it (its secret is 1), hence obligation (4).
 _NOBODYS_KEY: Final = b"\x58" + b"\x66" * 31
 
+_REFUSAL: Final = "the request is not authenticated"
+
 # At most 250 bytes a nonce: 64 MB when full. One key may hold an eighth, 270 requests a second
 # for the two minutes in which a nonce can matter, so that no member locks the others out.
 NONCES_HELD: Final = 262_144
@@ -55,6 +57,10 @@ class RequestParts:
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
+
+
+class Stranger(Unauthenticated):
+    """The key id is nobody's here, or the signature is not by its key; which, is not told."""
 
 
 class ReplayGuard:
@@ -208,6 +214,8 @@ def authenticate(
         ClockSkew, ServerRestarted: obligation (2). Judged before the key, so as to be told to
             anybody: the server's time is no secret.
         Replay, LimitExceeded: obligation (6).
+        Stranger: obligations (3) and (4). Where a vault is asked for, its answer is that of a
+            vault that is not there, or whoever is asked about would be found out.
         Unauthenticated: any other, without saying which; its cause does, for the tests.
     """
     head = _verified(request, key_lookup, guard, now, authorities)
@@ -247,12 +255,12 @@ def _verified(
     try:
         head = verify_head(message, _NOBODYS_KEY if key is None else key)
     except IntegrityError as error:
-        raise _refusal() from error
+        raise Stranger(_REFUSAL) from error
     # (4)
     if key is None:
-        raise _refusal()
+        raise Stranger(_REFUSAL)
     return head
 
 
 def _refusal() -> Unauthenticated:
-    return Unauthenticated("the request is not authenticated")
+    return Unauthenticated(_REFUSAL)

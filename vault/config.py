@@ -24,6 +24,9 @@ class Config:
     `body_deadline_seconds`, and after `body_grace_seconds` at `body_bytes_per_second` or
     faster on average. `staged_bytes_per_member` caps what a member has uploaded and not
     committed. `hosts` are the names and addresses in a certificate that the server makes.
+    `authorities` are the names, with ports other than 443, by which clients reach this server;
+    requests signed for others are refused. Where none is given any will do (see `vault.auth`).
+    When it is stopped, requests under way have `drain_seconds` to finish.
 
     Raises:
         InvalidConfig: A value is out of its range, or of another type.
@@ -36,6 +39,7 @@ class Config:
     cert_file: Path | None = None
     key_file: Path | None = None
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+    authorities: tuple[str, ...] = ()
     requests_per_second: int = 50
     request_burst: int = 200
     body_deadline_seconds: int = 300
@@ -44,6 +48,8 @@ class Config:
     max_connections: int = 1_024
     concurrent_uploads: int = 8
     staged_bytes_per_member: int = 16 * 1_024 * MIB
+    loaded_vaults: int = 64
+    drain_seconds: int = 20
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -65,6 +71,8 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "max_connections": (1, 1_000_000),
     "concurrent_uploads": (1, 1_024),
     "staged_bytes_per_member": (1, 2**50),
+    "loaded_vaults": (1, 1_000_000),
+    "drain_seconds": (1, 3_600),
 }
 """The least and the greatest value of each number; port 0 takes any free one."""
 

@@ -316,9 +316,8 @@ def _sealed_sizes(block: bytes, records: int) -> Sizes:
 def _erased_mask(sizes: Sizes, erased: frozenset[int]) -> npt.NDArray[np.bool_]:
     """Return which cells are empty, once they are those that should be (2)."""
     empty = np.equal(sizes, 0)
-    differing = erased.symmetric_difference(np.flatnonzero(empty).tolist())
-    if differing:
-        raise _DidNotOpen("other cells are empty than were erased", min(differing))
+    if erased != frozenset(np.flatnonzero(empty).tolist()):
+        raise _DidNotOpen("other cells are empty than were erased")
     return empty
 
 

@@ -279,7 +279,7 @@ def _loads(sizes: Sizes, made: Sizes) -> Iterator[_Load]:
 
 def _check_bounds(keys: bytes, buffer: Octets, sizes: Sizes) -> None:
     """Stand between the sizes and the pointers made from them."""
-    stepwise = not (sizes % CELL_STEP).any() and bool((sizes > 0).all())
+    stepwise = len(sizes) > 0 and bool(((sizes > 0) & (sizes % CELL_STEP == 0)).all())
     if not stepwise or int(sizes.sum()) != len(buffer) or len(keys) != KEY_BYTES * len(sizes):
         raise ApiMisuse("sizes or keys that do not fit the cells")
 

@@ -29,12 +29,9 @@ _BYTE_STARTS: Final = np.left_shift(np.uint64(1), np.arange(8, 64, 8, dtype=np.u
 
 
 class BadPadding(Exception):
-    """Cells padded otherwise than their mode says; `position` is the first, where one stands out.
+    """A cell padded otherwise than its mode says; `position` counts those handed in, from 0."""
 
-    It counts the cells that were handed in, from 0.
-    """
-
-    def __init__(self, position: int | None = None) -> None:
+    def __init__(self, position: int) -> None:
         super().__init__(position)
         self.position = position
 

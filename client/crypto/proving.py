@@ -33,7 +33,7 @@ def prove(relation: Relation, witness: tuple[bytes, ...], seed: Seed) -> bytes:
     to know: a proof from a false witness simply does not verify. Nonces are hedged with the
     prover's seed over the whole statement.
     """
-    statement = digest(relation.label, *relation.context, *(bytes(e.image) for e in relation.equations))
+    statement = digest(relation.label, *relation.statement())
     nonces = tuple(
         bytes(hedged_scalar(seed, statement, i.to_bytes(2, "big"))) for i in range(relation.secrets)
     )

@@ -22,7 +22,7 @@ from client.crypto.proving import hedged_scalar, prove
 from client.crypto.secrets import FieldKey, Share
 from protocol.acts import Act, EpochDefinition
 from protocol.blocks import Address
-from protocol.errors import CommitmentMismatch, IntegrityError, NotAuthorised
+from protocol.errors import IntegrityError, NotAuthorised
 from protocol.group import Point, base_mul, mul
 from protocol.identity import PublicIdentity
 from protocol.ledger.sides import (
@@ -140,14 +140,13 @@ def _entry(
 ) -> Entry:
     new = created.get(address)
     source = new.first_wrap if new else on_record.get((address, identity.member_id))
-    recipient, epoch = after.party(party_id), after.epoch(address)
-    if source is None or recipient is None or epoch is None:
+    if source is None:
         raise NotAuthorised(f"you hold no key of {address} to pass on")
     if new and party_id == identity.member_id:
         return Entry(party_id, source, b"")
-    return rewrap(
-        identity, act, address, epoch.definition.share_hash, source, recipient.identity
-    )
+    recipient = after.enrolled(party_id).identity
+    hash_of_share = after.published(address).share_hash
+    return rewrap(identity, act, address, hash_of_share, source, recipient)
 
 
 def _box(
@@ -159,17 +158,15 @@ def _box(
     entries: Mapping[Address, Mapping[bytes, Entry]],
     shares: Mapping[Address, Share],
 ) -> BoxPart:
-    recipient = after.party(party_id)
-    assert recipient is not None  # required_entries names parties of `after` only
     listed = []
     for address in addresses:
-        epoch = after.epoch(address)
-        if epoch is None or address not in shares:
+        if address not in shares:
             raise NotAuthorised(f"you hold no key share of {address} to pass on")
-        listed.append((address, epoch.definition.share_hash, entries[address][party_id]))
+        published = after.published(address)
+        listed.append((address, published.share_hash, entries[address][party_id]))
     info = box_info(act.vault_id, act.kind, identity.member_id, party_id, listed)
     plaintext = b"".join(shares[address].expose() for address in addresses)
-    return BoxPart(party_id, seal_box(recipient.identity, plaintext, info))
+    return BoxPart(party_id, seal_box(after.enrolled(party_id).identity, plaintext, info))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -192,6 +189,7 @@ def open_keys(
     Raises:
         IntegrityError: (1), the box does not open.
         CommitmentMismatch: (2) or (3); the message names the epoch, nothing is returned.
+        WeakKey: (3), the wrap holds the identity for a key.
     """
     found = checked.boxes.get(identity.member_id)
     if found is None:
@@ -204,17 +202,15 @@ def open_keys(
     opened: dict[Address, OpenedKey] = {}
     for i, address in enumerate(addresses):
         share = Share(plaintext[SHARE_BYTES * i : SHARE_BYTES * (i + 1)])
-        epoch = state.epoch(address)
-        if epoch is None:
-            raise CommitmentMismatch(f"a key for {address}, which was never published")
+        published = state.published(address)
         # (2) and (3)
         key = confirmed_field_key(
             state.vault_id,
             address,
             unwrap(identity, checked.wraps[address, identity.member_id]),
             share,
-            published_share_hash=epoch.definition.share_hash,
-            published_confirmation=epoch.definition.confirmation,
+            published_share_hash=published.share_hash,
+            published_confirmation=published.confirmation,
         )
         opened[address] = OpenedKey(share, key)
     return opened

@@ -62,11 +62,10 @@ def encoded(values: pa.Array, data_type: pa.DataType) -> pa.Array:
 
     Raises: pyarrow.ArrowInvalid if there are more distinct values than the indices can count.
     """
-    plain = _comparable(values)
-    if pa.types.is_null(plain.type):
+    if pa.types.is_null(values.type):
         indices = pa.nulls(len(values), data_type.index_type)
-        return pa.DictionaryArray.from_arrays(indices, plain[:0], ordered=data_type.ordered)
-    dictionary = plain.dictionary_encode()
+        return pa.DictionaryArray.from_arrays(indices, values[:0], ordered=data_type.ordered)
+    dictionary = _comparable(values).dictionary_encode()
     distinct = dictionary.dictionary
     if data_type.value_type in _VIEWS:
         distinct = distinct.cast(data_type.value_type)
@@ -76,10 +75,14 @@ def encoded(values: pa.Array, data_type: pa.DataType) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, distinct, ordered=data_type.ordered)
 
 
-def _comparable(values: pa.Array) -> pa.Array:
+def contiguous(values: pa.Array) -> pa.Array:
+    """Return text or binary views as arrays with offsets, and any other array as it is."""
+    return values.cast(_VIEWS[values.type]) if values.type in _VIEWS else values
+
+
+def _comparable(viewed: pa.Array) -> pa.Array:
     """Give values whose equality is that of their bits: NaNs differ, and so do the two zeros."""
-    if values.type in _VIEWS:
-        return values.cast(_VIEWS[values.type])
+    values = contiguous(viewed)
     if varies_in_length(values.type) or values.type.bit_width < 8:
         return values
     return values.view(pa.binary(values.type.bit_width // 8))
@@ -88,11 +91,9 @@ def _comparable(values: pa.Array) -> pa.Array:
 def _decoded(array: pa.Array) -> pa.Array:
     """Undo a dictionary, and make views contiguous."""
     if pa.types.is_dictionary(array.type):
-        values = array.dictionary
-        if values.type in _VIEWS:
-            values = values.cast(_VIEWS[values.type])
-        array = pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
-    return array.cast(_VIEWS[array.type]) if array.type in _VIEWS else array
+        values = contiguous(array.dictionary)
+        return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    return contiguous(array)
 
 
 def _validity(array: pa.Array) -> npt.NDArray[np.bool_]:

@@ -208,7 +208,7 @@ class _Lines:
         while chunk:
             chunk = self._stream.read(_CHUNK)
             text, failure = self._text(chunk)
-            end = _end_of_lines(text)
+            end = _end_of_lines(text) if chunk and not failure else _last_end(text)
             if end or not chunk:
                 whole = "".join([*held, text[: end if chunk else None]])
                 held, size, text = [], 0, text[end:]
@@ -268,6 +268,10 @@ def _allow_large_fields() -> None:
 def _end_of_lines(text: str) -> int:
     """Return where the last whole line ends; a CR at the very end may be half a CRLF."""
     return max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
+
+
+def _last_end(text: str) -> int:
+    return max(text.rfind("\n"), text.rfind("\r")) + 1
 
 
 def _sample(lines: _Lines) -> tuple[list[str], TableError | None]:

@@ -104,23 +104,19 @@ class CsvSink(Sink):
         codec = self._format.encoding
         if codec == "utf-8":
             return content
-        text = content.decode()
-        try:
-            encoded = text.encode(codec)
-            same = encoded.decode(codec) == text  # some codecs fold characters in silence
-        except UnicodeError:
-            same = False
-        if not same:
+        encoded = _encoded_exactly(content.decode(), codec)
+        if encoded is None:
             raise error()
         return encoded
 
     def _unencodable(self, columns: Sequence[pa.Array]) -> TableValue:
         """Find the first cell that the encoding cannot hold."""
-        message = f"a character that {self._format.encoding} lacks"
+        codec = self._format.encoding
+        message = f"a character that {codec} lacks"
         hint = "write UTF-8, or Parquet"
         for column, texts in zip(self.columns, columns, strict=True):
             for at, text in enumerate(texts.to_pylist()):
-                if text is not None and not _held(text, self._format.encoding):
+                if text is not None and _encoded_exactly(text, codec) is None:
                     return TableValue(message, row=self._row(at), column=column.name, hint=hint)
         return TableValue(message, hint=hint)
 
@@ -128,11 +124,13 @@ class CsvSink(Sink):
         return self.rows_written + index + 2
 
 
-def _held(text: str, codec: str) -> bool:
+def _encoded_exactly(text: str, codec: str) -> bytes | None:
+    """Encode, or None where the text would not come back: some codecs fold characters."""
     try:
-        return text.encode(codec).decode(codec) == text
+        encoded = text.encode(codec)
+        return encoded if encoded.decode(codec) == text else None
     except UnicodeError:
-        return False
+        return None
 
 
 def _scalar(text: str) -> pa.Scalar:

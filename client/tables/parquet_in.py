@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from client.tables.arrow_types import value_type
 from client.tables.cells import encoded
 from client.tables.errors import TableUnreadable
 from client.tables.source import (
@@ -25,10 +25,14 @@ from protocol.limits import MIB
 
 _BUFFER: Final = 1 * MIB
 _PIECE_ROWS: Final = 8_192
-# Types that Parquet has none for and stores as another, without losing a value.
+# Types that Parquet has none for, alone or in a dictionary, and stores as another.
 _STORED_AS: Final = {
     pa.date64(): pa.date32(),
     pa.time32("s"): pa.time32("ms"),
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
 }
 
 
@@ -38,9 +42,9 @@ class ParquetSource(FileSource):
     def __init__(self, path: Path) -> None:
         with open_binary(path) as stream:
             file = _opened(stream, path)
-            stored, self._rows = file.schema_arrow, file.metadata.num_rows
-        types = _declared(stored)
-        columns, notes = named_columns(stored.names, types)
+            types = _declared(file, path)
+            columns, notes = named_columns(file.schema_arrow.names, types)
+            self._rows = file.metadata.num_rows
         super().__init__(path, columns, {"kind": "parquet"})
         self.total_rows = self._rows
         for note in notes:
@@ -78,39 +82,40 @@ def _damaged(path: Path) -> TableUnreadable:
     return TableUnreadable(f"{path.name} is not a whole Parquet file", hint="fetch it again")
 
 
-def _declared(stored: pa.Schema) -> list[pa.DataType]:
+def _declared(file: pq.ParquetFile, path: Path) -> list[pa.DataType]:
     """Return the types that whoever wrote the file had, where they can be had back exactly."""
-    original = _original_types(stored)
-    return [
-        wanted if wanted is not None and _restorable(kind, wanted) else kind
-        for kind, wanted in zip(stored.types, original, strict=True)
-    ]
-
-
-def _original_types(stored: pa.Schema) -> list[pa.DataType | None]:
-    none: list[pa.DataType | None] = [None] * len(stored.types)
-    noted = (stored.metadata or {}).get(b"ARROW:schema")
+    stored = file.schema_arrow
+    noted = (file.metadata.metadata or {}).get(b"ARROW:schema")
     if noted is None:
-        return none
+        return list(stored.types)
     try:
         original = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted)))
-    except (pa.ArrowException, OSError, binascii.Error):
-        return none
-    return list(original.types) if original.names == stored.names else none
+    except (pa.ArrowException, OSError, ValueError):
+        raise _damaged(path) from None
+    if original.names != stored.names:
+        return list(stored.types)
+    return [
+        wanted if _restorable(kind, wanted) else kind
+        for kind, wanted in zip(stored.types, original.types, strict=True)
+    ]
 
 
 def _restorable(stored: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_dictionary(wanted):
-        held = stored.value_type if pa.types.is_dictionary(stored) else stored
-        return _restorable(held, wanted.value_type) or _same_values(held, wanted.value_type)
-    if pa.types.is_timestamp(wanted) and wanted.unit == "s":
-        return bool(stored == pa.timestamp("ms", wanted.tz))
-    return bool(_STORED_AS.get(wanted) == stored)
+        return value_type(stored) in _stored_forms(wanted.value_type)
+    return stored in _stored_forms(wanted)
 
 
-def _same_values(stored: pa.DataType, wanted: pa.DataType) -> bool:
-    wide = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
-    return bool(stored in (wanted, wide.get(wanted)))
+def _stored_forms(wanted: pa.DataType) -> tuple[pa.DataType, ...]:
+    """Return the types as which Parquet gives back values of a type, none of them lost."""
+    if pa.types.is_timestamp(wanted):
+        unit = "ms" if wanted.unit == "s" else wanted.unit
+        return (pa.timestamp(unit, wanted.tz), pa.timestamp(unit, wanted.tz and "UTC"))
+    if pa.types.is_duration(wanted):
+        return (wanted, pa.int64())
+    if pa.types.is_decimal(wanted):
+        return (wanted, pa.decimal128(min(wanted.precision, 38), wanted.scale))
+    return (wanted, _STORED_AS.get(wanted, wanted))
 
 
 def _restored(array: pa.Array, wanted: pa.DataType) -> pa.Array:

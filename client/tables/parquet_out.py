@@ -45,7 +45,7 @@ def _demand_storable(column: Column) -> None:
     schema = schema_of([column])
     try:
         pq.ParquetWriter(pa.BufferOutputStream(), schema).close()
-    except pa.ArrowException:
+    except (pa.ArrowException, OSError):  # OSError: so a decimal of negative scale is refused
         raise TableType(
             f"Parquet has no type for {column.type}", column=column.name, hint="write CSV instead"
         ) from None

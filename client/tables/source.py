@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from client.tables.arrow_types import type_from_text, type_to_text, varies_in_length
+from client.tables.cells import contiguous
 from client.tables.errors import (
     TableChanged,
     TableEmpty,
@@ -139,7 +140,7 @@ def named_columns(
         if old != new
     )
     texts = (type_to_text(kind, column=name) for kind, name in zip(types, unique, strict=True))
-    return tuple(map(Column, unique, texts)), notes
+    return tuple(map(Column, unique, texts)), notes + _order_notes(unique, types)
 
 
 def schema_of(columns: Iterable[Column]) -> pa.Schema:
@@ -191,7 +192,7 @@ def _check_sizes(name: str, array: pa.Array, rows: Sequence[int]) -> None:
     values = array.dictionary if pa.types.is_dictionary(array.type) else array
     if not varies_in_length(values.type):
         return
-    lengths = pc.binary_length(values)
+    lengths = pc.binary_length(contiguous(values))
     largest = pc.max(lengths).as_py() or 0
     if largest <= LIMITS.cell_bytes:
         return
@@ -215,6 +216,16 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
             "rows next to each other cannot be joined into one batch",
             hint="use fewer rows a batch, or wider dictionary indices",
         ) from None
+
+
+def _order_notes(names: Sequence[str], types: Sequence[pa.DataType]) -> tuple[str, ...]:
+    ordered = (
+        name
+        for name, kind in zip(names, types, strict=True)
+        if pa.types.is_dictionary(kind) and kind.ordered
+    )
+    return tuple(f"column {name!r}: its values are kept, the order of its categories is not"
+                 for name in ordered)  # fmt: skip
 
 
 def _unique(names: Sequence[str]) -> list[str]:

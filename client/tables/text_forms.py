@@ -66,8 +66,13 @@ def _zoned(kind: pa.DataType) -> bool:
 
 
 def _in_utc(array: pa.Array) -> pa.Array:
-    """Name the instant in UTC, for which no time zone database is needed."""
-    return array.view(pa.timestamp(array.type.unit, "UTC")).cast(pa.large_string())
+    """Name the instant in UTC, for which no time zone database is needed.
+
+    By way of the type without a zone: with one, Arrow writes nonsense for years out of range.
+    """
+    texts = array.view(pa.timestamp(array.type.unit)).cast(pa.large_string())
+    ends = pa.scalar("Z", pa.large_string())
+    return pc.binary_join_element_wise(texts, ends, pa.scalar("", pa.large_string()))
 
 
 def _iso(texts: pa.Array) -> pa.Array:

@@ -39,8 +39,8 @@ def offer(state: State, act: acts.Act, payload: acts.Offer, at: int) -> State:
 def accept(state: State, act: acts.Act, payload: acts.Accept, at: int) -> State:
     """Make the buyer the owner and everybody else a former member; taint every epoch."""
     opened = _of_buyer(state, act, payload.offer)
-    if not opened.index < payload.tree_size <= at:
-        raise OutOfOrder("an acceptance names a tree that holds its offer")
+    if not opened.index < payload.tree_size <= act.cited_size:
+        raise OutOfOrder("an acceptance names a tree that holds its offer and that it cites")
     _check_receipts(state, payload)
     seller = state.owner
     for made in list(state.invites.values()):
@@ -61,15 +61,12 @@ def accept(state: State, act: acts.Act, payload: acts.Accept, at: int) -> State:
 
 def reject(state: State, act: acts.Act, payload: acts.Reject, at: int) -> State:
     """Close the offer; the buyer has seen every key it disclosed, so all of them are tainted."""
-    _of_buyer(state, act, payload.offer)
-    return close_offer(state)
+    return close_offer(state, _of_buyer(state, act, payload.offer))
 
 
-def close_offer(state: State) -> State:
+def close_offer(state: State, opened: OpenOffer) -> State:
     """Close the open offer without a handover (SPEC section 9.6)."""
-    if state.offer is None:
-        return state
-    return replace(state.tainted(state.offer.addresses), offer=None)
+    return replace(state.tainted(opened.addresses), offer=None)
 
 
 def _of_buyer(state: State, act: acts.Act, index: int) -> OpenOffer:
@@ -83,9 +80,9 @@ def _of_buyer(state: State, act: acts.Act, index: int) -> OpenOffer:
 
 def _check_receipts(state: State, payload: acts.Accept) -> None:
     """Refuse a receipt that is not of exactly what was offered."""
-    said = {each.collection: (each.root, each.records, each.cells) for each in payload.receipts}
-    is_so = {
-        each.id: (each.root(), each.records, each.cells) for each in state.collections.values()
-    }
-    if said != is_so:
+    offered = tuple(
+        acts.CollectionReceipt(each.id, each.root(), each.records, each.cells)
+        for _, each in sorted(state.collections.items())
+    )
+    if payload.receipts != offered:
         raise ManifestMismatch("the receipt is not of what was offered")

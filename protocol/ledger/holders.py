@@ -12,9 +12,9 @@ the entries that are newly held, which `newly_held` computes for the server and 
 
 from __future__ import annotations
 
-from protocol.acts import Role
+from protocol.acts import Role, Rule
 from protocol.blocks import PEOPLE_FIELD, Address, is_catalog
-from protocol.ledger.state import Collection, Party, State
+from protocol.ledger.state import Collection, Member, Party, State
 
 CATALOG_ROLES = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN})
 DATA_ROLES = frozenset({Role.ADMIN, Role.BIDDER})
@@ -41,6 +41,23 @@ def holds(party: Party, collection: Collection, number: int) -> bool:
             for rule in named
         )
     return any(rule.matches(collection.id, number, field_class) for rule in party.rules)
+
+
+def covers(state: State, giver: Member, rule: Rule) -> bool:
+    """Say whether the giver holds whatever the rule gives, now and in every later epoch."""
+    if giver.role is Role.OWNER:
+        return True
+    if rule.collection is not None and rule.field is not None:
+        return holds(giver, state.collections[rule.collection], rule.field)
+    return any(
+        mine.field_class is rule.field_class and mine.collection in (None, rule.collection)
+        for mine in giver.rules
+    )
+
+
+def is_keyed(role: Role) -> bool:
+    """Say whether a role may create epochs and commit data."""
+    return role in (Role.OWNER, Role.ADMIN)
 
 
 def holders(state: State, collection: bytes, number: int) -> tuple[bytes, ...]:

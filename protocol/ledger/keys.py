@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from protocol import acts
-from protocol.acts import Role
 from protocol.errors import Conflict, LimitExceeded, NotAuthorised, OutOfOrder
 from protocol.ledger.holders import holds
 from protocol.ledger.state import Collection, Epoch, State
@@ -40,8 +39,3 @@ def create_epoch(state: State, act: acts.Act, payload: acts.CreateEpoch, at: int
             raise OutOfOrder(f"the field's next epoch is {len(known) + 1}")
         epochs[key] = (*known, Epoch(definition, author.id, at))
     return replace(state, epochs=epochs)
-
-
-def is_keyed(role: Role) -> bool:
-    """Say whether a role may create epochs and commit data."""
-    return role in (Role.OWNER, Role.ADMIN)

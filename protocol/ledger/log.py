@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol import acts
-from protocol.acts import Act, Role
+from protocol.acts import Act
 from protocol.checkpoint import Checkpoint
 from protocol.errors import (
     ApiMisuse,
@@ -26,6 +26,7 @@ from protocol.errors import (
 )
 from protocol.ledger import members
 from protocol.ledger.handover import close_offer
+from protocol.ledger.holders import CATALOG_ROLES
 from protocol.ledger.state import InviteStatus, MemberStatus, State
 from protocol.ledger.transitions import TRANSITIONS, Transition
 from protocol.limits import LIMITS
@@ -46,7 +47,7 @@ def act_leaf(envelope: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What a leaf at `index` does: the states around it, and the act unless it is an observation."""
+    """What a leaf at `index` does: the states around it, and its act unless it observes."""
 
     index: int
     leaf: bytes
@@ -186,12 +187,15 @@ class Ledger:
     def _cited(self, state: State, act: Act) -> Checkpoint:
         if act.cited is None:
             raise MalformedMessage("an act cites the checkpoint that its author saw")
-        if act.cited.size > self.size or self.tree.root(act.cited.size) != act.cited.root:
+        cited = act.cited.verified(state.vault_id, state.server_key)
+        # Only what the server signed is evidence of a fork; anybody can make up a root.
+        if cited.size > self.size or self.tree.root(cited.size) != cited.root:
             raise Fork(
                 "an act cites a tree that is no prefix of this log",
+                shown=cited.note(),
                 hint="Its author was shown another history. Compare checkpoints with its author.",
             )
-        return act.cited.verified(state.vault_id, state.server_key)
+        return cited
 
 
 def signing_key_of(state: State, author: bytes) -> bytes:
@@ -200,9 +204,9 @@ def signing_key_of(state: State, author: bytes) -> bytes:
     Raises:
         NotAuthorised: nobody is enrolled under that id, or it was removed.
     """
-    party = state.party(author)
-    if party is None or not party.live:
-        raise NotAuthorised("an act by nobody who is enrolled")
+    party = state.enrolled(author)
+    if not party.live:
+        raise NotAuthorised("an act by somebody who was removed, or by an invite that is closed")
     return party.identity.signing_key
 
 
@@ -216,17 +220,19 @@ def _check_author(state: State, row: Transition, act: Act) -> None:
     elif row.confirmed and member.status is not MemberStatus.CONFIRMED:
         raise NotAuthorised(f"not before being confirmed ({act.kind})")
     if state.phase not in row.phases:
-        raise OutOfOrder(
-            f"not while {'a handover offer is open' if state.offer else 'no offer is open'} ({act.kind})"
-        )
+        now = "a handover offer is open" if state.offer else "no offer is open"
+        raise OutOfOrder(f"not while {now} ({act.kind})")
 
 
 def _settled(state: State, author: bytes, time: int) -> State:
     """Close what a citation by this author dates as expired; past means strictly later."""
     if state.offer is not None and time > state.offer.expiry:
-        state = close_offer(state)
+        state = close_offer(state, state.offer)
     writer = state.members.get(author)
-    if writer is None or writer.role not in (Role.OWNER, *members.ADMIN_ROLES):
+    if writer is None or writer.role not in CATALOG_ROLES:
+        return state
+    # Unconfirmed, an admin may be the server itself with a link it read.
+    if writer.status is not MemberStatus.CONFIRMED:
         return state
     for invite in list(state.invites.values()):
         if invite.live and time > invite.expiry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from protocol import acts
@@ -10,18 +11,17 @@ from protocol.blocks import PEOPLE_COLLECTION, Address, is_catalog
 from protocol.errors import Conflict, LimitExceeded, NotAuthorised, OutOfOrder, Unsupported
 from protocol.identity import IdentityCard, PublicIdentity, verify_card
 from protocol.labels import Label, digest
-from protocol.ledger.holders import DATA_ROLES, held
+from protocol.ledger.holders import CATALOG_ROLES, DATA_ROLES, covers, held, is_keyed
 from protocol.ledger.state import (
     Collection,
     InviteState,
     InviteStatus,
     Member,
     MemberStatus,
-    Party,
     State,
 )
 from protocol.limits import LIMITS
-
+from protocol.wire import to_bytes
 
 ADMIN_ROLES = frozenset({Role.ADMIN, Role.KEYLESS_ADMIN})
 
@@ -55,8 +55,10 @@ def invite(state: State, act: acts.Act, payload: acts.Invite, at: int) -> State:
         raise NotAuthorised("nobody is invited as owner")
     _owner_for_admins(state, act.author, payload.role, "invites")
     _check_rules(state, payload.role, payload.rules)
-    if payload.carries_data and not state.policy.invite_data:
-        raise NotAuthorised("the vault's policy lets no invite carry data")
+    if payload.carries_data:
+        if not state.policy.invite_data:
+            raise NotAuthorised("the vault's policy lets no invite carry data")
+        _check_covered(state, act.author, payload.rules)
     if sum(each.live for each in state.invites.values()) >= LIMITS.open_invites:
         raise LimitExceeded("too many open invites")
     cited = act.cited_time
@@ -75,7 +77,12 @@ def invite(state: State, act: acts.Act, payload: acts.Invite, at: int) -> State:
         act.author,
         at,
     )
-    return _with_seen(state, identity).with_invite(opened)
+    # Whoever reads with the access key is found by it, so it stands for one invite only.
+    access_key = digest(Label.MEMBER_ID, payload.access_key)
+    seen = _with_seen(state, identity)
+    if access_key in seen.seen_keys:
+        raise Conflict("an access key that was seen in this vault before")
+    return replace(seen, seen_keys=seen.seen_keys | {access_key}).with_invite(opened)
 
 
 def withdraw_invite(state: State, act: acts.Act, payload: acts.WithdrawInvite, at: int) -> State:
@@ -91,7 +98,7 @@ def join(state: State, act: acts.Act, payload: acts.Join, at: int) -> State:
     used = state.invites[act.author]
     if act.cited_time > used.expiry:
         raise OutOfOrder("the invite has expired", hint="Ask for a new one.")
-    if len(state.members) >= LIMITS.members:
+    if sum(each.live for each in state.members.values()) >= LIMITS.members:
         raise LimitExceeded("too many members")
     identity = _enrolled(state, payload.card)
     member = Member(
@@ -107,6 +114,7 @@ def confirm(state: State, act: acts.Act, payload: acts.Confirm, at: int) -> Stat
     if member.status is not MemberStatus.UNCONFIRMED:
         raise OutOfOrder("that member is not waiting to be confirmed")
     _owner_for_admins(state, act.author, member.role, "confirms")
+    _check_covered(state, act.author, member.planned)
     rules = tuple(sorted({*member.rules, *member.planned}, key=rule_order))
     return state.with_member(
         replace(member, status=MemberStatus.CONFIRMED, rules=rules, planned=())
@@ -121,8 +129,11 @@ def change_role(state: State, act: acts.Act, payload: acts.ChangeRole, at: int) 
     if member.role is payload.role:
         raise OutOfOrder(f"that member is {payload.role} already")
     rules = member.rules if payload.role in DATA_ROLES else ()
-    changed = state.with_member(replace(member, role=payload.role, rules=rules))
-    return changed.tainted(_data_lost(state, changed, member.id))
+    changed = _with_less(state, replace(member, role=payload.role, rules=rules))
+    if is_keyed(payload.role):
+        return changed
+    changed = changed.without_uploads(member.id)
+    return _without_invites(changed, member.id, data_only=payload.role in CATALOG_ROLES)
 
 
 def revoke(state: State, act: acts.Act, payload: acts.Revoke, at: int) -> State:
@@ -138,16 +149,12 @@ def revoke(state: State, act: acts.Act, payload: acts.Revoke, at: int) -> State:
 
 def remove(state: State, member: Member, at: int) -> State:
     """Take a member out, as revoke and accept do (SPEC section 9.3)."""
-    lost = held(state, member.id)
+    lost = held(state, member.id) | member.kept
     for made in state.invites.values():
         if made.live and made.inviter == member.id:
             lost |= held(state, made.id)
-            state = state.with_invite(replace(made, status=InviteStatus.VOID))
-    pending = {k: each for k, each in state.pending.items() if each.author != member.id}
-    state = replace(state, pending=pending).tainted(lost)
-    gone = replace(
-        member, status=MemberStatus.REVOKED, rules=(), planned=(), removed_at=at
-    )
+    state = _without_invites(state, member.id).without_uploads(member.id).tainted(lost)
+    gone = replace(member, status=MemberStatus.REVOKED, rules=(), planned=(), removed_at=at)
     return state.with_member(gone)
 
 
@@ -155,6 +162,7 @@ def grant(state: State, act: acts.Act, payload: acts.Grant, at: int) -> State:
     """Give a confirmed member rules, over all live and later epochs."""
     member = _confirmed(state, payload.member)
     _check_rules(state, member.role, payload.rules)
+    _check_covered(state, act.author, payload.rules)
     if set(payload.rules) <= set(member.rules):
         raise OutOfOrder("that member has these grants already")
     rules = tuple(sorted({*member.rules, *payload.rules}, key=rule_order))
@@ -170,30 +178,23 @@ def withdraw_grant(state: State, act: acts.Act, payload: acts.WithdrawGrant, at:
             "that member has no such grant",
             hint="A grant ends as it was made: a class as a class, a field as a field.",
         )
-    changed = state.with_member(
-        replace(
-            member,
-            rules=tuple(rule for rule in member.rules if rule not in gone),
-            planned=tuple(rule for rule in member.planned if rule not in gone),
-        )
+    less = replace(
+        member,
+        rules=tuple(rule for rule in member.rules if rule not in gone),
+        planned=tuple(rule for rule in member.planned if rule not in gone),
     )
-    return changed.tainted(_data_lost(state, changed, member.id))
+    return _without_invites(_with_less(state, less), member.id, data_only=True)
 
 
 def close_invite(state: State, found: InviteState, status: InviteStatus) -> State:
     """End an open invite; data epochs that it carried are tainted, catalogs are not."""
-    carried = {a for a in held(state, found.id) if not is_catalog(a.field)}
+    carried = _of_data(held(state, found.id))
     return state.with_invite(replace(found, status=status)).tainted(carried)
 
 
-def rule_order(rule: Rule) -> tuple[bytes, int, int]:
-    """Order rules, for a state that does not depend on the order of acts."""
-    no_class, no_field = -1, -1
-    return (
-        rule.collection or b"",
-        no_class if rule.field_class is None else rule.field_class,
-        no_field if rule.field is None else rule.field,
-    )
+def rule_order(rule: Rule) -> bytes:
+    """Order rules as acts list them, for a state that does not depend on the order of acts."""
+    return to_bytes(rule)
 
 
 def _owner_for_admins(state: State, author: bytes, role: Role, verb: str) -> None:
@@ -202,9 +203,24 @@ def _owner_for_admins(state: State, author: bytes, role: Role, verb: str) -> Non
         raise NotAuthorised(f"only the owner {verb} an admin", hint="Ask the owner.")
 
 
-def _data_lost(before: State, after: State, party_id: bytes) -> set[Address]:
-    lost = held(before, party_id) - held(after, party_id)
-    return {address for address in lost if not is_catalog(address.field)}
+def _with_less(state: State, member: Member) -> State:
+    """Put a member's new role or rules in force; taint the data epochs it no longer holds."""
+    changed = state.with_member(member)
+    lost = held(state, member.id) - held(changed, member.id)
+    changed = changed.with_member(replace(member, kept=member.kept | lost))
+    return changed.tainted(_of_data(lost))
+
+
+def _without_invites(state: State, inviter: bytes, *, data_only: bool = False) -> State:
+    """Void open invites whose secrets a member knows that may no longer read what they carry."""
+    for made in state.invites.values():
+        if made.live and made.inviter == inviter and (made.carries_data or not data_only):
+            state = close_invite(state, made, InviteStatus.VOID)
+    return state
+
+
+def _of_data(addresses: Iterable[Address]) -> set[Address]:
+    return {address for address in addresses if not is_catalog(address.field)}
 
 
 def _check_rules(state: State, role: Role, rules: tuple[Rule, ...]) -> None:
@@ -218,6 +234,13 @@ def _check_rules(state: State, role: Role, rules: tuple[Rule, ...]) -> None:
             raise OutOfOrder("a rule for a collection that is not there")
         if rule.field is not None and not where.has(rule.field):
             raise OutOfOrder("a rule for a field that is not there")
+
+
+def _check_covered(state: State, giver: bytes, rules: tuple[Rule, ...]) -> None:
+    """Refuse rules beyond what their giver holds, also where no epoch would show it yet."""
+    member = state.members[giver]
+    if not all(covers(state, member, rule) for rule in rules):
+        raise NotAuthorised("who grants data holds all of it", hint="Ask the owner.")
 
 
 def _enrolled(state: State, card: IdentityCard) -> PublicIdentity:
@@ -235,7 +258,8 @@ def _with_seen(state: State, identity: PublicIdentity) -> State:
 
 
 def _key_hashes(identity: PublicIdentity) -> frozenset[bytes]:
-    return frozenset(digest(Label.MEMBER_ID, key) for key in identity.keys())
+    keys = identity.keys()
+    return frozenset(digest(Label.MEMBER_ID, key) for key in keys)
 
 
 def _member(state: State, member_id: bytes) -> Member:
@@ -252,4 +276,3 @@ def _confirmed(state: State, member_id: bytes) -> Member:
             "that member is not confirmed yet", hint="Compare the twelve words, then confirm it."
         )
     return member
-

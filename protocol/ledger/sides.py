@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from protocol import acts
 from protocol.acts import Act, Id16, Id32
@@ -120,14 +120,14 @@ def required_entries(before: State, after: State, act: Act) -> dict[bytes, tuple
     elif sides is Sides.BUYER and isinstance(payload, acts.Offer):
         needed[payload.buyer] = after.live_addresses()
     elif sides is Sides.MEMBER:
-        party = _subject(act)
+        party = _subject(payload)
         needed[party] = newly_held(before, after, party)
     return {party: addresses for party, addresses in needed.items() if addresses}
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedSides:
-    """Sides that passed: the wraps to put on record, and the box of each recipient with its info."""
+    """Sides that passed: the wraps to put on record, and each recipient's box with its info."""
 
     wraps: dict[tuple[Address, bytes], Wrap]
     boxes: dict[bytes, tuple[bytes, bytes, tuple[Address, ...]]]
@@ -175,7 +175,9 @@ def check_sides(
             act.kind,
             act.author,
             box.recipient,
-            [(a, _share_hash(after, a), by_place[a, box.recipient]) for a in addresses],
+            [
+                (a, after.published(a).share_hash, by_place[a, box.recipient]) for a in addresses
+            ],
         )
         checked.boxes[box.recipient] = (box.box, info, addresses)
     return checked
@@ -208,25 +210,21 @@ def _check_wraps(
     address = part.address
     own = [entry for entry in part.entries if _is_first_wrap(act, entry)]
     source = own[0].wrap if own else on_record.get((address, act.author))
-    author = after.party(act.author)
-    if source is None or author is None:
+    if source is None:
         raise NotAuthorised(f"the author holds no key of {address} to pass on")
     for entry in part.entries:
         if _is_first_wrap(act, entry):
             if entry.proof:
                 raise MalformedMessage("a creator's own wrap has no proof")
         else:
-            recipient = after.party(entry.recipient)
-            if recipient is None:
-                raise NotAuthorised("a wrap for nobody who is enrolled")
             statement = RewrapStatement(
                 act.vault_id,
                 act.kind,
                 address,
-                _share_hash(after, address),
-                author.identity,
+                after.published(address).share_hash,
+                after.enrolled(act.author).identity,
                 source,
-                recipient.identity,
+                after.enrolled(entry.recipient).identity,
                 entry.wrap,
             )
             verify_rewrap(statement, entry.proof)
@@ -237,17 +235,9 @@ def _is_first_wrap(act: Act, entry: Entry) -> bool:
     return isinstance(act.payload, acts.CreateEpoch) and entry.recipient == act.author
 
 
-def _share_hash(state: State, address: Address) -> bytes:
-    epoch = state.epoch(address)
-    if epoch is None:
-        raise NotAuthorised(f"a key for {address}, which is not there")
-    return epoch.definition.share_hash
-
-
-def _subject(act: Act) -> bytes:
-    payload = act.payload
+def _subject(payload: Any) -> bytes:
+    """Return the party that an act of one subject (Sides.MEMBER) is about."""
     if isinstance(payload, acts.Invite | acts.Join):
         return payload.card.identity.member_id
-    if isinstance(payload, acts.Confirm | acts.ChangeRole | acts.Grant):
-        return payload.member
-    return act.author
+    member: bytes = payload.member
+    return member

@@ -22,6 +22,7 @@ from protocol.blocks import (
     catalog_field,
     is_catalog,
 )
+from protocol.errors import CommitmentMismatch, NotAuthorised
 from protocol.identity import PublicIdentity
 from protocol.merkle import EMPTY_ROOT, leaf_hash, root_of
 from protocol.wire import to_bytes
@@ -64,6 +65,8 @@ class Member:
     joined_at: int
     invite: bytes | None
     removed_at: int | None = None
+    # Epochs it holds no more, whose keys it may have kept: removal taints them too.
+    kept: frozenset[Address] = frozenset()
 
     @property
     def id(self) -> bytes:
@@ -102,7 +105,7 @@ class InviteState:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The data rules in force for whoever has the link: none, unless policy let it carry data."""
+        """The data rules in force for whoever has the link: none, unless it carries data."""
         return self.planned if self.carries_data else ()
 
 
@@ -137,6 +140,15 @@ class PendingUpload:
     collection: bytes
     batches: tuple[Batch, ...]
     parts: int
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """The epochs that its blocks are sealed under."""
+        return frozenset(
+            Address(self.collection, ref.field, ref.epoch)
+            for batch in self.batches
+            for ref in batch.manifest.blocks
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +258,17 @@ class State:
         """Return the member or invite with this id."""
         return self.members.get(party_id) or self.invites.get(party_id)
 
+    def enrolled(self, party_id: bytes) -> Party:
+        """Return the member or invite with this id, live or not.
+
+        Raises:
+            NotAuthorised: there is none.
+        """
+        party = self.party(party_id)
+        if party is None:
+            raise NotAuthorised("nobody is enrolled under that id")
+        return party
+
     def parties(self) -> Iterable[Party]:
         """Return every live member and open invite."""
         return (p for group in (self.members, self.invites) for p in group.values() if p.live)
@@ -254,6 +277,17 @@ class State:
         """Return one epoch of a field."""
         known = self.epochs.get((address.collection, address.field), ())
         return known[address.epoch - 1] if 1 <= address.epoch <= len(known) else None
+
+    def published(self, address: Address) -> EpochDefinition:
+        """Return what the creator of an epoch's key published about it.
+
+        Raises:
+            CommitmentMismatch: there is no such epoch.
+        """
+        epoch = self.epoch(address)
+        if epoch is None:
+            raise CommitmentMismatch(f"a key for {address}, which was never published")
+        return epoch.definition
 
     def newest(self, collection: bytes, number: int) -> Epoch | None:
         """Return the newest epoch of a field."""
@@ -281,12 +315,23 @@ class State:
         return replace(self, invites={**self.invites, invite.id: invite})
 
     def tainted(self, addresses: Iterable[Address]) -> State:
-        """Return the state in which these epochs take no commit, ever again."""
+        """Return the state in which these epochs take no commit, ever again.
+
+        An upload with a part under one of them could never end, and an offer waits for every
+        upload to end; so it is dropped.
+        """
+        gone = frozenset(addresses)
         epochs = dict(self.epochs)
-        for address in addresses:
+        for address in gone:
             key = (address.collection, address.field)
             epochs[key] = tuple(
                 replace(epoch, tainted=True) if epoch.definition.epoch == address.epoch else epoch
                 for epoch in epochs[key]
             )
-        return replace(self, epochs=epochs)
+        pending = {key: each for key, each in self.pending.items() if gone.isdisjoint(each.addresses)}
+        return replace(self, epochs=epochs, pending=pending)
+
+    def without_uploads(self, author: bytes) -> State:
+        """Return the state in which nothing that this member began to commit is pending."""
+        pending = {key: each for key, each in self.pending.items() if each.author != author}
+        return replace(self, pending=pending)

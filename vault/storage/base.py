@@ -22,7 +22,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from protocol.errors import ApiMisuse, Conflict, OutOfOrder, SealroomError
 
@@ -135,13 +135,15 @@ class Effects:
     """What else changes with an append, in the same transaction.
 
     `drop_uploads` deletes uploads that are not published (unknown and published ones are
-    passed over); `delete_parts` lists (leaf index, part number) whose content goes and whose
-    digest stays (what is already gone is passed over).
+    passed over), `drop_members` all of these members' that are not; `delete_parts` lists
+    (leaf index, part number) whose content goes and whose digest stays (what is already gone
+    is passed over).
     """
 
     publish: tuple[Publish, ...] = ()
     drop_uploads: tuple[bytes, ...] = ()
     delete_parts: tuple[tuple[int, int], ...] = ()
+    drop_members: tuple[bytes, ...] = ()
 
 
 NO_EFFECTS: Final = Effects()
@@ -161,7 +163,11 @@ Block = tuple[int, int, bytes]
 
 
 class Storage(ABC):
-    """The operations of every engine. All may raise `StorageFailed`; writes `StorageFull`."""
+    """The operations of every engine. All may raise `StorageFailed`; writes `StorageFull`.
+
+    Whoever opens a storage owes it `close` on every way out, or uses `async with`: an engine's
+    threads keep the process alive.
+    """
 
     engine: ClassVar[str]
 
@@ -248,8 +254,13 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def staged(self, vault_id: bytes, upload_id: bytes) -> list[StagedBatch]:
-        """Return the batches of an upload that is not published, by ascending batch id."""
+    async def staged(
+        self, vault_id: bytes, upload_id: bytes, member_id: bytes | None = None
+    ) -> list[StagedBatch]:
+        """Return the batches of an upload that is not published, by ascending batch id.
+
+        With a member's id, none unless the upload is that member's.
+        """
 
     @abstractmethod
     async def staged_bytes(self, vault_id: bytes, member_id: bytes | None = None) -> int:
@@ -288,6 +299,12 @@ class Storage(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Finish the writes under way and let go of everything; safe to call twice."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
 
 def check_run(size: int, leaves: Sequence[StoredLeaf]) -> None:

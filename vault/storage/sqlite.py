@@ -264,12 +264,15 @@ class SqliteStorage(Storage):
         run = partial(self._stage, upload, batch, manifest, tuple(blocks))
         return await self._write(run)
 
-    async def staged(self, vault_id: bytes, upload_id: bytes) -> list[StagedBatch]:
-        """Return an unpublished upload's batches, by ascending batch id."""
+    async def staged(
+        self, vault_id: bytes, upload_id: bytes, member_id: bytes | None = None
+    ) -> list[StagedBatch]:
+        """Return an unpublished upload's batches, by ascending batch id (see `Storage`)."""
         rows = await self._read(
             "SELECT batch, digest, batches.size FROM batches JOIN uploads USING (vault, upload)"
-            " WHERE vault = ? AND upload = ? AND published = 0 ORDER BY batch",
-            *(vault_id, upload_id),
+            " WHERE vault = ? AND upload = ? AND published = 0"
+            " AND (? IS NULL OR member = ?) ORDER BY batch",
+            *(vault_id, upload_id, member_id, member_id),
         )
         return [StagedBatch(*row) for row in rows]
 
@@ -278,8 +281,8 @@ class SqliteStorage(Storage):
         ((total,),) = await self._read(
             "SELECT COALESCE(SUM(batches.size), 0)"
             " FROM uploads JOIN batches USING (vault, upload)"
-            " WHERE vault = ?1 AND published = 0 AND (?2 IS NULL OR member = ?2)",
-            *(vault_id, member_id),
+            " WHERE vault = ? AND published = 0 AND (? IS NULL OR member = ?)",
+            *(vault_id, member_id, member_id),
         )
         return int(total)
 
@@ -377,6 +380,10 @@ class SqliteStorage(Storage):
         await self._sql_each(
             "DELETE FROM uploads WHERE vault = ? AND upload = ? AND published = 0",
             [(vault, upload) for upload in effects.drop_uploads],
+        )
+        await self._sql_each(
+            "DELETE FROM uploads WHERE vault = ? AND member = ? AND published = 0",
+            [(vault, member) for member in effects.drop_members],
         )
         await self._delete_parts(vault, effects.delete_parts)
 

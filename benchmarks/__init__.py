@@ -1,0 +1,1 @@
+"""What things cost, with the recipe beside every number."""

@@ -1,0 +1,188 @@
+"""Names: what people call members, collections and fields, sealed in catalogs (SPEC section 7.4).
+
+A catalog is a field like any other; each of its cells is one map in the one encoding. Later
+cells override earlier ones. Blocks of catalogs are kept in this home as they came, sealed, and
+opened anew when they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from client.columns import Cells
+from client.crypto.cells import ColumnToSeal, SealedBatch, open_block, seal_batch
+from client.fetching import fetch_blocks
+from client.session import Session
+from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, BlockRef, Manifest
+from protocol.encoding import Value, decode, encode
+from protocol.errors import MalformedMessage, SealroomError
+from protocol.ledger.state import Collection
+from protocol.limits import LIMITS
+
+NAME_CHARACTERS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NamedField:
+    """A field's name and Arrow type, as its writer recorded them."""
+
+    name: str
+    type: str
+
+
+@dataclass(slots=True)
+class Names:
+    """What this member may know of one collection's names."""
+
+    name: str | None = None
+    file: str | None = None
+    title: str | None = None
+    format: Mapping[str, Any] | None = None
+    fields: dict[int, NamedField] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class People:
+    """What the people catalog says: the vault's title, and names by party id."""
+
+    title: str | None = None
+    names: dict[bytes, str] = field(default_factory=dict)
+    notes: dict[bytes, str] = field(default_factory=dict)
+
+
+async def read_people(session: Session) -> People:
+    """Return the people catalog, empty for whoever does not hold it.
+
+    Raises:
+        IntegrityError, ManifestMismatch: a block that is not the committed one, or does not open.
+    """
+    people = People()
+    for row in await _rows(session, session.state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD):
+        people.title = _text(row, "title") or people.title
+        party, name, note = row.get("party"), _text(row, "name"), _text(row, "note")
+        if isinstance(party, bytes):
+            if name:
+                people.names[party] = name
+            if note:
+                people.notes[party] = note
+    return people
+
+
+async def read_names(session: Session, collection: bytes) -> Names:
+    """Return the names of those classes of a collection whose catalogs this member holds.
+
+    Raises:
+        IntegrityError, ManifestMismatch: as `read_people`.
+    """
+    names = Names()
+    where = session.state.collections[collection]
+    for number in where.catalogs:
+        for row in await _rows(session, where, number):
+            names.name = _text(row, "collection") or names.name
+            names.file = _text(row, "file") or names.file
+            names.title = _text(row, "title") or names.title
+            table_format = row.get("format")
+            if isinstance(table_format, dict):
+                names.format = table_format
+            for each in _listed(row, "fields"):
+                _add_field(names, where, each)
+    return names
+
+
+def collection_row(
+    *, title: str, collection: str, file: str | None, table_format: Mapping[str, Value],
+    fields: Mapping[int, NamedField],
+) -> dict[str, Value]:
+    """Return the row that a class catalog gets: its own fields, and what the table is called."""
+    return {
+        "title": title,
+        "collection": collection,
+        "file": file or "",
+        "format": dict(table_format),
+        "fields": [[number, named.name, named.type] for number, named in sorted(fields.items())],
+    }
+
+
+def person_row(
+    party: bytes, name: str, *, title: str | None = None, note: str | None = None
+) -> dict[str, Value]:
+    """Return the row that names a member, an invite or a removal in the people catalog."""
+    row: dict[str, Value] = {"party": party, "name": name}
+    if title:
+        row["title"] = title
+    if note:
+        row["note"] = note
+    return row
+
+
+def seal_rows(session: Session, address: Address, rows: Sequence[Mapping[str, Value]]) -> SealedBatch:
+    """Seal rows as one catalog batch under an epoch that takes commits."""
+    where = session.state.collections[address.collection]
+    cells = Cells.from_list([encode(dict(row)) for row in rows], string_like=True)
+    column = ColumnToSeal(
+        address.field,
+        address.epoch,
+        where.class_of(address.field),
+        session.key(address).key.expose(),
+        cells,
+    )
+    return seal_batch([column])
+
+
+async def _rows(session: Session, where: Collection, number: int) -> list[dict[str, Value]]:
+    if not session.may_open(where.id, number):
+        return []
+    blocks = where.blocks(number)
+    missing = [
+        (manifest, ref)
+        for manifest, ref in blocks
+        if session.store.block(manifest.batch_id, number) is None
+    ]
+    async for manifest, ref, block in fetch_blocks(session, where.id, missing):
+        _opened(session, where, manifest, ref, block)
+        session.store.keep_block(manifest.batch_id, ref.field, block)
+    rows: list[dict[str, Value]] = []
+    for manifest, ref in blocks:
+        block = session.store.block(manifest.batch_id, number) or b""
+        rows += _opened(session, where, manifest, ref, block)
+    return rows
+
+
+def _opened(
+    session: Session, where: Collection, manifest: Manifest, ref: BlockRef, block: bytes
+) -> list[dict[str, Value]]:
+    key = session.key(Address(where.id, ref.field, ref.epoch)).key
+    cells = open_block(
+        key.expose(), where.class_of(ref.field), ref, manifest.batch_id, manifest.records, block, True
+    ).cells
+    found = (cells.cell(i) for i in range(cells.count))
+    return [row for cell in found if cell is not None and (row := _map(cell)) is not None]
+
+
+def _map(cell: bytes) -> dict[str, Value] | None:
+    """Read one cell. What a writer got wrong names nothing, and must not keep readers out."""
+    try:
+        value = decode(cell, max_bytes=LIMITS.cell_bytes)
+    except SealroomError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _text(row: Mapping[str, Value], key: str) -> str | None:
+    value = row.get(key)
+    return value[:NAME_CHARACTERS] if isinstance(value, str) and value else None
+
+
+def _listed(row: Mapping[str, Value], key: str) -> Sequence[Value]:
+    value = row.get(key)
+    return value if isinstance(value, tuple | list) else ()
+
+
+def _add_field(names: Names, where: Collection, value: Value) -> None:
+    match value:
+        case (int(number), str(name), str(kind)) if where.has(number):
+            names.fields[number] = NamedField(name[:NAME_CHARACTERS], kind)
+        case _:
+            raise MalformedMessage("a catalog names a field that is not there")

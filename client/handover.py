@@ -1,0 +1,175 @@
+"""The handover: offering, verifying everything, accepting or not (SPEC section 9.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from client.catalogs import read_names
+from client.errors import Refused
+from client.fetching import Listed, fetch_blocks
+from client.membership import remember_words, words_with
+from client.reading import open_cells
+from client.results import OnProgress, Progress
+from client.session import Draft, Session, saying
+from client.tables import cells_to_array
+from protocol import acts
+from protocol.acts import CollectionReceipt, Reason
+from protocol.blocks import Address, is_catalog
+from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch
+from protocol.ledger.state import Collection, Member, OpenOffer, State
+
+CATALOG_TYPE: Final = "binary"
+
+
+async def offer(session: Session, buyer: Member, seconds: int) -> int:
+    """Offer everything to a confirmed bidder: every live key, rewrapped with proofs, in one act.
+
+    Offering is disclosing: from here on the buyer can open everything, accepted or not.
+
+    Raises:
+        Refused: not the owner, the bidder is not confirmed, or an offer is open.
+    """
+
+    def draft(state: State) -> Draft:
+        return Draft(acts.Offer(buyer.id, session.citation().time + seconds, state.roots()))
+
+    return await session.act(draft)
+
+
+def open_offer(session: Session) -> OpenOffer:
+    """Return the open offer if it is to this member.
+
+    Raises:
+        Refused: none is open, or it is to somebody else.
+    """
+    opened = session.state.offer
+    if opened is None or opened.buyer != session.identity.member_id:
+        raise Refused("no handover is offered to you", code="out_of_order")
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a full verification covered, and the receipts that say so."""
+
+    offer: OpenOffer
+    receipts: tuple[CollectionReceipt, ...]
+    keys: int
+    records: int
+    cells: int
+    fetched_bytes: int
+
+
+async def verify(
+    session: Session, *, words: str | None, yes: bool, on_progress: OnProgress
+) -> Verified:
+    """Check everything that is offered, before anything is accepted (SPEC section 9.6).
+
+    In this order: (1) genesis, consistency, replay and proofs, by the sync; (2) the seller's
+    words; (3) every key: its share, and its confirmation; (4) the roots offered are those of
+    the replayed commits; (5) every block has the committed hash, and every cell opens and is
+    of its type; (6) the counts.
+
+    Raises:
+        VerificationFailed: which of these failed, and for what; nothing was accepted.
+        Refused: nothing is offered, or the words were not compared.
+    """
+    # (1)
+    await session.sync_as_member()
+    opened = open_offer(session)
+    # (2)
+    if not remember_words(session, session.state.owner, words, yes):
+        raise Refused(
+            "the seller's twelve words were never compared",
+            code="not_compared",
+            hint="Ask the seller for them by voice, then give them with --words. "
+            f"Yours are: {words_with(session, session.state.owner)}",
+        )
+    # (3)
+    keys = {
+        address: session.key(address).key.expose() for address in sorted(opened.addresses)
+    }
+    # (4)
+    if opened.roots != session.state.roots():
+        raise ManifestMismatch("the offer is of other data than was committed")
+    # (5) and (6)
+    total = sum(each.cells for each in session.state.collections.values())
+    tally = _Tally(total, on_progress)
+    receipts = []
+    for _, where in sorted(session.state.collections.items()):
+        await _verify_collection(session, where, keys, tally)
+        receipts.append(CollectionReceipt(where.id, where.root(), where.records, where.cells))
+    if tally.cells != total:
+        raise ManifestMismatch(f"{tally.cells} cells opened where {total} were committed")
+    records = sum(each.records for each in session.state.collections.values())
+    return Verified(opened, tuple(receipts), len(keys), records, tally.cells, tally.fetched)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """How much was opened so far."""
+
+    total: int
+    on_progress: OnProgress
+    cells: int = 0
+    fetched: int = 0
+
+    def add(self, cells: int, size: int) -> None:
+        self.cells += cells
+        self.fetched += size
+        self.on_progress(Progress("verifying", self.cells, self.total, "cells"))
+
+
+async def _verify_collection(
+    session: Session, where: Collection, keys: dict[Address, bytes], tally: _Tally
+) -> None:
+    """Open every cell of every field of a collection, one block at a time."""
+    names = await read_names(session, where.id)
+    async for manifest, ref, block in fetch_blocks(session, where.id, list(_listed(where))):
+        kind = CATALOG_TYPE
+        if not is_catalog(ref.field):
+            named = names.fields.get(ref.field)
+            if named is None:
+                raise IntegrityError(f"the catalog does not name field {ref.field}")
+            kind = named.type
+        cells = await asyncio.to_thread(open_cells, where, keys, manifest, ref, block, kind)
+        try:
+            await asyncio.to_thread(cells_to_array, cells, kind)
+        except MalformedMessage as error:
+            raise IntegrityError(
+                f"batch {manifest.batch_id.hex()}: field {ref.field} holds what is no {kind}"
+            ) from error
+        tally.add(0 if is_catalog(ref.field) else cells.count, ref.length)
+
+
+def _listed(where: Collection) -> Iterator[Listed]:
+    return ((b.manifest, ref) for b in where.batches for ref in b.manifest.blocks)
+
+
+async def accept(session: Session, verified: Verified) -> int:
+    """Take over: this one act makes the buyer the owner, and everybody else a former member.
+
+    Raises:
+        Refused: the offer is no longer open, or no longer what was verified.
+    """
+    if open_offer(session) != verified.offer:
+        raise Refused("another offer is open than the one verified", code="out_of_order")
+
+    def draft(state: State) -> Draft:
+        return Draft(acts.Accept(verified.offer.index, state.size, verified.receipts))
+
+    return await session.act(draft)
+
+
+async def reject(session: Session, reason: Reason) -> int:
+    """Decline the open offer; every key it disclosed takes no more commits.
+
+    Raises:
+        Refused: nothing is offered to this member.
+    """
+    await session.sync_as_member()
+    return await session.act(saying(acts.Reject(open_offer(session).index, reason)))

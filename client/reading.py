@@ -1,0 +1,243 @@
+"""Fetching, checking and opening a collection's records, in bounded memory (SPEC section 10.5)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from client.catalogs import Names, read_names
+from client.columns import Cells
+from client.crypto.cells import open_block
+from client.errors import InputError, Refused
+from client.fetching import fetch_blocks
+from client.results import OnProgress, Progress, ReadResult
+from client.session import Session
+from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
+from client.tables.arrow_types import varies_in_length
+from protocol.blocks import Address, BlockRef, Manifest
+from protocol.errors import IntegrityError, MalformedMessage
+from protocol.ledger.state import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which fields of a collection to read: their numbers, names and Arrow types."""
+
+    where: Collection
+    names: Names
+    numbers: tuple[int, ...]
+    columns: tuple[Column, ...]
+
+
+async def select_fields(
+    session: Session, collection: bytes, fields: Sequence[str] | None
+) -> Selection:
+    """Find the named fields, or all that this member may read.
+
+    Raises:
+        InputError: no field of that name among those whose names this member may know.
+        Refused: a field that was not granted, or none at all.
+    """
+    where = session.state.collections[collection]
+    names = await read_names(session, collection)
+    numbers = _numbers(session, where, names, fields)
+    if not numbers:
+        raise Refused("you were granted no field of it", code="not_granted", hint="Ask for a grant.")
+    columns = []
+    for number in numbers:
+        named = names.fields.get(number)
+        if named is None:
+            raise IntegrityError(f"the catalog does not name field {number}")
+        columns.append(Column(named.name, named.type))
+    return Selection(where, names, numbers, tuple(columns))
+
+
+def _numbers(
+    session: Session, where: Collection, names: Names, fields: Sequence[str] | None
+) -> tuple[int, ...]:
+    if fields is None:
+        every = range(len(where.classes))
+        return tuple(number for number in every if session.may_open(where.id, number))
+    by_name = {named.name: number for number, named in names.fields.items()}
+    for name in fields:
+        if name not in by_name:
+            raise InputError(
+                f"no field {name!r} among those that you may know",
+                hint=f"You may know: {', '.join(by_name) or 'none'}.",
+            )
+        if not session.may_open(where.id, by_name[name]):
+            raise Refused(
+                f"you were not granted the field {name!r}", code="not_granted", hint="Ask for a grant."
+            )
+    return tuple(by_name[name] for name in fields)
+
+
+async def read_batches(
+    session: Session, chosen: Selection, *, limit: int | None = None
+) -> AsyncIterator[pa.RecordBatch]:
+    """Yield the chosen fields of every record in commit order, each batch wholly verified.
+
+    A batch is handed on only when all of its blocks have the committed hashes and every cell
+    opened. That no batch is missing follows from the replayed commits, not from the server.
+
+    Raises:
+        IntegrityError: a cell that does not open, or is not of the type its writer recorded.
+        Refused, Unreachable: from the transport.
+    """
+    wanted = _batches(chosen, limit)
+    listed = [(m, ref) for m in wanted for ref in _refs(m, chosen.numbers)]
+    stream = fetch_blocks(session, chosen.where.id, listed)
+    keys = _keys(session, chosen, wanted)
+    left = limit
+    opening: asyncio.Task[pa.RecordBatch] | None = None
+    try:
+        for manifest in wanted:
+            blocks = [await anext(stream) for _ in chosen.numbers]
+            sealed = {ref.field: (ref, block) for _, ref, block in blocks}
+            following = asyncio.create_task(
+                asyncio.to_thread(_opened, chosen, keys, manifest, sealed)
+            )
+            # One batch is opened in a thread while the next one arrives.
+            previous, opening = opening, following
+            if previous is not None:
+                batch, left = _cut(await previous, left)
+                yield batch
+        if opening is not None:
+            batch, left = _cut(await opening, left)
+            opening = None
+            yield batch
+    finally:
+        if opening is not None:
+            await asyncio.gather(opening, return_exceptions=True)
+        await stream.aclose()
+
+
+def _batches(chosen: Selection, limit: int | None) -> list[Manifest]:
+    found: list[Manifest] = []
+    records = 0
+    for batch in chosen.where.batches:
+        if limit is not None and records >= limit:
+            break
+        if not batch.manifest.is_catalog:
+            found.append(batch.manifest)
+            records += batch.manifest.records
+    return found
+
+
+def _refs(manifest: Manifest, numbers: Sequence[int]) -> list[BlockRef]:
+    return [ref for ref in manifest.blocks if ref.field in numbers]
+
+
+def _keys(session: Session, chosen: Selection, wanted: Sequence[Manifest]) -> dict[Address, bytes]:
+    """Open every key that is needed, before the first block is fetched."""
+    addresses = {
+        Address(chosen.where.id, ref.field, ref.epoch)
+        for manifest in wanted
+        for ref in _refs(manifest, chosen.numbers)
+    }
+    return {address: session.key(address).key.expose() for address in sorted(addresses)}
+
+
+def _opened(
+    chosen: Selection,
+    keys: dict[Address, bytes],
+    manifest: Manifest,
+    sealed: dict[int, tuple[BlockRef, bytes]],
+) -> pa.RecordBatch:
+    arrays = []
+    for number, column in zip(chosen.numbers, chosen.columns, strict=True):
+        ref, block = sealed[number]
+        cells = open_cells(chosen.where, keys, manifest, ref, block, column.type)
+        try:
+            arrays.append(cells_to_array(cells, column.type))
+        except MalformedMessage as error:
+            raise IntegrityError(
+                f"batch {manifest.batch_id.hex()}: field {column.name!r} holds what is no {column.type}"
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=schema_of(chosen.columns))
+
+
+def open_cells(
+    where: Collection,
+    keys: dict[Address, bytes],
+    manifest: Manifest,
+    ref: BlockRef,
+    block: bytes,
+    type_text: str,
+) -> Cells:
+    """Open one block with the key of its epoch; raises as `open_block`."""
+    return open_block(
+        keys[Address(where.id, ref.field, ref.epoch)],
+        where.class_of(ref.field),
+        ref,
+        manifest.batch_id,
+        manifest.records,
+        block,
+        varies_in_length(type_from_text(type_text)),
+    ).cells
+
+
+def _cut(batch: pa.RecordBatch, left: int | None) -> tuple[pa.RecordBatch, int | None]:
+    if left is None:
+        return batch, None
+    return batch.slice(0, left), max(0, left - batch.num_rows)
+
+
+async def export(
+    session: Session,
+    collection: bytes,
+    *,
+    fields: Sequence[str] | None,
+    limit: int | None,
+    path: Path | None,
+    overwrite: bool,
+    on_batch: Callable[[pa.RecordBatch], None],
+    on_progress: OnProgress,
+) -> ReadResult:
+    """Read a collection into a file, or batch by batch into `on_batch`.
+
+    The file gets its name only when everything in it was verified; until then, and after any
+    failure, there is none.
+
+    Raises:
+        TableError: the file is there already, or cannot hold a column.
+        IntegrityError, Refused, Unreachable: as `read_batches`.
+    """
+    started = time.monotonic()
+    chosen = await select_fields(session, collection, fields)
+    total = chosen.where.records if limit is None else min(limit, chosen.where.records)
+    table_format: Any = chosen.names.format
+    sink = None if path is None else open_sink(path, chosen.columns, table_format, overwrite=overwrite)
+    records = 0
+    try:
+        async for batch in read_batches(session, chosen, limit=limit):
+            if sink is None:
+                on_batch(batch)
+            else:
+                await asyncio.to_thread(sink.write, batch)
+            records += batch.num_rows
+            on_progress(Progress("fetching and opening", records, total, "records"))
+        if records != total:
+            raise IntegrityError(f"{records} records opened where {total} were committed")
+        if sink is not None:
+            await asyncio.to_thread(sink.commit)
+    except BaseException:
+        if sink is not None:
+            sink.abort()
+        raise
+    fetched = sum(r.length for m in _batches(chosen, limit) for r in _refs(m, chosen.numbers))
+    return ReadResult(
+        collection=chosen.names.name or collection.hex(),
+        records=records,
+        fields=tuple(column.name for column in chosen.columns),
+        cells=records * len(chosen.columns),
+        fetched_bytes=fetched,
+        seconds=time.monotonic() - started,
+        path=None if path is None else str(path),
+    )

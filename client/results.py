@@ -1,0 +1,263 @@
+"""What the SDK answers: plain, typed, frozen values, ready for JSON (SPEC section 10.5)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far long work has come: `done` of `total` units (None where nobody knows)."""
+
+    task: str
+    done: int
+    total: int | None
+    unit: str
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def no_progress(_: Progress) -> None:
+    """Ignore progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class VaultInfo:
+    """A vault as this home's keyring lists it."""
+
+    vault_id: str
+    title: str
+    server: str
+    pin: str | None
+    identity: str
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OfferInfo:
+    """The open handover offer."""
+
+    index: int
+    buyer: str
+    buyer_name: str
+    expires: int
+    to_me: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VaultStatus:
+    """A vault as replayed: sizes, phase, age of the head in seconds, my place in it."""
+
+    vault_id: str
+    title: str
+    server: str
+    me: str
+    role: str
+    status: str
+    leaves: int
+    root: str
+    checkpoint_age: int
+    members: int
+    open_invites: int
+    collections: int
+    records: int
+    offer: OfferInfo | None
+    tainted_fields: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """One field: its name and type where this member may know them."""
+
+    number: int
+    name: str | None
+    type: str | None
+    field_class: str
+    readable: bool
+    epochs: int
+    tainted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """One collection: names where this member may know them, and what the ledger says."""
+
+    collection_id: str
+    name: str | None
+    file: str | None
+    records: int
+    batches: int
+    stored_bytes: int
+    root: str
+    fields: tuple[FieldInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """One member or open invite; `words` are the twelve to compare with it."""
+
+    member_id: str
+    name: str | None
+    role: str
+    status: str
+    me: bool
+    grants: tuple[str, ...]
+    planned: tuple[str, ...]
+    words: str | None
+    compared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    """A committed upload."""
+
+    collection_id: str
+    collection: str
+    records: int
+    fields: int
+    cells: int
+    batches: int
+    sealed_bytes: int
+    resumed_batches: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """A finished read or export."""
+
+    collection: str
+    records: int
+    fields: tuple[str, ...]
+    cells: int
+    fetched_bytes: int
+    seconds: float
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InviteResult:
+    """A fresh invite. Whoever has the link can join once with it."""
+
+    link: str
+    invite_id: str
+    name: str
+    role: str
+    classes: tuple[str, ...]
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinResult:
+    """A membership: `words` are to be compared with the inviter, by voice or in person."""
+
+    vault_id: str
+    title: str
+    member_id: str
+    inviter_id: str
+    role: str
+    status: str
+    words: str
+    compared: bool
+    head_age: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActResult:
+    """An act that landed: its kind, and its index in the log."""
+
+    kind: str
+    index: int
+    member_id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RotateResult:
+    """New epochs: which fields, and for how many holders each."""
+
+    index: int | None
+    fields: tuple[str, ...]
+    wraps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeResult:
+    """A removal: what the member could have read, what the server says it did, what was rotated."""
+
+    index: int
+    member_id: str
+    name: str | None
+    could_read: tuple[str, ...]
+    admitted_reads: int
+    admitted_blocks: int
+    rotated: RotateResult
+    left_tainted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferResult:
+    """An offer that landed."""
+
+    index: int
+    buyer: str
+    keys: int
+    expires: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptResult:
+    """A handover that was verified in full and accepted."""
+
+    index: int
+    keys: int
+    collections: int
+    records: int
+    cells: int
+    verified_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One leaf of the log, in words."""
+
+    index: int
+    kind: str
+    author: str | None
+    author_name: str | None
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogResult:
+    """The replayed log; `verified` says how many leaves were checked from the genesis on."""
+
+    vault_id: str
+    size: int
+    root: str
+    checkpoint: str
+    checkpoint_age: int
+    verified: int
+    entries: tuple[LogEntry, ...]
+
+
+def as_json(value: object) -> Any:
+    """Turn a result into what `json.dumps` takes."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    if isinstance(value, Enum):
+        return as_json(value.value)
+    return value.hex() if isinstance(value, bytes) else value

@@ -1,0 +1,344 @@
+"""Sealing a table and sending it: read, seal and send overlap, in bounded memory (SPEC 10.5).
+
+A journal in this home says what was sealed and acknowledged. The same command on the same
+file goes on from there after any interruption; what is committed is only what the journal
+lists, never what the server says is staged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from client.catalogs import NamedField, collection_row, read_names, read_people, seal_rows
+from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
+from client.errors import InputError, Refused
+from client.results import OnProgress, Progress, UploadResult
+from client.session import Session, saying
+from client.store import JournalledUpload
+from client.tables import Source, column_cells
+from protocol import acts
+from protocol.blocks import (
+    Address,
+    FieldClass,
+    Manifest,
+    catalog_class,
+    is_catalog,
+    manifest_bytes_at_most,
+)
+from protocol.ledger.state import State
+from protocol.limits import KIB, LIMITS
+from protocol.wire import from_bytes, to_bytes
+
+IN_FLIGHT: Final = 3
+"""Batches being sent at once: enough to hide the round trips, few enough to bound memory."""
+
+PART_BYTES: Final = LIMITS.act_bytes - 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A table to upload: where it goes, and the class of each of its columns in order."""
+
+    source: Source
+    collection: str
+    classes: tuple[FieldClass, ...]
+    batch_rows: int = LIMITS.batch_records_default
+
+
+def plan_upload(
+    source: Source, collection: str, classes: Mapping[str, FieldClass], default: FieldClass
+) -> Plan:
+    """Give each column its class; columns that nobody named get the default.
+
+    Raises:
+        InputError: a class for a column that the table does not have.
+    """
+    names = [column.name for column in source.columns]
+    unknown = sorted(set(classes) - set(names))
+    if unknown:
+        raise InputError(
+            f"the table has no column {unknown[0]!r}", hint=f"It has: {', '.join(names)}."
+        )
+    if not collection.strip():
+        raise InputError("a collection needs a name")
+    return Plan(source, collection, tuple(classes.get(name, default) for name in names))
+
+
+async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> UploadResult:
+    """Seal and send a table as a new collection, visible at once by one signed commit.
+
+    Safe to repeat after any interruption: batches that were acknowledged are not sealed again.
+
+    Raises:
+        Refused: the collection exists, or the ledger does not allow it.
+        TableError: the table cannot be read to its end; nothing is visible, a repeat goes on.
+        Unreachable: the server is gone; a repeat goes on.
+    """
+    started = time.monotonic()
+    await session.sync_as_member()
+    journal, resumed = await _journal(session, plan)
+    if journal.upload not in session.state.uploads:
+        await _prepare_collection(session, plan, journal.collection)
+        sender = _Sender(session, plan, journal)
+        await sender.run(on_progress)
+        await _commit(session, journal)
+    session.store.end_upload(journal.upload)
+    return _result(session, plan, journal, resumed, time.monotonic() - started)
+
+
+# --- the journal
+
+
+async def _journal(session: Session, plan: Plan) -> tuple[JournalledUpload, int]:
+    """Return the journal of this very upload, an interrupted one where there is one."""
+    source = _source_id(plan)
+    for begun in session.store.unfinished_uploads():
+        if begun.source != source:
+            continue
+        if begun.upload in session.state.uploads or _usable(session, begun):
+            return begun, len(session.store.batches(begun.upload))
+        session.store.end_upload(begun.upload)
+        return _begin(session, plan, begun.collection, source), 0
+    await _refuse_taken(session, plan.collection)
+    return _begin(session, plan, secrets.token_bytes(16), source), 0
+
+
+def _begin(session: Session, plan: Plan, collection: bytes, source: bytes) -> JournalledUpload:
+    begun = JournalledUpload(secrets.token_bytes(16), collection, source, plan.batch_rows)
+    session.store.begin_upload(begun)
+    return begun
+
+
+def _source_id(plan: Plan) -> bytes:
+    """Name what is uploaded and how; an object in memory is never the same twice."""
+    content = plan.source.fingerprint() or secrets.token_bytes(32)
+    columns = [f"{c.name}\0{c.type}\0{k}" for c, k in zip(plan.source.columns, plan.classes, strict=True)]
+    parts = [plan.collection, str(plan.batch_rows), repr(sorted(plan.source.format.items())), *columns]
+    text = b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)
+    return hashlib.sha256(content + text).digest()
+
+
+def _usable(session: Session, begun: JournalledUpload) -> bool:
+    """Say whether what was sealed before can still be committed: no epoch tainted meanwhile."""
+    for _, manifest in session.store.batches(begun.upload).values():
+        for ref in _parsed(manifest).blocks:
+            epoch = session.state.epoch(Address(begun.collection, ref.field, ref.epoch))
+            if epoch is None or epoch.tainted:
+                return False
+    return True
+
+
+async def _refuse_taken(session: Session, name: str) -> None:
+    for collection in session.state.collections:
+        if (await read_names(session, collection)).name == name:
+            raise Refused(
+                f"there is a collection {name!r} already",
+                code="conflict",
+                hint="Choose another name with --collection.",
+            )
+
+
+# --- the collection and its keys
+
+
+async def _prepare_collection(session: Session, plan: Plan, collection: bytes) -> None:
+    """Define the collection and create its epochs, whichever of it an interruption left out."""
+    if collection not in session.state.collections:
+        await session.act(saying(acts.DefineCollection(collection, plan.classes)))
+    await ensure_writable(
+        session, [(collection, number) for number in session.state.collections[collection].fields]
+    )
+
+
+async def ensure_writable(session: Session, fields: Sequence[tuple[bytes, int]]) -> int | None:
+    """Create the next epoch of each field whose newest is missing or tainted.
+
+    Return the act's index, None where all fields take commits already.
+
+    Raises:
+        Refused: this member may not create epochs, or holds not all of these fields.
+    """
+
+    def wanting(state: State) -> list[tuple[bytes, int]]:
+        newest = {field: state.newest(*field) for field in fields}
+        return [field for field, epoch in newest.items() if epoch is None or epoch.tainted]
+
+    if not wanting(session.state):
+        return None
+    return await session.act(lambda state: session.next_epochs(wanting(state)))
+
+
+# --- sealing and sending
+
+
+class _Sender:
+    """One upload on its way: seals in a thread, sends a few batches at once, journals each."""
+
+    def __init__(self, session: Session, plan: Plan, journal: JournalledUpload) -> None:
+        self._session = session
+        self._plan = plan
+        self._journal = journal
+        self._acknowledged = session.store.batches(journal.upload)
+        self._where = session.state.collections[journal.collection]
+        self._sent = 0
+        self._keys = {
+            number: (address, session.key(address).key.expose())
+            for number in self._where.fields
+            for address in (session.writable(journal.collection, number),)
+        }
+
+    async def run(self, on_progress: OnProgress) -> None:
+        """Seal and send everything that the journal does not list yet."""
+        flights: set[asyncio.Task[None]] = set()
+        try:
+            async for sequence, records, sealed in self._sealed():
+                if sealed is not None:
+                    if len(flights) >= IN_FLIGHT:
+                        done, flights = await asyncio.wait(
+                            flights, return_when=asyncio.FIRST_COMPLETED
+                        )
+                        for each in done:
+                            each.result()
+                    flights.add(asyncio.create_task(self._send(sequence, records, sealed)))
+                if not is_catalog_sequence(sequence, self._where.catalogs):
+                    self._sent += records
+                    on_progress(self._progress())
+            await asyncio.gather(*flights)
+        finally:
+            for flight in flights:
+                flight.cancel()
+            await asyncio.gather(*flights, return_exceptions=True)
+
+    def _progress(self) -> Progress:
+        return Progress("sealing and sending", self._sent, self._plan.source.total_rows, "records")
+
+    async def _send(self, sequence: int, records: int, sealed: SealedBatch) -> None:
+        """Send one batch, and write it down once the server has it."""
+        upload, batch = self._journal.upload, sealed.manifest.batch_id
+        body = await asyncio.to_thread(sealed.body)
+        await self._session.transport.stage(self._session.vault_id, upload, batch, body)
+        self._session.store.add_batch(upload, sequence, records, to_bytes(sealed.manifest))
+
+    async def _sealed(self) -> AsyncIterator[tuple[int, int, SealedBatch | None]]:
+        """Yield (sequence, records, batch); the batch is None where the journal has it."""
+        for sequence, number in enumerate(self._where.catalogs):
+            if sequence in self._acknowledged:
+                yield sequence, 1, None
+            else:
+                yield sequence, 1, await self._catalog(number)
+        work = self._data(len(self._where.catalogs))
+        while (step := await asyncio.to_thread(next, work, None)) is not None:
+            yield step
+
+    async def _catalog(self, number: int) -> SealedBatch:
+        names = {
+            i: NamedField(column.name, column.type)
+            for i, column in enumerate(self._plan.source.columns)
+            if self._plan.classes[i] is catalog_class(number)
+        }
+        row = collection_row(
+            title=(await read_people(self._session)).title or "",
+            collection=self._plan.collection,
+            file=self._plan.source.name,
+            table_format=self._plan.source.format,
+            fields=names,
+        )
+        return seal_rows(self._session, self._keys[number][0], [row])
+
+    def _data(self, sequence: int) -> Iterator[tuple[int, int, SealedBatch | None]]:
+        """Cut the table into batches and seal those that are new; runs in a thread."""
+        for table in self._plan.source.batches(self._plan.batch_rows):
+            at = 0
+            while at < table.num_rows:
+                known = self._acknowledged.get(sequence)
+                if known is not None:
+                    records, sealed = known[0], None
+                else:
+                    records, sealed = self._seal(table.slice(at))
+                yield sequence, records, sealed
+                at += records
+                sequence += 1
+
+    def _seal(self, rows: pa.RecordBatch) -> tuple[int, SealedBatch]:
+        columns = self._columns(rows)
+        records = plan_rows(columns)
+        if records < rows.num_rows:
+            columns = self._columns(rows.slice(0, records))
+        return records, seal_batch(columns)
+
+    def _columns(self, rows: pa.RecordBatch) -> list[ColumnToSeal]:
+        columns = []
+        for number, column in enumerate(rows.columns):
+            address, key = self._keys[number]
+            field_class = self._plan.classes[number]
+            cells = column_cells(column)
+            columns.append(ColumnToSeal(number, address.epoch, field_class, key, cells))
+        return columns
+
+
+def is_catalog_sequence(sequence: int, catalogs: Sequence[int]) -> bool:
+    """Say whether a batch of an upload is one of its catalogs, which come first."""
+    return sequence < len(catalogs)
+
+
+# --- the commit
+
+
+async def _commit(session: Session, journal: JournalledUpload) -> None:
+    """Sign the manifests of the journal, in parts where they are many; the last shows all."""
+    batches = session.store.batches(journal.upload)
+    parts = list(_parts([_parsed(manifest) for _, (_, manifest) in sorted(batches.items())]))
+    pending = session.state.pending.get(journal.upload)
+    for part in range(pending.parts if pending else 0, len(parts)):
+        payload = acts.Commit(
+            journal.upload, journal.collection, part, part == len(parts) - 1, tuple(parts[part])
+        )
+        await session.act(saying(payload))
+
+
+def _parts(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
+    """Cut manifests into as many acts as they need; always the same way, so a repeat fits."""
+    part: list[Manifest] = []
+    size = 0
+    for manifest in manifests:
+        length = manifest_bytes_at_most(len(manifest.blocks))
+        if part and (size + length > PART_BYTES or len(part) >= LIMITS.act_batches):
+            yield part
+            part, size = [], 0
+        part.append(manifest)
+        size += length
+    if part:
+        yield part
+
+
+def _parsed(manifest: bytes) -> Manifest:
+    return from_bytes(Manifest, manifest)
+
+
+def _result(
+    session: Session, plan: Plan, journal: JournalledUpload, resumed: int, seconds: float
+) -> UploadResult:
+    where = session.state.collections[journal.collection]
+    mine = [batch.manifest for batch in where.batches if batch.upload == journal.upload]
+    data = [manifest for manifest in mine if not is_catalog(manifest.blocks[0].field)]
+    records = sum(manifest.records for manifest in data)
+    return UploadResult(
+        collection_id=where.id.hex(),
+        collection=plan.collection,
+        records=records,
+        fields=len(where.classes),
+        cells=records * len(where.classes),
+        batches=len(data),
+        sealed_bytes=sum(ref.length for manifest in mine for ref in manifest.blocks),
+        resumed_batches=resumed,
+        seconds=seconds,
+        notes=plan.source.notes,
+    )

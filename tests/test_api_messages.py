@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import api
+from protocol.errors import LimitExceeded, MalformedMessage, SealroomError
+from protocol.limits import LIMITS
+from protocol.wire import encode, from_bytes, to_bytes
+
+H, U, NOTE = b"h" * 32, b"u" * 16, b"note"
+MESSAGES: list[Any] = [
+    api.LimitValue("act_bytes", 1),
+    api.ServerInfo((1,), H, 5, True, (api.LimitValue("act_bytes", 1),)),
+    api.CreateVault("token", b"genesis"),
+    api.SubmitAct(b"envelope", (b"part", b"")),
+    api.Submitted(3, NOTE),
+    api.LogLeaf(b"leaf", ()),
+    api.LogPage(0, (api.LogLeaf(b"leaf", (b"part",)),), NOTE),
+    api.ConsistencyProof((H, H)),
+    api.ObservationBody(H, H, H, 5, U, (0, 7), (U, b"a" * 16)),
+    api.Observation(3, H, b"envelope"),
+    api.ObservationsPage((api.Observation(3, H, b"envelope"),)),
+    api.Staged((b"a" * 16, U)),
+    api.WantedBatch(U, (0, 7)),
+    api.FetchBlocks(U, (api.WantedBatch(U, (0,)),)),
+    api.ErrorBody("not_found", "nothing there", None, 5),
+    api.ErrorBody("stale_act", "another act landed", "Try again.", 5),
+]
+
+
+def name(message: Any) -> str:
+    return type(message).__name__
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=name)
+def test_every_message_comes_back_as_it_was(message: Any) -> None:
+    assert from_bytes(type(message), to_bytes(message)) == message
+
+
+def test_every_message_is_tried() -> None:
+    declared = {
+        cls.__name__
+        for cls in vars(api).values()
+        if isinstance(cls, type) and cls.__module__ == api.__name__
+    }
+    assert declared == {name(message) for message in MESSAGES}
+
+
+@pytest.mark.threat("D2")
+@pytest.mark.parametrize("message", MESSAGES, ids=name)
+def test_no_byte_changed_gives_the_same_message(message: Any) -> None:
+    encoded = to_bytes(message)
+    for at in range(len(encoded)):
+        for flip in (1, 0x80, 0xFF):
+            changed = bytearray(encoded)
+            changed[at] ^= flip
+            try:
+                parsed = from_bytes(type(message), bytes(changed))
+            except SealroomError:
+                continue
+            assert parsed != message
+            assert to_bytes(parsed) == bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("cls", "value"),
+    [
+        (api.ServerInfo, ((2, 1), H, 5, True, ())),
+        (api.ServerInfo, ((), H, 5, True, ())),
+        (api.ServerInfo, ((1,), H, 5, 1, ())),
+        (api.CreateVault, ("token", b"")),
+        (api.SubmitAct, (b"", ())),
+        (api.Submitted, (3, b"")),
+        (api.LogPage, (-1, (), NOTE)),
+        (api.ConsistencyProof, ((b"short",),)),
+        (api.WantedBatch, (U, ())),
+        (api.WantedBatch, (U, (7, 0))),
+        (api.WantedBatch, (U, (0, 0))),
+        (api.FetchBlocks, (U, ())),
+        (api.Staged, ((U, b"a" * 16),)),
+        (api.ObservationBody, (H, H, H, 5, U, (), (U,))),
+        (api.ErrorBody, ("code", b"bytes", None, 5)),
+    ],
+)
+def test_what_is_no_such_message(cls: type, value: Any) -> None:
+    with pytest.raises(MalformedMessage):
+        from_bytes(cls, encode(value))
+
+
+@pytest.mark.threat("D1")
+@pytest.mark.parametrize(
+    ("cls", "value"),
+    [
+        (api.LogPage, (0, ((b"leaf", ()),) * (LIMITS.log_page_leaves + 1), NOTE)),
+        (api.ConsistencyProof, ((H,) * (LIMITS.proof_hashes + 1),)),
+        (api.CreateVault, ("t" * 129, b"genesis")),
+        (api.Submitted, (0, bytes(api.NOTE_BYTES + 1))),
+        (api.SubmitAct, (b"e", (b"",) * (LIMITS.side_parts + 1))),
+        (api.FetchBlocks, (U, ((U, (0,)),) * (LIMITS.fetch_blocks + 1))),
+    ],
+)
+def test_more_than_a_message_holds(cls: type, value: Any) -> None:
+    with pytest.raises(LimitExceeded):
+        from_bytes(cls, encode(value))
+
+
+# --- ids in paths
+
+
+@pytest.mark.threat("H9")
+@pytest.mark.parametrize("which", api.ID_HEX)
+@given(data=st.data())
+def test_an_id_in_a_path_has_one_spelling(which: str, data: st.DataObject) -> None:
+    size = api.ID_HEX[which] // 2
+    raw = data.draw(st.binary(min_size=size, max_size=size))
+    assert api.parse_id(which, raw.hex()) == raw
+    for other in (raw.hex()[:-1], raw.hex() + "0", raw.hex()[2:], "", raw.hex()[:-1] + " "):
+        with pytest.raises(MalformedMessage, match=f"not a {which} id"):
+            api.parse_id(which, other)
+    if raw.hex() != raw.hex().upper():
+        with pytest.raises(MalformedMessage):
+            api.parse_id(which, raw.hex().upper())
+
+
+@pytest.mark.threat("H9")
+@pytest.mark.parametrize("odd", ["/", "%", ".", "g", "\N{FULLWIDTH DIGIT ONE}", "\n", "\0", "_"])
+def test_nothing_but_digits_and_a_to_f_is_in_an_id(odd: str) -> None:
+    for at in (0, 15, 31):
+        text = "0" * at + odd + "0" * (31 - at)
+        with pytest.raises(MalformedMessage):
+            api.parse_id("batch", text)
+
+
+def test_paths_name_their_ids() -> None:
+    for path in (api.LOG, api.CONSISTENCY, api.ACTS, api.OBSERVATIONS, api.BLOCKS):
+        assert path.format(vault="V").startswith("/v1/vaults/V/")
+    path = api.BATCH.format(vault="V", upload="U", batch="B")
+    assert path == api.UPLOAD.format(vault="V", upload="U") + "/batches/B"

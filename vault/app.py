@@ -1,0 +1,190 @@
+"""A running server: what it is made of, the order in which it starts, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from math import floor
+from typing import Final
+
+from aiohttp import web
+
+from protocol.errors import SealroomError
+from protocol.limits import KIB, LIMITS
+from vault.auth import ReplayGuard
+from vault.config import Config
+from vault.door import Door
+from vault.horizon import read_horizon, write_horizon
+from vault.logs import Event, log_event
+from vault.service import VaultService
+from vault.storage.base import Storage
+from vault.storage.sqlite import SqliteStorage
+from vault.tls import (
+    CreateToken,
+    ServerTls,
+    load_or_create,
+    load_or_create_checkpoint_key,
+    load_or_create_token,
+)
+
+IDLE_SECONDS: Final = 25
+"""How long a connection may be silent, or take over a request's head."""
+HANDSHAKE_SECONDS: Final = 10
+LINGER_SECONDS: Final = 2
+EXPIRY_PERIOD_SECONDS: Final = 3_600
+LINE_BYTES: Final = 8 * KIB
+HEADER_LINES: Final = 64
+BACKLOG: Final = 512
+
+
+class ListenFailed(SealroomError):
+    """The address that the server should listen on cannot be had."""
+
+    code = "listen_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that accepts connections; `pin` is the 32 bytes by which clients know it."""
+
+    url: str
+    pin: bytes
+    token: CreateToken
+    service: VaultService
+
+
+@asynccontextmanager
+async def running(
+    config: Config, clock: Callable[[], float] = time.time
+) -> AsyncIterator[RunningServer]:
+    """Run a server until the block ends; then stop it as `Listener.stop` says.
+
+    Started in this order, and stopped in the reverse: the store (whose lock keeps other servers
+    out of the directory), the keys, the service, the listener. At the end requests under way
+    are finished, within the configuration's time, and the store is closed.
+
+    Raises:
+        ListenFailed: the address is taken, or not this machine's.
+        StorageFailed, InvalidConfig, Unsupported: the directory or a file cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        storage = await stack.enter_async_context(await SqliteStorage.open(config.data_dir))
+        tls = load_or_create(config.data_dir, config.cert_file, config.key_file, config.hosts)
+        key = load_or_create_checkpoint_key(config.data_dir)
+        token = load_or_create_token(config.data_dir)
+        guard = await _replay_guard(config, storage, clock)
+        service = VaultService(storage, key, token, config, clock)
+        await service.start()
+        stack.push_async_callback(service.close)
+        for work in (service.warm, partial(_expire_for_ever, service)):
+            stack.push_async_callback(_cancelled, asyncio.create_task(work()))
+        listener = Listener(Door(service, config, guard, clock), config)
+        port = await listener.start(tls)
+        stack.push_async_callback(listener.stop)
+        log_event(Event.SERVER_STARTED, port=port)
+        stack.callback(log_event, Event.SERVER_STOPPED)
+        yield RunningServer(_url(config.host, port), tls.pin, token, service)
+
+
+class Listener:
+    """The socket, and the connections that came through it: no more than the configuration says."""
+
+    def __init__(self, door: Door, config: Config) -> None:
+        self._config = config
+        self._web = web.Server(
+            door,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            max_line_size=LINE_BYTES,
+            max_field_size=LINE_BYTES,
+            max_headers=HEADER_LINES,
+        )
+        self._listening: asyncio.Server | None = None
+
+    async def start(self, tls: ServerTls) -> int:
+        """Listen, over TLS 1.3 alone, and return the port.
+
+        Raises:
+            ListenFailed: the address cannot be had.
+        """
+        host, port = self._config.host, self._config.port
+        try:
+            self._listening = await asyncio.get_running_loop().create_server(
+                self._connection,
+                host,
+                port,
+                ssl=tls.ssl_context,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=LINGER_SECONDS,
+            )
+        except OSError as error:
+            raise ListenFailed(
+                f"cannot listen on {host} port {port}: {error.strerror or 'no such address'}",
+                hint="Stop what listens there, or choose another address with --listen.",
+            ) from error
+        bound: int = self._listening.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self) -> None:
+        """Accept nothing more, let requests under way finish within the time, then cut them off."""
+        if self._listening is not None:
+            self._listening.close()
+        await asyncio.sleep(0)  # what was accepted just now gets its handler
+        self._web.pre_shutdown()
+        await self._web.shutdown(self._config.drain_seconds)
+
+    def _connection(self) -> asyncio.Protocol:
+        if len(self._web.connections) >= self._config.max_connections:
+            return _TurnedAway()
+        return self._web()
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection above the limit: closed without a word."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+async def _replay_guard(
+    config: Config, storage: Storage, clock: Callable[[], float]
+) -> ReplayGuard:
+    """Return a guard that refuses whatever an earlier process here may have accepted."""
+    started = clock() if await storage.vault_ids() else 0.0
+    if started:
+        # Nothing that was signed in this second is accepted; nobody should have to know.
+        await asyncio.sleep(1 - started % 1)
+    return ReplayGuard(
+        LIMITS.request_skew_seconds,
+        floor(started),
+        horizon=read_horizon(config.data_dir),
+        keep_horizon=partial(write_horizon, config.data_dir),
+    )
+
+
+async def _expire_for_ever(service: VaultService) -> None:
+    while True:
+        with suppress(SealroomError):  # the store's trouble is told to those who ask for something
+            await service.expire_staged()
+        await asyncio.sleep(EXPIRY_PERIOD_SECONDS)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _url(host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"https://{shown}:{port}" if port != 443 else f"https://{shown}"
+
+

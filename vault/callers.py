@@ -1,0 +1,89 @@
+"""Who asks: what a key id is to a vault at this moment, and so what it may see (SPEC section 10).
+
+- a live member reads all of the log; what else it may do goes by its role and the ledger;
+- a former member reads the log up to its removal, and may send its own acts again;
+- an open invite reads all of the log and joins; its access key reads and does nothing else;
+- a closed invite may send its own join again, and is nobody otherwise;
+- nobody is told nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.acts import Role
+from protocol.errors import NotAuthorised, NotFound
+from protocol.labels import Label, digest
+from protocol.ledger.state import InviteState, Member, MemberStatus, State
+
+COMMITTERS: Final = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN})
+OBSERVERS: Final = COMMITTERS | {Role.AUDITOR}
+
+
+def access_key_id(access_key: bytes) -> bytes:
+    """Return the key id under which an invite's access key signs requests."""
+    return digest(Label.ACCESS_KEY_ID, access_key)
+
+
+def not_found() -> NotFound:
+    """Return the one refusal of whatever is absent, or not for this key (H11)."""
+    return NotFound(
+        "there is nothing here for this key",
+        hint="Check the vault's id and the identity: whoever is not a member is told nothing.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a key id stands for in one state of a vault: a member, an invite, or its access key."""
+
+    id: bytes
+    member: Member | None = None
+    invite: InviteState | None = None
+    by_access_key: bool = False
+
+    def visible(self, size: int) -> int:
+        """Return how many of the log's first leaves this caller may read.
+
+        Raises:
+            NotFound: an invite that is closed.
+        """
+        if self.member is not None:
+            removed = self.member.removed_at
+            return size if removed is None else removed + 1
+        if self.invite is None or not self.invite.live:
+            raise not_found()
+        return size
+
+    def expect_role(self, roles: frozenset[Role]) -> Member:
+        """Return the member, who is confirmed, was not removed, and has one of these roles.
+
+        Raises:
+            NotAuthorised: it is something else.
+            NotFound: an invite that is closed.
+        """
+        member = self.member
+        if member is None:
+            self.visible(0)
+            raise NotAuthorised("an invite reads the log and joins, and nothing else")
+        if member.status is MemberStatus.REVOKED:
+            raise NotAuthorised("not after being removed from the vault")
+        if member.role not in roles:
+            raise NotAuthorised(f"the role {member.role} may not do this")
+        if member.status is not MemberStatus.CONFIRMED:
+            raise NotAuthorised("not before being confirmed")
+        return member
+
+
+def caller_of(state: State, keyid: bytes, behind_access: tuple[bytes, ...]) -> Caller | None:
+    """Return what a key id stands for; `behind_access` are the invites with that access key."""
+    if keyid in state.members:
+        return Caller(keyid, member=state.members[keyid])
+    if keyid in state.invites:
+        return Caller(keyid, invite=state.invites[keyid])
+    invites = [state.invites[invite] for invite in behind_access]
+    if not invites:
+        return None
+    living = next((invite for invite in invites if invite.live), invites[0])
+    return Caller(keyid, invite=living, by_access_key=True)

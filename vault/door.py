@@ -1,0 +1,208 @@
+"""The server's door: from a request's bytes to a call, and from what became of it to an answer.
+
+What is refused is refused as early as it can be told, and what strangers learn is the same
+whatever they ask for:
+
+(1) the path and method are of this interface, the query is the route's, the body's type and
+    length are the route's, by the head alone;
+(2) the request is signed by a key that the vault knows, and was not used before; whoever is
+    not known gets the answer of a vault that is not there;
+(3) the key has not asked too often;
+(4) what the head shows to be no use is refused before the body is read;
+(5) the body came in time, and is the one that was signed.
+
+Only then the handler is called. Every answer but a success is an `ErrorBody`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from http import HTTPMethod
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from protocol.errors import (
+    IntegrityError,
+    LimitExceeded,
+    MalformedMessage,
+    RateLimited,
+    Unauthenticated,
+)
+from protocol.limits import LIMITS, MIB
+from protocol.requests import VerifiedHead
+from vault.answers import refused, send
+from vault.auth import ReplayGuard, RequestParts, Stranger, authenticate, authenticate_head
+from vault.bodies import Pace, declared_length, read_body
+from vault.callers import not_found
+from vault.config import Config
+from vault.handlers.calls import Call, Reply
+from vault.handlers.vaults import owner_keys
+from vault.logs import Event, IdPrefix, Loggable, PathTemplate, RequestId, log_event
+from vault.rates import RateLimit
+from vault.routes import ROUTES, Route, SignedBy, route_of
+from vault.service import VaultService
+from vault.statuses import refusal_of
+
+LARGE_BODY: Final = MIB
+"""Bodies above this wait for one of a few places, so that memory is bounded."""
+_OTHER_PATH: Final = PathTemplate("/{other}")
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What the log may know of a request."""
+
+    id: RequestId = field(default_factory=RequestId)
+    started: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    path: PathTemplate = _OTHER_PATH
+    vault: bytes | None = None
+    member: bytes | None = None
+
+    def log(self, method: str, error: BaseException | None, status: int, size: int) -> None:
+        """Write the one line about this request."""
+        known: dict[str, Loggable] = {"request": self.id, "path": self.path}
+        if method in HTTPMethod.__members__:
+            known["method"] = HTTPMethod[method]
+        if self.vault is not None:
+            known["vault"] = IdPrefix.of(self.vault)
+        if self.member is not None:
+            known["member"] = IdPrefix.of(self.member)
+        if error is not None:
+            known["error"] = type(error)
+        event = Event.REQUEST if error is None else Event.REQUEST_REFUSED
+        if status == 500:
+            event = Event.INTERNAL_ERROR
+        ms = int((asyncio.get_running_loop().time() - self.started) * 1_000)
+        log_event(event, status=status, bytes=size, ms=ms, **known)
+
+
+class Door:
+    """Answers every request of one server; `clock` gives unix seconds."""
+
+    def __init__(
+        self,
+        service: VaultService,
+        config: Config,
+        guard: ReplayGuard,
+        clock: Callable[[], float],
+    ) -> None:
+        self._service = service
+        self._guard = guard
+        self._clock = clock
+        self._pace = Pace.of(config)
+        self._authorities = frozenset(config.authorities) or None
+        self._rates = RateLimit(config.requests_per_second, config.request_burst)
+        # Each route has places of its own, so that uploads cannot keep acts waiting.
+        self._places = {
+            route.template: asyncio.Semaphore(config.concurrent_uploads) for route in ROUTES
+        }
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; whatever happens, one line is logged and no detail of a bug told."""
+        trace = _Trace()
+        try:
+            reply = await self._reply(request, trace)
+            response = await send(request, reply, self._pace)
+        except ConnectionError as error:
+            trace.log(request.method, error, 0, 0)
+            raise
+        except Exception as error:
+            refusal = refusal_of(error, self._service.now())
+            trace.log(request.method, error, refusal.status, len(refusal.body))
+            return refused(refusal)
+        trace.log(request.method, None, 200, reply.length)
+        return response
+
+    async def _reply(self, request: web.BaseRequest, trace: _Trace) -> Reply:
+        # (1)
+        path, asked, query = request.raw_path.partition("?")
+        route, ids = route_of(request.method, path)
+        trace.path, trace.vault = route.path, ids.get("vault")
+        call = Call(ids, route.numbers(query if asked else None))
+        length = declared_length(request.headers, route.body)
+        if route.signed_by is SignedBy.NOBODY:
+            return await route.handler(self._service, call)
+        if route.signed_by is SignedBy.OWNER:
+            call = await self._from_owner(request, call, length)
+            trace.member = call.keyid
+            return await route.handler(self._service, call)
+        # (2)
+        head = self._head(request, await self._service.keys(call.vault))
+        call = replace(call, keyid=head.signature.keyid)
+        trace.member = call.keyid
+        # (3)
+        self._rates.spend(call.vault + call.keyid, asyncio.get_running_loop().time())
+        # (4)
+        if route.admit is not None:
+            await route.admit(self._service, call)
+        # (5)
+        async with self._place(route, length):
+            call = await self._with_body(request, call, head, length)
+            return await route.handler(self._service, call)
+
+    def _place(self, route: Route, length: int) -> AbstractAsyncContextManager[None]:
+        return self._places[route.template] if length > LARGE_BODY else nullcontext()
+
+    async def _with_body(
+        self, request: web.BaseRequest, call: Call, head: VerifiedHead, length: int
+    ) -> Call:
+        body, sha256 = await self._body(request, length)
+        try:
+            verified = head.with_body(sha256)
+        except IntegrityError:
+            raise Unauthenticated("the request is not authenticated") from None
+        return replace(call, body=body, request=verified.request_hash)
+
+    def _head(self, request: web.BaseRequest, keys: Mapping[bytes, bytes]) -> VerifiedHead:
+        try:
+            return authenticate_head(
+                _parts(request),
+                keys.get,
+                self._guard,
+                self._clock(),
+                authorities=self._authorities,
+            )
+        except Stranger:
+            raise not_found() from None
+        except LimitExceeded as error:
+            raise _later(error) from None
+
+    async def _from_owner(self, request: web.BaseRequest, call: Call, length: int) -> Call:
+        """Authenticate a request whose key is in its body, which is short for that reason."""
+        body, sha256 = await self._body(request, length)
+        call = replace(call, body=body)
+        keys = owner_keys(call)
+        try:
+            verified = authenticate(
+                _parts(request),
+                sha256,
+                keys.get,
+                self._guard,
+                self._clock(),
+                authorities=self._authorities,
+            )
+        except LimitExceeded as error:
+            raise _later(error) from None
+        keyid = verified.signature.keyid
+        self._rates.spend(keyid, asyncio.get_running_loop().time())
+        return replace(call, keyid=keyid, request=verified.request_hash)
+
+    async def _body(self, request: web.BaseRequest, length: int) -> tuple[bytes, bytes | None]:
+        try:
+            return await read_body(request.content, length, self._pace)
+        except RequestPayloadError:
+            raise MalformedMessage("the body ended early") from None
+
+
+def _parts(request: web.BaseRequest) -> RequestParts:
+    return RequestParts(request.method, request.raw_path, tuple(request.headers.items()))
+
+
+def _later(error: LimitExceeded) -> RateLimited:
+    window = LIMITS.request_skew_seconds
+    return RateLimited(str(error), retry_after=window, hint=f"Wait {window} s.")

@@ -1,0 +1,74 @@
+"""What an act changes in storage besides the log: batches shown, uploads dropped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from protocol import acts
+from protocol.blocks import Manifest
+from protocol.errors import OutOfOrder
+from protocol.ledger import Landed
+from protocol.ledger.holders import holds, is_keyed
+from protocol.ledger.state import Member, State
+from protocol.wire import to_bytes
+from vault.storage.base import Effects, Publish, StagedBatch
+
+
+def effects_of(landed: Landed) -> Effects:
+    """Return what is to happen together with the append of a checked act.
+
+    The last part of a commit shows every batch of its upload; whoever is removed loses what it
+    had staged.
+    """
+    if landed.act is None or landed.before is None:
+        return Effects()
+    return Effects(
+        publish=_published(landed.before, landed.after, landed.act.payload),
+        drop_members=_removed(landed.before, landed.after),
+    )
+
+
+def expect_staged(commit: acts.Commit, staged: Sequence[StagedBatch]) -> None:
+    """Check that exactly these manifests are staged, by the author under this upload.
+
+    Raises:
+        OutOfOrder: one is not.
+    """
+    there = {batch.batch_id: batch.manifest_digest for batch in staged}
+    for manifest in commit.manifests:
+        if there.get(manifest.batch_id) != hashlib.sha256(to_bytes(manifest)).digest():
+            raise OutOfOrder(
+                f"batch {manifest.batch_id.hex()} is not staged as the commit lists it",
+                hint="Upload it again, then commit.",
+            )
+
+
+def could_commit(state: State, author: Member, manifest: Manifest) -> bool:
+    """Say whether some collection would take such a batch from this member.
+
+    An upload does not say which collection it is for; its commit does, and is judged exactly.
+    """
+    numbers = tuple(ref.field for ref in manifest.blocks)
+    if not manifest.is_catalog and not is_keyed(author.role):
+        return False
+    return any(
+        (manifest.is_catalog or numbers == tuple(range(len(where.classes))))
+        and all(where.has(number) and holds(author, where, number) for number in numbers)
+        for where in state.collections.values()
+    )
+
+
+def _published(before: State, after: State, payload: acts.Payload) -> tuple[Publish, ...]:
+    if not isinstance(payload, acts.Commit) or not payload.last:
+        return ()
+    shown = len(before.collections[payload.collection].batches)
+    grown = after.collections[payload.collection].batches[shown:]
+    return (Publish(payload.upload, tuple(batch.manifest.batch_id for batch in grown)),)
+
+
+def _removed(before: State, after: State) -> tuple[bytes, ...]:
+    if before.members is after.members:
+        return ()
+    known = (after.members[member.id] for member in before.members.values() if member.live)
+    return tuple(member.id for member in known if not member.live)

@@ -1,0 +1,71 @@
+"""What a fetch of blocks comes to: which blocks, how many bytes, and what is observed of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.api import LENGTH_BYTES, FetchBlocks, ObservationBody
+from protocol.blocks import BlockRef
+from protocol.errors import LimitExceeded
+from protocol.ledger.holders import may_read
+from protocol.limits import LIMITS
+from vault.callers import not_found
+from vault.vaults import OpenVault
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlan:
+    """The blocks of one admitted fetch, in the order in which they were asked for."""
+
+    wanted: FetchBlocks
+    blocks: tuple[tuple[bytes, BlockRef], ...]
+    fields: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """How many bytes the answer has."""
+        return sum(LENGTH_BYTES + ref.length for _, ref in self.blocks)
+
+    def observed(
+        self, vault_id: bytes, member: bytes, request: bytes, time: int
+    ) -> ObservationBody:
+        """Return what the server says of this fetch."""
+        batches = tuple(dict.fromkeys(batch.batch for batch in self.wanted.batches))
+        return ObservationBody(
+            vault_id, member, request, time, self.wanted.collection, self.fields, batches
+        )
+
+
+def expect_bounded(wanted: FetchBlocks) -> None:
+    """Refuse a request for more blocks than one answer holds, before anything is looked up."""
+    if sum(len(batch.fields) for batch in wanted.batches) > LIMITS.fetch_blocks:
+        raise LimitExceeded(
+            f"at most {LIMITS.fetch_blocks} blocks are fetched at once", hint="Ask for fewer."
+        )
+
+
+def plan_fetch(vault: OpenVault, member: bytes, wanted: FetchBlocks) -> FetchPlan:
+    """Return what a member is served of what it asks for, as the ledger stands (SPEC section 10).
+
+    Raises:
+        NotFound: anything of it is not there, or not for this member to read; which, is not told.
+        LimitExceeded: more bytes than one answer holds.
+    """
+    fields = tuple(sorted({number for batch in wanted.batches for number in batch.fields}))
+    if not all(may_read(vault.state, member, wanted.collection, number) for number in fields):
+        raise not_found()
+    blocks: list[tuple[bytes, BlockRef]] = []
+    for each in wanted.batches:
+        committed = vault.committed(each.batch)
+        if committed is None or committed.collection != wanted.collection:
+            raise not_found()
+        refs = {ref.field: ref for ref in committed.manifest.blocks}
+        if not refs.keys() >= set(each.fields):
+            raise not_found()
+        blocks += [(each.batch, refs[number]) for number in each.fields]
+    plan = FetchPlan(wanted, tuple(blocks), fields)
+    if plan.length > LIMITS.fetch_bytes:
+        raise LimitExceeded(
+            f"at most {LIMITS.fetch_bytes} bytes are fetched at once", hint="Ask for fewer blocks."
+        )
+    return plan

@@ -1,0 +1,15 @@
+"""Sending acts."""
+
+from __future__ import annotations
+
+import asyncio
+
+from protocol.api import ACT_BODY_BYTES, SubmitAct
+from vault.handlers.calls import Call, Reply, message, parsed
+from vault.service import VaultService
+
+
+async def submit(service: VaultService, call: Call) -> Reply:
+    """Answer `POST .../acts`."""
+    sent = await asyncio.to_thread(parsed, SubmitAct, call, ACT_BODY_BYTES)
+    return message(await service.submit(call.vault, call.keyid, sent))

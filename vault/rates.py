@@ -1,0 +1,47 @@
+"""How often one key may ask: a token bucket for each (D4)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from protocol.errors import RateLimited
+
+BUCKETS: Final = 65_536
+"""How many keys are remembered; whoever is forgotten starts with a full bucket."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at: float
+
+
+class RateLimit:
+    """Lets each key ask `burst` times at once, and `per_second` times a second for ever."""
+
+    def __init__(self, per_second: int, burst: int, *, buckets: int = BUCKETS) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._most = buckets
+        self._buckets: OrderedDict[bytes, _Bucket] = OrderedDict()
+
+    def spend(self, key: bytes, now: float) -> None:
+        """Count one request by a key; `now` in seconds, of a clock that never goes back.
+
+        Raises:
+            RateLimited: its bucket is empty.
+        """
+        bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > self._most:
+            self._buckets.popitem(last=False)
+        earned = (now - bucket.at) * self._per_second
+        bucket.tokens = min(self._burst, bucket.tokens + earned)
+        bucket.at = now
+        if bucket.tokens < 1:
+            wait = ceil((1 - bucket.tokens) / self._per_second)
+            raise RateLimited("too many requests", retry_after=wait, hint=f"Wait {wait} s.")
+        bucket.tokens -= 1

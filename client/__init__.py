@@ -1,0 +1,35 @@
+"""Sealroom's SDK: `Home` opens a keyring, `Vault` is one vault as one member sees it.
+
+Everything else in this package serves these two. Results are in `client.results`, errors in
+`client.errors` and `protocol.errors`; `client.blocking` has the same without asyncio.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from client.home import Home
+    from client.vault import UploadOptions, Vault
+    from protocol.acts import Reason, Role
+    from protocol.blocks import FieldClass
+
+__all__ = ["FieldClass", "Home", "Reason", "Role", "UploadOptions", "Vault"]
+
+_HOMES = {
+    "FieldClass": "protocol.blocks",
+    "Home": "client.home",
+    "Reason": "protocol.acts",
+    "Role": "protocol.acts",
+    "UploadOptions": "client.vault",
+    "Vault": "client.vault",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the command line starts quickly."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'client' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

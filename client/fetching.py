@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Final
 
+from client.errors import Unreachable
 from client.session import Session
 from protocol.api import FetchBlocks, WantedBatch
 from protocol.blocks import BlockRef, Manifest
 from protocol.limits import LIMITS, MIB
 
+ATTEMPTS: Final = 4
+PAUSE_SECONDS: Final = 0.5
 REQUEST_BYTES: Final = min(LIMITS.fetch_bytes, 32 * MIB)
 
 Listed = tuple[Manifest, BlockRef]
@@ -22,24 +26,36 @@ async def fetch_blocks(
 
     Each has the length its manifest lists; its hash is checked by whoever opens it. One
     request asks for up to 32 MiB, so that the server writes few observations; blocks are
-    handed on as they come, so memory holds one.
+    handed on as they come, so memory holds one. A connection that breaks is made anew a few
+    times, from the block where it broke.
 
     Raises:
         Refused, Unreachable, MalformedMessage, LimitExceeded: as `Transport.fetch`.
     """
     for request in _requests(listed):
-        wanted: dict[bytes, list[int]] = {}
-        for manifest, ref in request:
-            wanted.setdefault(manifest.batch_id, []).append(ref.field)
-        message = FetchBlocks(
-            collection, tuple(WantedBatch(batch, tuple(f)) for batch, f in wanted.items())
-        )
-        sizes = tuple(ref.length for _, ref in request)
-        stream = session.transport.fetch(session.vault_id, message, sizes)
-        for manifest, ref in request:
-            yield manifest, ref, await anext(stream)
-        async for _ in stream:
-            raise AssertionError("a transport yields as many blocks as it was asked for")
+        at = 0
+        for attempt in range(ATTEMPTS):
+            try:
+                async for block in _stream(session, collection, request[at:]):
+                    manifest, ref = request[at]
+                    at += 1
+                    yield manifest, ref, block
+                break
+            except Unreachable:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
+
+
+def _stream(
+    session: Session, collection: bytes, request: Sequence[Listed]
+) -> AsyncIterator[bytes]:
+    wanted: dict[bytes, list[int]] = {}
+    for manifest, ref in request:
+        wanted.setdefault(manifest.batch_id, []).append(ref.field)
+    batches = tuple(WantedBatch(batch, tuple(fields)) for batch, fields in wanted.items())
+    sizes = tuple(ref.length for _, ref in request)
+    return session.transport.fetch(session.vault_id, FetchBlocks(collection, batches), sizes)
 
 
 def _requests(listed: Sequence[Listed]) -> Iterator[list[Listed]]:

@@ -21,7 +21,7 @@ from client.session import Session
 from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
 from client.tables.arrow_types import varies_in_length
 from protocol.blocks import Address, BlockRef, Manifest
-from protocol.errors import IntegrityError, MalformedMessage
+from protocol.errors import IntegrityError, MalformedMessage, SealroomError
 from protocol.ledger.state import Collection
 
 
@@ -67,15 +67,25 @@ def _numbers(
     by_name = {named.name: number for number, named in names.fields.items()}
     for name in fields:
         if name not in by_name:
-            raise InputError(
-                f"no field {name!r} among those that you may know",
-                hint=f"You may know: {', '.join(by_name) or 'none'}.",
-            )
+            raise _unknown_field(where, names, name)
         if not session.may_open(where.id, by_name[name]):
             raise Refused(
                 f"you were not granted the field {name!r}", code="not_granted", hint="Ask for a grant."
             )
     return tuple(by_name[name] for name in fields)
+
+
+def _unknown_field(where: Collection, names: Names, name: str) -> SealroomError:
+    """Say that a name is wrong, or may be one of those that were not granted."""
+    known = ", ".join(named.name for named in names.fields.values()) or "none"
+    hidden = len(where.classes) - len(names.fields)
+    if hidden:
+        return Refused(
+            f"no field {name!r} among those you were granted; {hidden} others are closed to you",
+            code="not_granted",
+            hint=f"You may know: {known}. Ask for a grant.",
+        )
+    return InputError(f"there is no field {name!r}", hint=f"There are: {known}.")
 
 
 async def read_batches(

@@ -335,6 +335,48 @@ def test_polars_is_a_source() -> None:
     assert rows_of(source, 2) == frame.to_dicts()
 
 
+def test_polars_categories_go_to_parquet_and_back(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars")
+    kinds = polars.Series(["x", None, "y", "x"], dtype=polars.Categorical)
+    source = open_source(polars.DataFrame({"kind": kinds}))
+    with open_sink(tmp_path / "t.parquet", source.columns) as sink:
+        for batch in source.batches(3):
+            sink.write(batch)
+        sink.commit()
+    back = open_source(tmp_path / "t.parquet")
+    assert back.columns == source.columns
+    assert [row["kind"] for row in rows_of(back)] == ["x", None, "y", "x"]
+
+
+@pytest.mark.parametrize("type_text", DICTIONARIES)
+def test_any_dictionaries_are_joined(type_text: str) -> None:
+    data_type = type_from_text(type_text)
+    one = pa.DictionaryArray.from_arrays(
+        pa.array([0, None], data_type.index_type),
+        pa.nulls(1, data_type.value_type),
+        ordered=data_type.ordered,
+    )
+    two = pa.DictionaryArray.from_arrays(
+        pa.array([1, 0, 0], data_type.index_type),
+        pa.nulls(2, data_type.value_type),
+        ordered=data_type.ordered,
+    )
+    pieces = [pa.record_batch([array], names=["a"]) for array in (one, two, two, one)]
+    source = open_source(pa.RecordBatchReader.from_batches(pieces[0].schema, pieces))
+    assert cells_of(source, max_rows=4) == [None] * 10
+
+
+def test_categories_shared_by_all_pieces_keep_their_order() -> None:
+    sizes = pa.DictionaryArray.from_arrays(
+        pa.array([2, 0, 2, 1], pa.int8()), pa.array(["S", "M", "L"]), ordered=True
+    )
+    table = pa.table({"size": sizes})
+    pieces = [table.slice(at, 1).to_batches()[0] for at in range(4)]
+    source = open_source(pa.RecordBatchReader.from_batches(table.schema, pieces))
+    (batch,) = source.batches(4)
+    assert batch.column(0).equals(sizes)
+
+
 def test_duckdb_is_a_source() -> None:
     duckdb = pytest.importorskip("duckdb")
     relation = duckdb.sql("select range as n, 'row ' || range as name from range(5000)")

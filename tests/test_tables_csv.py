@@ -322,6 +322,12 @@ def test_bytes_that_are_not_text_in_the_header_are_refused_at_once(tmp_path: Pat
     assert (caught.value.row, caught.value.byte_offset) == (1, 4)
 
 
+def test_a_header_cut_short_by_a_fault_is_blamed_on_the_fault(tmp_path: Path) -> None:
+    with pytest.raises(TableEncoding) as caught:
+        source_of(tmp_path, b'a,"b\n\xff\n')
+    assert (caught.value.row, caught.value.byte_offset) == (1, 5)
+
+
 def test_rows_before_a_fault_are_still_had(tmp_path: Path) -> None:
     batches = source_of(tmp_path, b"a\n1\n2\n\xff\n").batches(2)
     assert next(batches).column(0).to_pylist() == ["1", "2"]
@@ -716,7 +722,7 @@ def test_errors_place_but_never_quote_a_cell(tmp_path: Path) -> None:
 
 
 def test_every_error_is_in_the_tree_with_a_code_of_its_own() -> None:
-    classes = [TableError, *TableError.__subclasses__()]
+    classes: list[type[TableError]] = [TableError, *TableError.__subclasses__()]
     assert issubclass(TableError, SealroomError)
     assert len({each.code for each in classes}) == len(classes)
     assert all(each.code.startswith("table") for each in classes)

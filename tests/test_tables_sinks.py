@@ -114,6 +114,45 @@ def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_file_system_without_links_has_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: Path, target: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refused)
+    target = tmp_path / "out.csv"
+    with open_sink(target, PLAIN) as sink:
+        target.write_text("mine")
+        with pytest.raises(TableExists):
+            sink.commit()
+    assert target.read_text() == "mine"
+    target.unlink()
+    with open_sink(target, PLAIN) as sink:
+        sink.commit()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with open_sink(tmp_path / f"out{suffix}", PLAIN) as sink, pytest.raises(OSError, match="space"):
+        sink.commit()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_is_no_longer_for_being_temporary(tmp_path: Path) -> None:
+    target = tmp_path / ("名" * 80 + ".csv")
+    with open_sink(target, PLAIN) as sink:
+        sink.commit()
+    assert target.exists()
+
+
 def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "out.csv").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(TableExists):
@@ -150,10 +189,17 @@ def test_the_file_is_on_the_disk_before_commit_returns(
 ) -> None:
     steps: list[str] = []
     fsync, link = os.fsync, os.link
-    monkeypatch.setattr(os, "fsync", lambda fd: (
-        steps.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"), fsync(fd)
-    ))  # fmt: skip
-    monkeypatch.setattr(os, "link", lambda *names: (steps.append("link"), link(*names)))
+
+    def synced(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def linked(source: Path, target: Path) -> None:
+        steps.append("link")
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "link", linked)
     with open_sink(tmp_path / "out.csv", PLAIN) as sink:
         sink.commit()
     assert steps == ["file", "link", "folder"]

@@ -1,0 +1,1 @@
+"""The server: it keeps what members seal, checks what they sign, and opens nothing."""

@@ -73,6 +73,7 @@ async def running(
     """
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(await SqliteStorage.open(config.data_dir))
+        stack.callback(log_event, Event.SERVER_STOPPED)
         tls = load_or_create(config.data_dir, config.cert_file, config.key_file, config.hosts)
         key = load_or_create_checkpoint_key(config.data_dir)
         token = load_or_create_token(config.data_dir)
@@ -86,7 +87,6 @@ async def running(
         port = await listener.start(tls)
         stack.push_async_callback(listener.stop)
         log_event(Event.SERVER_STARTED, port=port)
-        stack.callback(log_event, Event.SERVER_STOPPED)
         yield RunningServer(_url(config.host, port), tls.pin, token, service)
 
 
@@ -186,5 +186,3 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 def _url(host: str, port: int) -> str:
     shown = f"[{host}]" if ":" in host else host
     return f"https://{shown}:{port}" if port != 443 else f"https://{shown}"
-
-

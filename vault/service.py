@@ -111,9 +111,7 @@ class VaultService:
         """Say whom this server signs as, and what it takes."""
         limits = tuple(LimitValue(name, value) for name, value in limits_table().items())
         public_key = bytes(self._key.verify_key)
-        return ServerInfo(
-            (API_VERSION,), public_key, self.now(), not self._config.open, limits
-        )
+        return ServerInfo((API_VERSION,), public_key, self.now(), not self._config.open, limits)
 
     async def check_health(self) -> None:
         """Ask the store for something small.
@@ -201,9 +199,7 @@ class VaultService:
             # (4)
             if isinstance(act.payload, acts.Commit):
                 upload = act.payload.upload
-                expect_staged(
-                    act.payload, await self._storage.staged(vault.id, upload, act.author)
-                )
+                expect_staged(act.payload, await self._storage.staged(vault.id, upload, act.author))
             # (5)
             effects = effects_of(admitted.landed)
             await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
@@ -231,9 +227,7 @@ class VaultService:
         stored: list[StoredLeaf] = []
         if start < size:
             count = min(LIMITS.log_page_leaves, size - start)
-            stored = await self._storage.read_leaves(
-                vault_id, start, count, LIMITS.log_page_bytes
-            )
+            stored = await self._storage.read_leaves(vault_id, start, count, LIMITS.log_page_bytes)
         visible = _known(vault, keyid).visible(vault.size)
         return LogPage(start, _bounded_page(stored), vault.note(visible, self.now()))
 

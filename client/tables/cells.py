@@ -19,7 +19,7 @@ from client.tables.errors import TableType
 from protocol.errors import MalformedMessage
 
 _LARGEST_OFFSET: Final = 2**31 - 1
-_VIEWS: Final = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+VIEWS: Final = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _NARROW: Final = (pa.string(), pa.binary())
 
 
@@ -29,7 +29,7 @@ def column_cells(array: pa.Array) -> Cells:
     The caller owes an array that is valid (`array.validate(full=True)`) and of a type that
     `type_to_text` knows; every batch of a `Source` is. The result may share the array's memory.
     """
-    flat = _decoded(array)
+    flat = decoded(array)
     data_type = flat.type
     if pa.types.is_null(data_type):
         return Cells(b"", np.zeros(len(flat) + 1, np.int64), np.zeros(len(flat), np.bool_), False)
@@ -67,7 +67,7 @@ def encoded(values: pa.Array, data_type: pa.DataType) -> pa.Array:
         return pa.DictionaryArray.from_arrays(indices, values[:0], ordered=data_type.ordered)
     dictionary = _comparable(values).dictionary_encode()
     distinct = dictionary.dictionary
-    if data_type.value_type in _VIEWS:
+    if data_type.value_type in VIEWS:
         distinct = distinct.cast(data_type.value_type)
     elif distinct.type != data_type.value_type:
         distinct = distinct.view(data_type.value_type)
@@ -75,9 +75,17 @@ def encoded(values: pa.Array, data_type: pa.DataType) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, distinct, ordered=data_type.ordered)
 
 
+def decoded(array: pa.Array) -> pa.Array:
+    """Return the values of a dictionary array, and views as arrays with offsets."""
+    if pa.types.is_dictionary(array.type):
+        values = contiguous(array.dictionary)
+        return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    return contiguous(array)
+
+
 def contiguous(values: pa.Array) -> pa.Array:
     """Return text or binary views as arrays with offsets, and any other array as it is."""
-    return values.cast(_VIEWS[values.type]) if values.type in _VIEWS else values
+    return values.cast(VIEWS[values.type]) if values.type in VIEWS else values
 
 
 def _comparable(viewed: pa.Array) -> pa.Array:
@@ -86,14 +94,6 @@ def _comparable(viewed: pa.Array) -> pa.Array:
     if varies_in_length(values.type) or values.type.bit_width < 8:
         return values
     return values.view(pa.binary(values.type.bit_width // 8))
-
-
-def _decoded(array: pa.Array) -> pa.Array:
-    """Undo a dictionary, and make views contiguous."""
-    if pa.types.is_dictionary(array.type):
-        values = contiguous(array.dictionary)
-        return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
-    return contiguous(array)
 
 
 def _validity(array: pa.Array) -> npt.NDArray[np.bool_]:
@@ -169,7 +169,7 @@ def _variable_array(cells: Cells, data_type: pa.DataType) -> pa.Array:
     narrow = data_type in _NARROW
     _demand(not narrow or int(cells.offsets[-1]) <= _LARGEST_OFFSET)
     offsets = pa.py_buffer(cells.offsets.astype(np.int32) if narrow else cells.offsets)
-    stored = _VIEWS.get(data_type, data_type)
+    stored = VIEWS.get(data_type, data_type)
     array = _from_buffers(stored, cells, offsets, pa.py_buffer(_bytes(cells.values)))
     if is_text(stored):
         array.validate(full=True)  # before a cast reads the bytes as UTF-8

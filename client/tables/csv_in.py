@@ -45,6 +45,7 @@ from client.tables.source import (
     named_columns,
     open_binary,
     schema_of,
+    stamp_of,
 )
 from protocol.limits import KIB, LIMITS, MIB
 
@@ -80,6 +81,7 @@ class CsvSource(FileSource):
     ) -> None:
         _allow_large_fields()
         with open_binary(path) as stream:
+            stamp = stamp_of(stream)
             codec, bom = resolve_encoding(encoding, stream.read(8))
             stream.seek(0)
             sample, failure = _sample(_Lines(stream, codec, bom=bom))
@@ -108,7 +110,7 @@ class CsvSource(FileSource):
                 if column.name != name
             },
         )
-        super().__init__(path, columns, written.to_dict())
+        super().__init__(path, stamp, columns, written.to_dict())
         self._codec, self._bom, self._delimiter = codec, bom, delimiter
         if detected:
             self.note(f"the delimiter is a {DELIMITERS[delimiter]}")

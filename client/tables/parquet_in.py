@@ -20,6 +20,7 @@ from client.tables.source import (
     named_columns,
     open_binary,
     schema_of,
+    stamp_of,
 )
 from protocol.limits import MIB
 
@@ -41,11 +42,12 @@ class ParquetSource(FileSource):
 
     def __init__(self, path: Path) -> None:
         with open_binary(path) as stream:
+            stamp = stamp_of(stream)
             file = _opened(stream, path)
-            types = _declared(file, path)
+            types = _declared(file)
             columns, notes = named_columns(file.schema_arrow.names, types)
             self._rows = file.metadata.num_rows
-        super().__init__(path, columns, {"kind": "parquet"})
+        super().__init__(path, stamp, columns, {"kind": "parquet"})
         self.total_rows = self._rows
         for note in notes:
             self.note(note)
@@ -82,16 +84,14 @@ def _damaged(path: Path) -> TableUnreadable:
     return TableUnreadable(f"{path.name} is not a whole Parquet file", hint="fetch it again")
 
 
-def _declared(file: pq.ParquetFile, path: Path) -> list[pa.DataType]:
+def _declared(file: pq.ParquetFile) -> list[pa.DataType]:
     """Return the types that whoever wrote the file had, where they can be had back exactly."""
     stored = file.schema_arrow
     noted = (file.metadata.metadata or {}).get(b"ARROW:schema")
     if noted is None:
         return list(stored.types)
-    try:
-        original = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted)))
-    except (pa.ArrowException, OSError, ValueError):
-        raise _damaged(path) from None
+    # Opening the file has parsed the note already, and refused one that is none.
+    original = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted)))
     if original.names != stored.names:
         return list(stored.types)
     return [

@@ -6,6 +6,7 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -29,7 +30,7 @@ class NewFile:
         self._overwrite = overwrite
         if not overwrite and os.path.lexists(path):
             raise _exists(path)
-        self._temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(8)}.part")
+        self._temporary = path.with_name(f".sealroom-{secrets.token_hex(8)}.part")
         try:
             opened = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
@@ -40,15 +41,12 @@ class NewFile:
 
     def commit(self) -> None:
         """Bring the file into place, on the disk before this returns. Raises: TableExists."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
-        self.stream.close()
         try:
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
             self._place()
-        except FileExistsError:
-            raise _exists(self._path) from None
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self.abort()
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -56,15 +54,23 @@ class NewFile:
             os.close(folder)
 
     def abort(self) -> None:
-        """Remove what was written."""
-        self.stream.close()
+        """Remove what was written under the temporary name."""
+        with suppress(OSError):  # a full disk, which is why we are here
+            self.stream.close()
         self._temporary.unlink(missing_ok=True)
 
     def _place(self) -> None:
         if self._overwrite:
             self._temporary.replace(self._path)
-        else:  # a link, unlike a rename, never replaces a file that came meanwhile
+            return
+        try:  # a link, unlike a rename, never replaces a file that came meanwhile
             os.link(self._temporary, self._path)
+        except FileExistsError:
+            raise _exists(self._path) from None
+        except OSError:  # a file system without links: the moment between is left open there
+            if os.path.lexists(self._path):
+                raise _exists(self._path) from None
+            self._temporary.rename(self._path)
 
 
 class Sink(ABC):
@@ -78,7 +84,11 @@ class Sink(ABC):
         self._open = True
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append a batch whose columns are the sink's. Raises: TableError; then abort."""
+        """Append a batch whose columns are the sink's.
+
+        Raises: TableError for a value that the file cannot hold, OSError for a full disk; what
+        was written is then of no use, so abort.
+        """
         self._demand_open()
         if not batch.schema.equals(self._schema, check_metadata=False):
             raise ApiMisuse("a batch of other columns than the sink's")
@@ -88,7 +98,8 @@ class Sink(ABC):
     def commit(self) -> None:
         """Finish the file and bring it into place, on the disk before this returns.
 
-        Raises: TableExists if a file came there meanwhile; what was written is then lost.
+        Raises: TableExists if a file came there meanwhile, OSError for a full disk; what was
+        written is then removed.
         """
         self._demand_open()
         self._finish()

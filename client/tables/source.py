@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from client.tables.arrow_types import type_from_text, type_to_text, varies_in_length
-from client.tables.cells import contiguous
+from client.tables.cells import contiguous, decoded, encoded
 from client.tables.errors import (
     TableChanged,
     TableEmpty,
@@ -83,14 +83,17 @@ class FileSource(Source):
     """A table in a file, which must stay as it was when opened."""
 
     def __init__(
-        self, path: Path, columns: tuple[Column, ...], table_format: dict[str, Any]
+        self,
+        path: Path,
+        stamp: tuple[int, int],
+        columns: tuple[Column, ...],
+        table_format: dict[str, Any],
     ) -> None:
         super().__init__(columns, table_format)
         self.path = path
         self.name = path.name
-        with open_binary(path) as stream:
-            self._stamp = _stamp(stream)
-        self.bytes_total = self._stamp[0]
+        self.bytes_total = stamp[0]
+        self._stamp = stamp
 
     def fingerprint(self) -> bytes:
         """Return the SHA-256 of the file's content."""
@@ -100,7 +103,7 @@ class FileSource(Source):
         return digest
 
     def _demand_unchanged(self, stream: BufferedReader) -> None:
-        if _stamp(stream) != self._stamp:
+        if stamp_of(stream) != self._stamp:
             raise TableChanged(
                 f"{self.name} was changed while it was read",
                 hint="close the program that writes it, or copy it, and begin again",
@@ -115,6 +118,12 @@ def open_binary(path: Path) -> BufferedReader:
         raise TableUnreadable(
             f"{path.name} cannot be read: {error.strerror}", hint="check the path and its owner"
         ) from None
+
+
+def stamp_of(stream: BufferedReader) -> tuple[int, int]:
+    """Return a file's size and time of change, by which it is known to have stayed the same."""
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def named_columns(
@@ -209,13 +218,28 @@ def _check_sizes(name: str, array: pa.Array, rows: Sequence[int]) -> None:
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
+    schema = batches[0].schema
     try:
-        return pa.concat_batches(batches)
+        columns = [_one([batch.column(at) for batch in batches]) for at in range(len(schema))]
+        return pa.record_batch(columns, schema=schema)
     except pa.ArrowException:
         raise TableType(
             "rows next to each other cannot be joined into one batch",
             hint="use fewer rows a batch, or wider dictionary indices",
         ) from None
+
+
+def _one(arrays: list[pa.Array]) -> pa.Array:
+    """Join arrays; dictionaries by their values, since Arrow cannot unify all of them."""
+    data_type = arrays[0].type
+    if not pa.types.is_dictionary(data_type):
+        return pa.concat_arrays(arrays)
+    if all(array.dictionary.equals(arrays[0].dictionary) for array in arrays):
+        indices = pa.concat_arrays([array.indices for array in arrays])
+        return pa.DictionaryArray.from_arrays(
+            indices, arrays[0].dictionary, ordered=data_type.ordered
+        )
+    return encoded(pa.concat_arrays([decoded(array) for array in arrays]), data_type)
 
 
 def _order_notes(names: Sequence[str], types: Sequence[pa.DataType]) -> tuple[str, ...]:
@@ -249,8 +273,3 @@ def _free(name: str, taken: set[str], *, plain: bool) -> str:
     while f"{name}_{number}" in taken:
         number += 1
     return f"{name}_{number}"
-
-
-def _stamp(stream: BufferedReader) -> tuple[int, int]:
-    status = os.fstat(stream.fileno())
-    return status.st_size, status.st_mtime_ns

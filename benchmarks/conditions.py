@@ -1,0 +1,83 @@
+"""What a measurement was made with and on, to stand beside its numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import ssl
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from client.crypto.engines import DEFAULT
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+_LIBRARIES: Final = ("cryptography", "PyNaCl", "numpy", "pyarrow", "aiohttp", "msgpack")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Source, machine and libraries. `load` is how many processes wanted to run at the start.
+
+    `commit` is None outside a repository; `modified` says whether files differ from it.
+    """
+
+    commit: str | None
+    modified: bool
+    processor: str
+    cores: int
+    memory_gib: float
+    system: str
+    python: str
+    libraries: dict[str, str]
+    engine: str
+    load: float
+
+    @classmethod
+    def now(cls) -> Conditions:
+        """Look them up."""
+        return cls(
+            commit=_git("rev-parse", "HEAD"),
+            modified=bool(_git("status", "--porcelain")),
+            processor=_processor(),
+            cores=os.cpu_count() or 1,
+            memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            system=f"{platform.system()} {platform.release()} {platform.machine()}",
+            python=f"{platform.python_implementation()} {platform.python_version()}",
+            libraries={name: version(name) for name in _LIBRARIES}
+            | {"OpenSSL": ssl.OPENSSL_VERSION.split()[1], "SQLite": sqlite3.sqlite_version},
+            engine=DEFAULT.name,
+            load=round(os.getloadavg()[0], 2),
+        )
+
+    def lines(self) -> list[str]:
+        """Return them as text."""
+        libraries = ", ".join(f"{name} {number}" for name, number in self.libraries.items())
+        source = (self.commit or "no commit")[:12] + (" with changes" if self.modified else "")
+        return [
+            f"commit {source}; load {self.load} at the start",
+            f"{self.processor}, {self.cores} cores, {self.memory_gib} GiB, {self.system}",
+            f"{self.python}, {libraries}; cells by {self.engine}",
+        ]
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, check=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -1,0 +1,148 @@
+"""How a command ends: one table from errors to exit codes, and how an error is told.
+
+    0  done            3  refused: the server, the policy or one's role does not allow it
+    1  failed          4  verification failed: somebody lied, or bytes were changed
+    2  usage           5  unreachable
+    130 stopped        70 a bug of ours
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from client.cli.output import note, print_json, visible
+from client.errors import Interrupted, Refused, Unreachable
+from protocol.errors import (
+    LimitExceeded,
+    MalformedMessage,
+    OutOfOrder,
+    SealroomError,
+    VerificationFailed,
+)
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+REFUSED: Final = 3
+UNTRUE: Final = 4
+UNREACHABLE: Final = 5
+BUG: Final = 70
+STOPPED: Final = 130
+
+
+class UnusableAnswer(SealroomError):
+    """What came from the server cannot be right; carries the code of what is wrong with it."""
+
+
+EXITS: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (VerificationFailed, UNTRUE),
+    (UnusableAnswer, UNTRUE),
+    (Unreachable, UNREACHABLE),
+    (Refused, REFUSED),
+    (OutOfOrder, REFUSED),
+    (Interrupted, STOPPED),
+    (SealroomError, FAILED),
+    (click.UsageError, USAGE),
+    (click.ClickException, FAILED),
+    (OSError, FAILED),
+    (sqlite3.Error, FAILED),
+)
+"""The first class that fits gives the exit code; what fits none is a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An error as it is told: a stable code, what happened, and what to do next."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the code with which a command ends that met this error."""
+    return next((code for kind, code in EXITS if isinstance(error, kind)), BUG)
+
+
+@contextmanager
+def from_server() -> Iterator[None]:
+    """Blame the server for bytes that are malformed or too many: in here nobody else sends any.
+
+    Raises:
+        UnusableAnswer: in place of MalformedMessage and LimitExceeded.
+    """
+    try:
+        yield
+    except (MalformedMessage, LimitExceeded) as error:
+        unusable = UnusableAnswer(
+            f"what the server sent cannot be right: {error}",
+            hint=error.hint or "Nothing of it was kept. Ask who runs the server.",
+        )
+        raise unusable from error
+
+
+def tell(error: BaseException, *, as_json: bool) -> int:
+    """Print an error for people on stderr, for programs on stdout; return the exit code."""
+    told = _told(error)
+    if as_json:
+        print_json({"error": told})
+    if isinstance(error, NoArgsIsHelpError):
+        note(error.format_message())
+        return USAGE
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        note(error.ctx.get_usage())
+    note(f"error: {visible(told.message)}")
+    if told.hint:
+        note(f"hint: {visible(told.hint)}")
+    code = exit_code(error)
+    if code == BUG and os.environ.get("SEALROOM_DEBUG") == "1":
+        note("".join(traceback.format_exception(error)))
+    return code
+
+
+def _told(error: BaseException) -> Told:
+    match error:
+        case Refused():
+            return Told(error.refusal, str(error), error.hint)
+        case UnusableAnswer() if isinstance(error.__cause__, SealroomError):
+            return Told(error.__cause__.code, str(error), error.hint)
+        case SealroomError():
+            return Told(error.code, str(error), error.hint)
+        case NoArgsIsHelpError():
+            return Told("usage", "no command was given", "Try --help.")
+        case click.UsageError():
+            return Told("usage", error.format_message(), _usage_hint(error))
+        case click.ClickException():
+            return Told("failed", error.format_message(), None)
+        case OSError():
+            where = f": {error.filename}" if error.filename else ""
+            return Told("system", f"{error.strerror or type(error).__name__}{where}", None)
+        case sqlite3.Error():
+            hint = "Is the disk full, or another sealroom at work in this home?"
+            return Told("system", f"the home's own files cannot be used: {error}", hint)
+        case _:
+            # Its message is left out: nobody has checked what an unexpected one repeats.
+            hint = "SEALROOM_DEBUG=1 shows where it happened."
+            kind = type(error).__name__
+            return Told("internal", f"a bug in sealroom ({kind}); please report it", hint)
+
+
+def _usage_hint(error: click.UsageError) -> str | None:
+    context = error.ctx
+    if context is None:
+        return None
+    root = context.find_root()
+    if isinstance(error, click.NoSuchOption) and context is not root:
+        known = {name for option in root.command.params for name in option.opts}
+        if error.option_name in known:
+            return f"{error.option_name} comes before the command: {root.info_name} {error.option_name} ..."
+    return f"Try '{context.command_path} --help'."

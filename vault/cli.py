@@ -1,0 +1,169 @@
+"""The command `sealroom serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from protocol.errors import SealroomError
+from vault.app import RunningServer, running
+from vault.config import Config, InvalidConfig
+from vault.logs import configure_logging
+from vault.tls import TOKEN_FILE
+
+DEFAULT_LISTEN: Final = "127.0.0.1:8443"
+DEFAULT_DATA: Final = Path("sealroom-data")
+_LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):(?P<port>[0-9]{1,5})")
+
+
+@click.command()
+@click.option(
+    "--listen",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to listen; port 0 takes any free one.",
+)
+@click.option(
+    "--data",
+    "data_dir",
+    default=DEFAULT_DATA,
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where everything is kept; made if it is not there.",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="A name by which clients reach this server; requests for others are refused. "
+    "Can be given more than once.",
+)
+@click.option(
+    "--tls-cert",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A certificate to use instead of the one that the server makes itself.",
+)
+@click.option(
+    "--tls-key",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The certificate's key.",
+)
+@click.option(
+    "--open", "open_to_all", is_flag=True, help="Let anyone create vaults, without the token."
+)
+@click.pass_context
+def serve(
+    ctx: click.Context,
+    listen: str,
+    data_dir: Path,
+    names: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    open_to_all: bool,
+) -> None:
+    """Run a server until it is told to stop (Ctrl-C, or SIGTERM).
+
+    It keeps what members seal and can open none of it. The first start makes its keys and a
+    token for creating vaults, and shows the token. The log goes to stderr, as JSON lines.
+    """
+    os.umask(0o077)
+    # A core dump would hold the server's own keys.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    configure_logging()
+    try:
+        config = _config(listen, data_dir, names, tls_cert, tls_key, open_to_all)
+        asyncio.run(_serve(config, as_json=_wants_json(ctx)))
+    except SealroomError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {data_dir}: {error.strerror}", err=True)
+        click.echo("hint: Choose another directory with --data.", err=True)
+        sys.exit(1)
+
+
+def _config(
+    listen: str,
+    data_dir: Path,
+    names: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    open_to_all: bool,
+) -> Config:
+    found = _LISTEN.fullmatch(listen)
+    if found is None:
+        raise InvalidConfig(f"{listen} is not HOST:PORT", hint="For example 127.0.0.1:8443.")
+    hosts = ("localhost", "127.0.0.1", *(name.partition(":")[0] for name in names))
+    return Config(
+        data_dir=data_dir,
+        host=found["host"].strip("[]"),
+        port=int(found["port"]),
+        open=open_to_all,
+        cert_file=tls_cert,
+        key_file=tls_key,
+        hosts=tuple(dict.fromkeys(hosts)),
+        authorities=tuple(name.removesuffix(":443") for name in names),
+    )
+
+
+async def _serve(config: Config, *, as_json: bool) -> None:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    async with running(config) as server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        click.echo(_announcement(config, server, as_json=as_json))
+        sys.stdout.flush()
+        await stopping.wait()
+        # Whoever asks a second time is not kept waiting.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _announcement(config: Config, server: RunningServer, *, as_json: bool) -> str:
+    token_file = config.data_dir.resolve() / TOKEN_FILE
+    shown = server.token.reveal() if server.token.created and not config.open else None
+    if as_json:
+        return json.dumps(
+            {
+                "url": server.url,
+                "pin": server.pin.hex(),
+                "token": shown,
+                "token_file": None if config.open else str(token_file),
+                "ready": True,
+            }
+        )
+    lines = [f"url:    {server.url}", f"pin:    {server.pin.hex()}"]
+    if config.open:
+        lines.append("token:  none needed, anyone may create vaults here")
+    elif shown is None:
+        lines.append(f"token:  in {token_file}")
+    else:
+        lines += [
+            f"token:  {shown}",
+            f"        (kept in {token_file}; whoever has it can create vaults here)",
+        ]
+    return "\n".join([*lines, "ready"])
+
+
+def _wants_json(ctx: click.Context) -> bool:
+    """Tell whether the root command was given --json, however it keeps that."""
+    root: Any = ctx.find_root().obj
+    if isinstance(root, dict):
+        return bool(root.get("json"))
+    return bool(getattr(root, "json", False))

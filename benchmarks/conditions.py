@@ -48,7 +48,7 @@ class Conditions:
             system=f"{platform.system()} {platform.release()} {platform.machine()}",
             python=f"{platform.python_implementation()} {platform.python_version()}",
             libraries={name: version(name) for name in _LIBRARIES}
-            | {"OpenSSL": ssl.OPENSSL_VERSION.split()[1], "SQLite": sqlite3.sqlite_version},
+            | {"TLS by OpenSSL": ssl.OPENSSL_VERSION.split()[1], "SQLite": sqlite3.sqlite_version},
             engine=DEFAULT.name,
             load=round(os.getloadavg()[0], 2),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +35,21 @@ CLASSES: Final = {
 
 _FIRST: Final = ("Ada", "Bao", "Chiara", "Dmitri", "Esperanza", "Fatima", "Gwen", "Haruto", "Ines")
 _LAST: Final = ("Abara", "Bergström", "Castellanos", "Di Lorenzo", "Eze", "Fitzgerald", "Guo")
-_STREETS: Final = ("Harbour Street", "Via dei Tigli", "Quai du Commerce", "Lindenallee", "Mill Lane")
-_CITIES: Final = ("Göteborg", "Shenzhen", "Milano", "Lagos", "Porto", "Saint-Étienne", "Cork")
+_STREETS: Final = (
+    "Harbour Street",
+    "Via dei Tigli",
+    "Quai du Commerce",
+    "Lindenallee",
+    "Mill Lane",
+)
+_CITIES: Final = (
+    "Göteborg, Sweden",
+    "Shenzhen, China",
+    "Milano, Italy",
+    "Lagos, Nigeria",
+    "Saint-Étienne, France",
+    "Cork, Ireland",
+)
 _NOTES: Final = ("prefers to be called", "leave with the neighbour", "invoice by post", "pays late")
 
 
@@ -61,11 +74,11 @@ def _row(draw: random.Random, number: int) -> tuple[str, ...]:
         f"C{number:09d}-{some % 97:02d}",
         f"{first} {last}",
         f"+1 555 {some % 1000:03d} {some // 1000 % 10_000:04d}",
-        f"{first}.{some % 100_000}@example.com".lower(),
+        f"{first}.{last}.{some % 100_000}@example.com".replace(" ", "-").lower(),
         f"{draw.choice(_STREETS)} {some % 400 + 1}, flat {some % 31 + 1}",
         draw.choice(_CITIES),
         f"XX{some % 89 + 10} {some:09d} {draw.randrange(10**9):09d}",
         f"{some % 1_000_000 / 100:.2f}",
-        (date(2005, 1, 1) + timedelta(days=some % 7_000)).isoformat(),
-        NULL_TEXT if some % 3 == 0 else f"{draw.choice(_NOTES)} {some % 5_000}",
+        (datetime(2005, 1, 1) + timedelta(minutes=some % 9_999_991)).isoformat(" ", "minutes"),
+        NULL_TEXT if some % 3 == 0 else f"{draw.choice(_NOTES)}, as agreed on call {some % 5_000}",
     )

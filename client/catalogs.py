@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from client.columns import Cells
-from client.crypto.cells import ColumnToSeal, SealedBatch, open_block, seal_batch
-from client.fetching import fetch_blocks
+from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
+from client.fetching import fetch_blocks, open_committed
 from client.session import Session
+from client.tables import TableType, type_from_text
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, BlockRef, Manifest
 from protocol.encoding import Value, decode, encode
-from protocol.errors import MalformedMessage, SealroomError
+from protocol.errors import SealroomError
 from protocol.ledger.state import Collection
 from protocol.limits import LIMITS
 
 NAME_CHARACTERS: Final = 500
+FIELDS_A_ROW: Final = 200
+"""So many names of fields, each up to the limit of a text, fit in one cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +94,26 @@ async def read_names(session: Session, collection: bytes) -> Names:
     return names
 
 
-def collection_row(
-    *, title: str, collection: str, file: str | None, table_format: Mapping[str, Value],
+def collection_rows(
+    *,
+    title: str,
+    collection: str,
+    file: str | None,
+    table_format: Mapping[str, Value],
     fields: Mapping[int, NamedField],
-) -> dict[str, Value]:
-    """Return the row that a class catalog gets: its own fields, and what the table is called."""
-    return {
+) -> list[dict[str, Value]]:
+    """Return the rows that a class catalog gets: what the table is called, and its own fields."""
+    listed: list[Value] = [[n, named.name, named.type] for n, named in sorted(fields.items())]
+    first: dict[str, Value] = {
         "title": title,
         "collection": collection,
         "file": file or "",
         "format": dict(table_format),
-        "fields": [[number, named.name, named.type] for number, named in sorted(fields.items())],
+        "fields": listed[:FIELDS_A_ROW],
     }
+    rest = range(FIELDS_A_ROW, len(listed), FIELDS_A_ROW)
+    rows: list[dict[str, Value]] = [{"fields": listed[at : at + FIELDS_A_ROW]} for at in rest]
+    return [first, *rows]
 
 
 def person_row(
@@ -153,10 +164,8 @@ async def _rows(session: Session, where: Collection, number: int) -> list[dict[s
 def _opened(
     session: Session, where: Collection, manifest: Manifest, ref: BlockRef, block: bytes
 ) -> list[dict[str, Value]]:
-    key = session.key(Address(where.id, ref.field, ref.epoch)).key
-    cells = open_block(
-        key.expose(), where.class_of(ref.field), ref, manifest.batch_id, manifest.records, block, True
-    ).cells
+    key = session.key(Address(where.id, ref.field, ref.epoch)).key.expose()
+    cells = open_committed(key, where, manifest, ref, block, True)
     found = (cells.cell(i) for i in range(cells.count))
     return [row for cell in found if cell is not None and (row := _map(cell)) is not None]
 
@@ -182,7 +191,13 @@ def _listed(row: Mapping[str, Value], key: str) -> Sequence[Value]:
 
 def _add_field(names: Names, where: Collection, value: Value) -> None:
     match value:
-        case (int(number), str(name), str(kind)) if where.has(number):
-            names.fields[number] = NamedField(name[:NAME_CHARACTERS], kind)
-        case _:
-            raise MalformedMessage("a catalog names a field that is not there")
+        case (int(number), str(name), str(kind)) if _is_field(where, number, name, kind):
+            names.fields[number] = NamedField(name, kind)
+
+
+def _is_field(where: Collection, number: int, name: str, kind: str) -> bool:
+    try:
+        type_from_text(kind)
+    except TableType:
+        return False
+    return 0 <= number < len(where.classes) and 0 < len(name) <= LIMITS.text_bytes

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from typing import Final
 
+from client.columns import Cells
+from client.crypto.cells import open_block
 from client.errors import Unreachable
 from client.session import Session
 from protocol.api import FetchBlocks, WantedBatch
-from protocol.blocks import BlockRef, Manifest
+from protocol.blocks import BlockRef, Manifest, verify_block
+from protocol.errors import IntegrityError, ManifestMismatch
+from protocol.ledger.state import Collection
 from protocol.limits import LIMITS, MIB
 
 ATTEMPTS: Final = 4
@@ -30,16 +35,22 @@ async def fetch_blocks(
     times, from the block where it broke.
 
     Raises:
+        ManifestMismatch: fewer or more blocks came than were asked for.
         Refused, Unreachable, MalformedMessage, LimitExceeded: as `Transport.fetch`.
     """
     for request in _requests(listed):
         at = 0
         for attempt in range(ATTEMPTS):
             try:
-                async for block in _stream(session, collection, request[at:]):
-                    manifest, ref = request[at]
-                    at += 1
-                    yield manifest, ref, block
+                async with aclosing(_stream(session, collection, request[at:])) as blocks:
+                    async for block in blocks:
+                        if at == len(request):
+                            raise ManifestMismatch("the server sent more than the commit lists")
+                        manifest, ref = request[at]
+                        at += 1
+                        yield manifest, ref, block
+                if at < len(request):
+                    raise ManifestMismatch("the server sent less than the commit lists")
                 break
             except Unreachable:
                 if attempt == ATTEMPTS - 1:
@@ -47,9 +58,29 @@ async def fetch_blocks(
                 await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
 
 
+def open_committed(
+    key: bytes, where: Collection, manifest: Manifest, ref: BlockRef, block: bytes, varies: bool
+) -> Cells:
+    """Open one committed block; says whose doing it is where that fails (SPEC section 7).
+
+    `varies` says whether its values have no fixed width.
+
+    Raises:
+        ManifestMismatch: it is not the block that was committed: the server's doing.
+        IntegrityError: it is, and does not open: its writer's doing.
+    """
+    try:
+        return open_block(
+            key, where.class_of(ref.field), ref, manifest.batch_id, manifest.records, block, varies
+        ).cells
+    except IntegrityError:
+        verify_block(ref, block)
+        raise
+
+
 def _stream(
     session: Session, collection: bytes, request: Sequence[Listed]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     wanted: dict[bytes, list[int]] = {}
     for manifest, ref in request:
         wanted.setdefault(manifest.batch_id, []).append(ref.field)

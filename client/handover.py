@@ -18,7 +18,7 @@ from client.session import Draft, Session, saying
 from client.tables import cells_to_array
 from protocol import acts
 from protocol.acts import CollectionReceipt, Reason
-from protocol.blocks import Address, is_catalog
+from protocol.blocks import Address, BlockRef, Manifest, is_catalog
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch
 from protocol.ledger.state import Collection, Member, OpenOffer, State
 
@@ -136,14 +136,27 @@ async def _verify_collection(
             if named is None:
                 raise IntegrityError(f"the catalog does not name field {ref.field}")
             kind = named.type
-        cells = await asyncio.to_thread(open_cells, where, keys, manifest, ref, block, kind)
-        try:
-            await asyncio.to_thread(cells_to_array, cells, kind)
-        except MalformedMessage as error:
-            raise IntegrityError(
-                f"batch {manifest.batch_id.hex()}: field {ref.field} holds what is no {kind}"
-            ) from error
-        tally.add(0 if is_catalog(ref.field) else cells.count, ref.length)
+        cells = await asyncio.to_thread(_verified_cells, where, keys, manifest, ref, block, kind)
+        tally.add(0 if is_catalog(ref.field) else cells, ref.length)
+
+
+def _verified_cells(
+    where: Collection,
+    keys: dict[Address, bytes],
+    manifest: Manifest,
+    ref: BlockRef,
+    block: bytes,
+    kind: str,
+) -> int:
+    """Open a block, check that its cells are of their type, and return how many there are."""
+    cells = open_cells(where, keys, manifest, ref, block, kind)
+    try:
+        cells_to_array(cells, kind)
+    except MalformedMessage as error:
+        raise IntegrityError(
+            f"batch {manifest.batch_id.hex()}: field {ref.field} holds what is no {kind}"
+        ) from error
+    return cells.count
 
 
 def _listed(where: Collection) -> Iterator[Listed]:

@@ -1,28 +1,30 @@
 """A home: one folder with the keyring and what is known of each vault (SPEC section 10.5).
 
     home = Home(Path("~/.sealroom").expanduser(), lambda: getpass("Passphrase: "))
-    async with await home.create_vault("https://localhost:8443", title="Project Lark", ...) as vault:
+    async with await home.create_vault("https://localhost:8443", title="Project Lark") as vault:
         await vault.upload("customers.csv", collection="customers")
+
+`Home` makes vaults out of what `client.folder` lists.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key
 from client.crypto.secrets import InviteSecret
 from client.errors import InputError, Refused
-from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.folder import Folder
+from client.keyring import VaultEntry
 from client.links import Link, parse_link
 from client.membership import invite_behind, join, remember_words, words_with, write_person
-from client.results import JoinResult, VaultInfo
+from client.results import JoinResult
 from client.session import Session
 from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
@@ -31,22 +33,18 @@ from client.vault import Vault
 from protocol import acts
 from protocol.acts import DEFAULT_POLICY, NO_VAULT, Act, Policy
 from protocol.api import CreateVault, ServerInfo
-from protocol.errors import PinMismatch, Unsupported
+from protocol.errors import NotFound, PinMismatch, Unsupported
 from protocol.labels import Label, digest
 from protocol.ledger import State
+from protocol.signing import verify_public_key
 from protocol.wire import Envelope, pae, to_bytes
 
-KEYRING_FILE: Final = "keyring"
 VAULTS_FOLDER: Final = "vaults"
+
+T = TypeVar("T")
 
 Connect = Callable[[str, bytes | None, Signer], Transport]
 """Makes the transport to a server: its address, its pin, and who signs."""
-
-
-def default_home() -> Path:
-    """Return SEALROOM_HOME, or a folder of its own under the user's home."""
-    named = os.environ.get("SEALROOM_HOME")
-    return Path(named) if named else Path.home() / ".sealroom"
 
 
 def https(url: str, pin: bytes | None, signer: Signer) -> Transport:
@@ -54,7 +52,7 @@ def https(url: str, pin: bytes | None, signer: Signer) -> Transport:
     return HttpTransport(url, pin=pin, signer=signer)
 
 
-class Home:
+class Home(Folder):
     """One person's keyring, and the vaults it opens.
 
     `passphrase` is called once, when the keyring is first needed; `connect` is the seam at
@@ -69,86 +67,10 @@ class Home:
         connect: Connect = https,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.directory = directory
+        super().__init__(directory, passphrase, clock=clock)
         self.connect = connect
-        self.clock = clock
-        self._ask = passphrase
-
-    @property
-    def keyring_path(self) -> Path:
-        """Where the keyring file is."""
-        return self.directory / KEYRING_FILE
-
-    @cached_property
-    def _passphrase(self) -> str:
-        return self._ask()
-
-    @cached_property
-    def _keyring(self) -> Keyring:
-        return Keyring.load(self.keyring_path, lambda: self._passphrase)
-
-    @property
-    def keyring(self) -> Keyring:
-        """The keyring, opened on first use; raises as `Keyring.load`."""
-        return self._keyring
-
-    def _edit(self, change: Callable[[Keyring], Keyring]) -> None:
-        with Keyring.edit(self.keyring_path, lambda: self._passphrase) as draft:
-            draft.keyring = change(draft.keyring)
-        self._keyring = draft.keyring
-
-    # --- identities
-
-    def new_identity(self, name: str | None = None) -> StoredIdentity:
-        """Make an identity in this home, and the keyring first if there is none.
-
-        Raises:
-            InputError: the name is taken.
-            SealroomError: as `Keyring.load` and `Keyring.create`.
-        """
-        if not self.keyring_path.exists():
-            self._keyring = Keyring.create(self.keyring_path, lambda: self._passphrase)
-        taken = {each.name for each in self.keyring.identities}
-        if name is not None and name in taken:
-            raise InputError(f"there is an identity {name!r} already", hint="Choose another name.")
-        name = name or next(n for i in range(1, 10_000) if (n := f"identity-{i}") not in taken)
-        made = StoredIdentity(name, Identity.generate().seed, int(self.clock()))
-        self._edit(lambda keyring: keyring.with_identity(made))
-        return made
-
-    def _unused_identity(self, name: str | None) -> StoredIdentity:
-        """Return an identity for a new membership: each serves in one vault, so none links two.
-
-        Raises:
-            InputError: the named one is not there, or serves in a vault.
-        """
-        if not self.keyring_path.exists():
-            return self.new_identity(name)
-        used = {entry.identity for entry in self.keyring.vaults}
-        if name is not None:
-            found = self.keyring.identity(name)
-            if found is None or name in used:
-                problem = "serves in a vault already" if found else "is not in this home"
-                raise InputError(f"the identity {name!r} {problem}")
-            return found
-        free = [each for each in self.keyring.identities if each.name not in used]
-        return free[0] if free else self.new_identity()
 
     # --- vaults
-
-    def vaults(self) -> tuple[VaultInfo, ...]:
-        """List the vaults of this home; nothing is asked of any server."""
-        return tuple(
-            VaultInfo(
-                vault_id=entry.vault_id.hex(),
-                title=entry.title,
-                server=entry.server,
-                pin=entry.tls_pin.hex() if entry.tls_pin else None,
-                identity=entry.identity,
-                joined=entry.invite is None,
-            )
-            for entry in self.keyring.vaults
-        )
 
     def vault(self, reference: str | None = None) -> Vault:
         """Open a vault by title, id or prefix of its id; the only one there is without a name.
@@ -158,9 +80,12 @@ class Home:
         """
         entries = self.keyring.vaults
         if reference is not None:
-            exact = [e for e in entries if reference in (e.title, e.vault_id.hex())]
-            entries = tuple(exact) or tuple(
-                e for e in entries if len(reference) >= 6 and e.vault_id.hex().startswith(reference)
+            # A title is what a vault's owner says: one that is another's id must not win.
+            entries = tuple(e for e in entries if e.vault_id.hex() == reference) or tuple(
+                e
+                for e in entries
+                if e.title == reference
+                or (len(reference) >= 6 and e.vault_id.hex().startswith(reference))
             )
         if len(entries) != 1:
             if not entries:
@@ -178,8 +103,7 @@ class Home:
         store = VaultStore(self.directory / VAULTS_FOLDER / f"{entry.vault_id.hex()}.db")
         signer = Signer(identity.request_key, identity.member_id)
         transport = self.connect(entry.server, entry.tls_pin, signer)
-        # A newcomer keeps every box: which is its invite's, it learns from the invite's act.
-        believed = Believed(entry.vault_id, store, *(() if entry.invite else (identity,)))
+        believed = Believed(entry.vault_id, store, identity, newcomer=entry.invite is not None)
         session = Session(identity, believed, store, transport, self.clock)
         return Vault(session, server=entry.server, pin=entry.tls_pin, title=entry.title)
 
@@ -202,13 +126,15 @@ class Home:
             Refused: the server wants another token.
             PinMismatch, Unreachable, Unsupported: the server is not the pinned one, not there,
                 or speaks another version.
+            WeakKey: the key that the server would sign with is none.
         """
+        url = url.rstrip("/")
+        info = await self._server_info(url, pin)
         stored = self._unused_identity(identity)
         owner = Identity(stored.seed)
         signer = Signer(owner.request_key, owner.member_id)
         transport = self.connect(url, pin, signer)
         try:
-            info = await transport.server_info()
             genesis = _genesis(owner, info, policy)
             entry = VaultEntry(
                 acts.vault_id_of(genesis), url, pin, title, stored.name, None, True
@@ -230,6 +156,15 @@ class Home:
             await vault.close()
             raise
         return vault
+
+    async def _server_info(self, url: str, pin: bytes | None) -> ServerInfo:
+        """Ask whom the server signs as, before a mistyped address or pin leaves anything behind."""
+        nobody = Identity.generate()
+        transport = self.connect(url, pin, Signer(nobody.request_key, nobody.member_id))
+        try:
+            return await transport.server_info()
+        finally:
+            await transport.close()
 
     # --- joining
 
@@ -253,26 +188,32 @@ class Home:
         entry = self.keyring.vault(parsed.vault_id) if self.keyring_path.exists() else None
         if entry is None:
             entry = await self._begin_join(parsed, identity)
+        elif entry.invite is not None and not _is_behind(entry, parsed):
+            entry = await self._begin_join(parsed, entry.identity, begun=True)
         vault = self._opened(entry)
         try:
             if entry.invite is not None:
                 await self._finish_join(vault, entry, parsed.secret)
-            await vault.session.sync()
+            await vault.session.sync_as_member()
             result = await _join_result(vault, words, yes)
         except BaseException:
             await vault.close()
             raise
         if result.title != entry.title:
-            self._edit(lambda keyring: keyring.with_vault(replace(entry, invite=None, title=result.title)))
+            titled = replace(entry, invite=None, title=result.title)
+            self._edit(lambda keyring: keyring.with_vault(titled))
         return vault, result
 
-    async def _begin_join(self, link: Link, identity: str | None) -> VaultEntry:
-        """Check the invite before anything of it is kept, then keep what a crash must not lose."""
+    async def _begin_join(
+        self, link: Link, identity: str | None, *, begun: bool = False
+    ) -> VaultEntry:
+        """Check the invite before anything of it is kept, then keep what a crash must not lose.
+
+        A join that was begun with another link goes on with this one, as the same identity.
+        """
         await self._invite_session_check(link)
-        stored = self._unused_identity(identity)
-        entry = VaultEntry(
-            link.vault_id, link.url, link.pin, "", stored.name, link.secret, False
-        )
+        name = identity if begun and identity else self._unused_identity(identity).name
+        entry = VaultEntry(link.vault_id, link.url, link.pin, "", name, link.secret, False)
         self._edit(lambda keyring: keyring.with_vault(entry))
         return entry
 
@@ -283,7 +224,7 @@ class Home:
         try:
             believed = Believed(link.vault_id, store)
             session = Session(Identity.generate(), believed, store, transport, self.clock)
-            await _synced_as_newcomer(session)
+            await _as_newcomer(session.sync())
             invite_behind(session, link.secret)
         finally:
             await transport.close()
@@ -296,7 +237,6 @@ class Home:
             await session.sync()
         except Refused:
             await self._join_now(vault, entry, secret)
-        session.believed.read_as(session.identity)
         if session.identity.member_id not in session.state.members:
             raise PinMismatch("the server knows this identity, but the log does not")
         done = replace(entry, invite=None)
@@ -312,13 +252,12 @@ class Home:
         own = session.transport
         session.transport = connect(_access_signer(secret))
         try:
-            await _synced_as_newcomer(session)
+            await _as_newcomer(session.sync())
             through, _ = invite_behind(session, secret)
             session.believed.read_as(through)
-            session.believed.read_as(session.identity)
             await session.transport.close()
             session.transport = connect(Signer(through.request_key, through.member_id))
-            await join(session, through, own)
+            await _as_newcomer(join(session, through, own))
         except BaseException:
             await session.transport.close()
             session.transport = own
@@ -327,7 +266,10 @@ class Home:
 
 def _genesis(owner: Identity, info: ServerInfo, policy: Policy) -> bytes:
     if acts.VERSION not in info.versions:
-        raise Unsupported("the server speaks another version of the protocol", hint="Update sealroom.")
+        raise Unsupported(
+            "the server speaks another version of the protocol", hint="Update sealroom."
+        )
+    verify_public_key(info.checkpoint_key)
     payload = acts.Genesis(
         acts.SUITE, os.urandom(32), owner.card(NO_VAULT), info.checkpoint_key, policy
     )
@@ -340,22 +282,32 @@ def _access_signer(secret: InviteSecret) -> Signer:
     return Signer(key, digest(Label.ACCESS_KEY_ID, bytes(key.verify_key)))
 
 
-async def _synced_as_newcomer(session: Session) -> None:
+async def _as_newcomer(work: Awaitable[T]) -> T:
+    """Do what only an open invite may; to the server a closed one is nobody."""
     try:
-        await session.sync()
+        return await work
     except Refused as refused:
+        if refused.refusal != NotFound.code:
+            raise
         raise Refused(
-            "the link opens nothing: its invite was used, withdrawn, has expired, or was copied wrong",
+            "the link opens nothing: its invite was used, withdrawn, has expired, "
+            "or was copied wrong",
             code=refused.refusal,
             hint="Copy the link anew, whole; or ask for a new one.",
         ) from refused
+
+
+def _is_behind(entry: VaultEntry, link: Link) -> bool:
+    """Say whether an unfinished join was begun with this link."""
+    return (entry.server, entry.tls_pin, entry.invite) == (link.url, link.pin, link.secret)
 
 
 async def _join_result(vault: Vault, words: str | None, yes: bool) -> JoinResult:
     session = vault.session
     state: State = session.state
     me = state.members[session.identity.member_id]
-    assert me.invite is not None
+    if me.invite is None:
+        raise InputError("the link is of a vault that this home created")
     inviter = state.invites[me.invite].inviter
     compared = remember_words(session, inviter, words, yes)
     return JoinResult(

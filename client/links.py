@@ -9,10 +9,11 @@ from typing import Final
 
 from client.crypto.secrets import InviteSecret
 from client.errors import InputError
+from protocol.requests import AUTHORITY
 
 _SECRET: Final = r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
 _LINK: Final = re.compile(
-    r"sealroom://(?P<host>[a-z0-9.:\[\]_-]{1,260})/(?P<vault>[0-9a-f]{64})"
+    rf"sealroom://(?P<host>{AUTHORITY})/(?P<vault>[0-9a-f]{{64}})"
     rf"#(?P<secret>{_SECRET})(?:\.(?P<pin>{_SECRET}))?"
 )
 

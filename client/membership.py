@@ -14,7 +14,7 @@ from client.crypto.invites import fresh_invite_secret, invite_access_key, invite
 from client.crypto.secrets import InviteSecret
 from client.errors import InputError, Refused
 from client.results import MemberInfo, RevokeResult, RotateResult
-from client.session import Build, Draft, Session, saying
+from client.session import ATTEMPTS, Build, Draft, Session, saying
 from client.transport import Transport
 from client.uploads import ensure_writable
 from client.words import compare_words, pair_words
@@ -22,7 +22,13 @@ from protocol import acts
 from protocol.acts import Citation, Reason, Role, Rule
 from protocol.api import ObservationBody
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, FieldClass
-from protocol.errors import ContextMismatch, IntegrityError, NotAuthorised
+from protocol.errors import (
+    ContextMismatch,
+    IntegrityError,
+    ManifestMismatch,
+    NotAuthorised,
+    StaleAct,
+)
 from protocol.labels import Label, digest
 from protocol.ledger.holders import held, holds
 from protocol.ledger.log import OBSERVATION_LEAF
@@ -58,10 +64,13 @@ async def find_party(session: Session, text: str) -> Party:
     people = await read_people(session)
     wanted = text.strip().lower()
     live = list(session.state.parties())
-    named = [p for p in live if _name_of(session, people.names, p).lower() == wanted]
-    found = named or [p for p in live if p.id.hex() == wanted]
-    if not found and len(wanted) >= _PREFIX_LEAST:
-        found = [p for p in live if p.id.hex().startswith(wanted) or _words_start(session, p, wanted)]
+    # Names are given by admins: one that is another's id, or begins like it, must not win.
+    found = [p for p in live if p.id.hex() == wanted] or [
+        p
+        for p in live
+        if _name_of(session, people.names, p).lower() == wanted
+        or (len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted))
+    ]
     if len(found) != 1:
         how = "nobody" if not found else "several members"
         raise InputError(
@@ -86,10 +95,12 @@ def _name_of(session: Session, names: dict[bytes, str], party: Party) -> str:
     return ""
 
 
-def _words_start(session: Session, party: Party, wanted: str) -> bool:
-    if party.id == session.identity.member_id:
-        return False
-    return words_with(session, party.id).startswith(wanted)
+def _starts(session: Session, party: Party, wanted: str) -> bool:
+    """Say whether a party's id, or the words to compare with it, begin so."""
+    if party.id.hex().startswith(wanted):
+        return True
+    me = session.identity.member_id
+    return party.id != me and words_with(session, party.id).startswith(wanted)
 
 
 def words_with(session: Session, other: bytes) -> str:
@@ -176,9 +187,9 @@ async def make_rules(
 
 
 async def _field_rule(session: Session, name: str, collection: bytes | None) -> Rule:
-    among = [collection] if collection else [c for c in session.state.collections if c != PEOPLE_COLLECTION]
+    known = [each for each in session.state.collections if each != PEOPLE_COLLECTION]
     found = []
-    for each in among:
+    for each in [collection] if collection else known:
         named = (await read_names(session, each)).fields
         found += [(each, number) for number, field in named.items() if field.name == name]
     if len(found) != 1:
@@ -208,23 +219,23 @@ async def invite(
     """
     if not name.strip():
         raise InputError("an invite needs a name", hint="Give --name.")
-    await session.sync()
-    _invite_draft(session, session.state, fresh_invite_secret(), role, rules, seconds)
-    await ensure_writable(session, [PEOPLE])
     secret = fresh_invite_secret()
-    while True:
+    for attempt in range(ATTEMPTS):
         await session.sync()
+        await ensure_writable(session, [PEOPLE])
         draft = _invite_draft(session, session.state, secret, role, rules, seconds)
+        session.expect_allowed(draft.payload, draft.cited)
         assert isinstance(draft.payload, acts.Invite)
         party = draft.payload.card.identity.member_id
         await write_person(session, party, name)
         try:
             await session.act(_always(draft))
         except Refused as refused:
-            if refused.refusal != "stale_act":
+            if refused.refusal != StaleAct.code or attempt == ATTEMPTS - 1:
                 raise
-            continue
-        return MadeInvite(secret, session.state.invites[party])
+        else:
+            return MadeInvite(secret, session.state.invites[party])
+    raise AssertionError("unreachable")
 
 
 def _always(draft: Draft) -> Build:
@@ -266,8 +277,9 @@ def invite_behind(session: Session, secret: InviteSecret) -> tuple[Identity, Inv
         act = session.believed.acts[found.made_at]
         cited: Citation | None = None if act is None else act.cited
         assert cited is not None
+        seen = (cited.size, cited.root)
         identity = invite_identity(
-            secret, session.vault_id, found.inviter, found.role, found.expiry, cited.size, cited.root
+            secret, session.vault_id, found.inviter, found.role, found.expiry, *seen
         )
         if identity.member_id != found.id:
             raise NotAuthorised(
@@ -281,7 +293,9 @@ def invite_behind(session: Session, secret: InviteSecret) -> tuple[Identity, Inv
                 hint="Ask for a new one.",
             )
         return identity, found
-    raise Refused("the link is not of an invite of this vault", code="not_found", hint="Ask for a new one.")
+    raise Refused(
+        "the link is not of an invite of this vault", code="not_found", hint="Ask for a new one."
+    )
 
 
 async def join(session: Session, through: Identity, as_member: Transport) -> int:
@@ -334,7 +348,8 @@ async def revoke(session: Session, member: Member, reason: Reason) -> RevokeResu
     people = await read_people(session)
     name = _name_of(session, people.names, member) or None
     await session.sync()
-    could = sorted({(a.collection, a.field) for a in held(session.state, member.id)})
+    known = session.state.members[member.id]
+    could = sorted({(a.collection, a.field) for a in held(session.state, known.id) | known.kept})
     labels = await field_labels(session, could)
     index = await session.act(saying(acts.Revoke(member.id, reason)))
     mine = [field for field in _tainted(session.state) if session.holds(*field)]
@@ -384,22 +399,22 @@ async def observations(session: Session) -> tuple[ObservationBody, ...]:
 
     Raises:
         IntegrityError, ContextMismatch: one that is not the leaf it claims, or not signed.
+        ManifestMismatch: not exactly those whose leaves are in the log.
         Refused: this role does not see them.
     """
     await session.sync()
+    due = [index for index, act in enumerate(session.believed.acts) if act is None]
     seen: list[ObservationBody] = []
-    start = 0
-    while True:
-        page = await session.transport.observations(session.vault_id, start)
+    while len(seen) < len(due):
+        page = await session.transport.observations(session.vault_id, due[len(seen)])
+        # Further ones may have landed since.
+        for each, index in zip(page.observations, due[len(seen) :], strict=False):
+            if each.index != index:
+                raise ManifestMismatch(f"the server's observation {index} is missing")
+            seen.append(_observed(session, index, each.salt, each.envelope))
         if not page.observations:
-            return tuple(seen)
-        for each in page.observations:
-            if each.index < start:
-                raise IntegrityError("the server's observations are out of order")
-            if each.index >= session.believed.ledger.size:
-                return tuple(seen)
-            seen.append(_observed(session, each.index, each.salt, each.envelope))
-            start = each.index + 1
+            raise ManifestMismatch(f"the server withholds its observation {due[len(seen)]}")
+    return tuple(seen)
 
 
 def _observed(session: Session, index: int, salt: bytes, envelope: bytes) -> ObservationBody:

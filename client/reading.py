@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ import pyarrow as pa
 
 from client.catalogs import Names, read_names
 from client.columns import Cells
-from client.crypto.cells import open_block
 from client.errors import InputError, Refused
-from client.fetching import fetch_blocks
+from client.fetching import fetch_blocks, open_committed
 from client.results import OnProgress, Progress, ReadResult
 from client.session import Session
 from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
@@ -41,10 +41,18 @@ async def select_fields(
     """Find the named fields, or all that this member may read.
 
     Raises:
-        InputError: no field of that name among those whose names this member may know.
-        Refused: a field that was not granted, or none at all.
+        InputError: no field of that name among those whose names this member may know; none,
+            or one twice.
+        Refused: a field that was not granted, or none at all; or nothing was committed yet.
+        IntegrityError: a field without a name, or two of one name.
     """
     where = session.state.collections[collection]
+    if not where.batches:
+        raise Refused(
+            "nothing was committed to it yet",
+            code="out_of_order",
+            hint="Its upload was interrupted: the same command goes on with it.",
+        )
     names = await read_names(session, collection)
     numbers = _numbers(session, where, names, fields)
     if not numbers:
@@ -65,6 +73,10 @@ def _numbers(
         every = range(len(where.classes))
         return tuple(number for number in every if session.may_open(where.id, number))
     by_name = {named.name: number for number, named in names.fields.items()}
+    if len(by_name) != len(names.fields):
+        raise IntegrityError("the catalogs give two fields one name")
+    if not fields or len(set(fields)) != len(fields):
+        raise InputError("no field is named, or one twice", hint="Name each field once.")
     for name in fields:
         if name not in by_name:
             raise _unknown_field(where, names, name)
@@ -90,16 +102,20 @@ def _unknown_field(where: Collection, names: Names, name: str) -> SealroomError:
 
 async def read_batches(
     session: Session, chosen: Selection, *, limit: int | None = None
-) -> AsyncIterator[pa.RecordBatch]:
+) -> AsyncGenerator[pa.RecordBatch, None]:
     """Yield the chosen fields of every record in commit order, each batch wholly verified.
 
     A batch is handed on only when all of its blocks have the committed hashes and every cell
     opened. That no batch is missing follows from the replayed commits, not from the server.
 
     Raises:
+        InputError: a limit below zero.
+        ManifestMismatch: a block is not the committed one.
         IntegrityError: a cell that does not open, or is not of the type its writer recorded.
         Refused, Unreachable: from the transport.
     """
+    if limit is not None and limit < 0:
+        raise InputError(f"a limit of {limit} records")
     wanted = _batches(chosen, limit)
     listed = [(m, ref) for m in wanted for ref in _refs(m, chosen.numbers)]
     stream = fetch_blocks(session, chosen.where.id, listed)
@@ -118,6 +134,8 @@ async def read_batches(
             if previous is not None:
                 batch, left = _cut(await previous, left)
                 yield batch
+        # To its very end, where the server may have sent more than it was asked for.
+        await anext(stream, None)
         if opening is not None:
             batch, left = _cut(await opening, left)
             opening = None
@@ -181,16 +199,10 @@ def open_cells(
     block: bytes,
     type_text: str,
 ) -> Cells:
-    """Open one block with the key of its epoch; raises as `open_block`."""
-    return open_block(
-        keys[Address(where.id, ref.field, ref.epoch)],
-        where.class_of(ref.field),
-        ref,
-        manifest.batch_id,
-        manifest.records,
-        block,
-        varies_in_length(type_from_text(type_text)),
-    ).cells
+    """Open one block with the key of its epoch; raises as `open_committed`."""
+    key = keys[Address(where.id, ref.field, ref.epoch)]
+    varies = varies_in_length(type_from_text(type_text))
+    return open_committed(key, where, manifest, ref, block, varies)
 
 
 def _cut(batch: pa.RecordBatch, left: int | None) -> tuple[pa.RecordBatch, int | None]:
@@ -217,7 +229,7 @@ async def export(
 
     Raises:
         TableError: the file is there already, or cannot hold a column.
-        IntegrityError, Refused, Unreachable: as `read_batches`.
+        InputError, VerificationFailed, Refused, Unreachable: as `read_batches`.
     """
     started = time.monotonic()
     chosen = await select_fields(session, collection, fields)
@@ -226,17 +238,18 @@ async def export(
     sink = None if path is None else open_sink(path, chosen.columns, table_format, overwrite=overwrite)
     records = 0
     try:
-        async for batch in read_batches(session, chosen, limit=limit):
-            if sink is None:
-                on_batch(batch)
-            else:
-                await asyncio.to_thread(sink.write, batch)
-            records += batch.num_rows
-            on_progress(Progress("fetching and opening", records, total, "records"))
+        async with aclosing(read_batches(session, chosen, limit=limit)) as batches:
+            async for batch in batches:
+                if sink is None:
+                    on_batch(batch)
+                else:
+                    await _to_the_end(sink.write, batch)
+                records += batch.num_rows
+                on_progress(Progress("fetching and opening", records, total, "records"))
         if records != total:
             raise IntegrityError(f"{records} records opened where {total} were committed")
         if sink is not None:
-            await asyncio.to_thread(sink.commit)
+            await _to_the_end(sink.commit)
     except BaseException:
         if sink is not None:
             sink.abort()
@@ -251,3 +264,13 @@ async def export(
         seconds=time.monotonic() - started,
         path=None if path is None else str(path),
     )
+
+
+async def _to_the_end(write: Callable[..., None], *args: object) -> None:
+    """Write in a thread, and wait for it when cancelled too: `abort` must not cut in on it."""
+    writing = asyncio.ensure_future(asyncio.to_thread(write, *args))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.gather(writing, return_exceptions=True)
+        raise

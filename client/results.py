@@ -27,6 +27,16 @@ def no_progress(_: Progress) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityInfo:
+    """An identity in this home's keyring; `vault_id` is the vault that it serves in, if any."""
+
+    name: str
+    member_id: str
+    created: int
+    vault_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class VaultInfo:
     """A vault as this home's keyring lists it."""
 

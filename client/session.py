@@ -123,29 +123,53 @@ class Session:
         async with self._acting:
             for attempt in range(ATTEMPTS):
                 await self.sync()
-                seen = _moved_by(self.state)
+                size, seen = self.state.size, _moved_by(self.state)
                 act, sides = self._signed(build(self.state), who)
                 try:
                     answer = await self.transport.submit(self.vault_id, SubmitAct(act, sides))
+                    index = answer.index
                 except Refused:
-                    # Somebody else's act may have come between: then try anew, else say so.
                     await self.sync()
-                    if _moved_by(self.state) == seen or attempt == ATTEMPTS - 1:
-                        raise
-                    continue
+                    landed = self._place(act, size)
+                    if landed is None:
+                        # Somebody else's act may have come between: then try anew, else say so.
+                        if _moved_by(self.state) == seen or attempt == ATTEMPTS - 1:
+                            raise
+                        continue
+                    index = landed
                 if then is not None:
                     await self.transport.close()
                     self.transport = then
-                return await self._found(act, answer.index)
+                return await self._found(act, index)
         raise AssertionError("unreachable")
 
-    def _signed(self, draft: Draft, who: Identity) -> tuple[bytes, tuple[bytes, ...]]:
-        """Preview by the rules that all apply, add the sides, sign."""
+    def expect_allowed(self, payload: acts.Payload, cited: Citation | None = None) -> None:
+        """Check that the rules allow an act as things stand, before other work is done for it.
+
+        Raises:
+            Refused: they do not.
+        """
+        self._drafted(Draft(payload, cited=cited), self.identity)
+
+    def _drafted(self, draft: Draft, who: Identity) -> tuple[Act, State]:
+        """Return the act without its sides, and the state after it; raises Refused."""
         number = self.state.numbers.get(who.member_id, 0)
         cited = draft.cited or self.citation()
         act = Act(self.vault_id, who.member_id, number, cited, draft.payload, None)
         try:
-            after = self.believed.ledger.preview(act)
+            return act, self.believed.ledger.preview(act)
+        except SealroomError as error:
+            raise _as_refusal(error) from error
+
+    def _place(self, envelope: bytes, start: int) -> int | None:
+        """Return where the verified log has an act, if it does from `start` on."""
+        tree, wanted = self.believed.ledger.tree, leaf_hash(act_leaf(envelope))
+        return next((at for at in range(start, tree.size) if tree.leaf(at) == wanted), None)
+
+    def _signed(self, draft: Draft, who: Identity) -> tuple[bytes, tuple[bytes, ...]]:
+        """Preview by the rules that all apply, add the sides, sign."""
+        act, after = self._drafted(draft, who)
+        try:
             sides = make_sides(
                 who,
                 act,

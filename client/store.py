@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from protocol.blocks import Address
-from protocol.errors import Unsupported
+from protocol.errors import IntegrityError, Unsupported
 from protocol.rewrap import Wrap
 
 SCHEMA_VERSION: Final = 1
@@ -32,9 +32,10 @@ CREATE TABLE wraps (
     PRIMARY KEY (collection, field, epoch, party)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE boxes (
-    position INTEGER PRIMARY KEY, party BLOB NOT NULL,
-    box BLOB NOT NULL, info BLOB NOT NULL, wraps BLOB NOT NULL
-) STRICT;
+    position INTEGER NOT NULL, party BLOB NOT NULL,
+    box BLOB NOT NULL, info BLOB NOT NULL, wraps BLOB NOT NULL,
+    PRIMARY KEY (position, party)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE compared (member BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE blocks (
     batch BLOB NOT NULL, field INTEGER NOT NULL, block BLOB NOT NULL,
@@ -63,11 +64,16 @@ class StoredBox:
     wraps: tuple[tuple[Address, Wrap], ...]
 
 
+class StoreMoved(Exception):
+    """Another process of this home learned something first; look again, then try again."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewKnowledge:
-    """What one sync learned, to be kept all at once."""
+    """What one sync learned, to be kept all at once: the leaves from position `start` on."""
 
-    leaves: tuple[tuple[int, bytes], ...]
+    start: int
+    leaves: tuple[bytes, ...]
     wraps: dict[tuple[Address, bytes], Wrap]
     boxes: tuple[StoredBox, ...]
     note: bytes
@@ -87,15 +93,31 @@ class VaultStore:
     """The file. One process at a time writes; SQLite makes the others wait."""
 
     def __init__(self, path: Path | None) -> None:
-        """Open the file, made private to its owner; None is a store in memory, for one look."""
+        """Open the file, made private to its owner; None is a store in memory, for one look.
+
+        Raises:
+            IntegrityError: it is no such file.
+            Unsupported: another version of sealroom wrote it; it is left as it is.
+        """
         if path is not None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._prepare()
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise  # locked, or the disk is full: the file may be in order
+            raise IntegrityError(
+                "this home's copy of the vault's log is damaged", hint="Restore it from a backup."
+            ) from error
+        except BaseException:
+            self._db.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -126,10 +148,11 @@ class VaultStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk ends some by itself
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     # --- the log
 
@@ -149,9 +172,17 @@ class VaultStore:
         return None if row is None else bytes(row[0])
 
     def learn(self, new: NewKnowledge) -> None:
-        """Keep what a sync verified: leaves, wraps, boxes and the new pin, in one change."""
+        """Keep what a sync verified: leaves, wraps, boxes and the new pin, in one change.
+
+        Raises:
+            StoreMoved: the leaves that are kept do not end where the new ones start.
+        """
         with self.transaction():
-            self._db.executemany("INSERT INTO leaves VALUES (?, ?)", new.leaves)
+            if self.size() != new.start:
+                raise StoreMoved
+            self._db.executemany(
+                "INSERT INTO leaves VALUES (?, ?)", enumerate(new.leaves, new.start)
+            )
             self._db.executemany(
                 "INSERT OR REPLACE INTO wraps VALUES (?, ?, ?, ?, ?)",
                 [

@@ -8,8 +8,9 @@ checking and opening are in `client.trust` and beyond.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
@@ -24,13 +25,21 @@ from client.pinning import as_pin_error, client_ssl_context
 from client.request_signing import sign_request
 from protocol import api
 from protocol.errors import LimitExceeded, MalformedMessage, SealroomError
-from protocol.limits import MIB
+from protocol.limits import KIB, MIB
 from protocol.wire import from_bytes, to_bytes
 
 T = TypeVar("T")
 
 ANSWER_BYTES: Final = 1 * MIB
+WAIT_SECONDS: Final = 60
+LEAST_RATE: Final = 16 * KIB
+"""Bytes a second: who is slower for as long as a whole message takes is taken for a stall."""
+
 ATTEMPTS: Final = 4
+PAUSE_SECONDS: Final = 0.2
+READ_AHEAD: Final = 1 * MIB
+"""What may arrive before it is asked for: smaller, and receiving and opening keep taking turns
+at the interpreter, which cost a fifth of an acceptance (docs/performance.md)."""
 _RETRY_CODES: Final = frozenset({"replay", "server_restarted", "busy", "rate_limited"})
 
 
@@ -71,7 +80,7 @@ class Transport(Protocol):
 
     def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the blocks asked for, in order; `sizes` are the lengths that they must have."""
 
     async def close(self) -> None:
@@ -160,18 +169,25 @@ class HttpTransport:
 
     async def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """See `Transport`; an answer that ends early or runs over raises, never pads."""
         path = api.BLOCKS.format(vault=vault_id.hex())
-        response = await self._open("POST", path, to_bytes(request), api.CONTENT_TYPE)
+        async with _in_time(ANSWER_BYTES):
+            response = await self._open("POST", path, to_bytes(request), api.CONTENT_TYPE)
         try:
+            _expect_type(response, api.BLOCKS_CONTENT_TYPE)
             for size in sizes:
-                head = await _exactly(response, api.LENGTH_BYTES)
-                if int.from_bytes(head, "big") != size:
-                    raise MalformedMessage("the server sent a block of another length than listed")
-                yield await _exactly(response, size)
-            if await _read(response, 1):
-                raise LimitExceeded("the server sent more than it was asked for")
+                async with _in_time(size):
+                    head = await _exactly(response, api.LENGTH_BYTES)
+                    if int.from_bytes(head, "big") != size:
+                        raise MalformedMessage(
+                            "the server sent a block of another length than listed"
+                        )
+                    block = await _exactly(response, size)
+                yield block
+            async with _in_time(1):
+                if await _read(response, 1):
+                    raise LimitExceeded("the server sent more than it was asked for")
         finally:
             response.close()
 
@@ -187,18 +203,21 @@ class HttpTransport:
     ) -> T:
         for attempt in range(ATTEMPTS):
             try:
-                response = await self._open(method, path, body, content_type)
-                try:
-                    return from_bytes(answer, await _all(response, cap), max_bytes=cap)
-                finally:
-                    response.release()
+                async with _in_time(cap + len(body or b"")):
+                    response = await self._open(method, path, body, content_type)
+                    try:
+                        _expect_type(response, api.CONTENT_TYPE)
+                        encoded = await _all(response, cap)
+                    finally:
+                        response.release()
+                return from_bytes(answer, encoded, max_bytes=cap)
             except Unreachable:
                 if attempt == ATTEMPTS - 1:
                     raise
             except Refused as refused:
                 if refused.refusal not in _RETRY_CODES or attempt == ATTEMPTS - 1:
                     raise
-            await asyncio.sleep(0.2 * 2**attempt)
+            await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
         raise AssertionError("unreachable")
 
     async def _open(
@@ -232,6 +251,7 @@ class HttpTransport:
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers={"User-Agent"},
+                read_bufsize=READ_AHEAD,
             )
         return self._session
 
@@ -254,13 +274,32 @@ def _refusal(status: int, body: bytes) -> SealroomError:
     try:
         told = from_bytes(api.ErrorBody, body, max_bytes=ANSWER_BYTES)
     except SealroomError:
-        return Unreachable(
-            f"the answer was no sealroom server's (HTTP {status})",
-            hint="Is the address right? A proxy in between may have answered.",
-        )
+        return _no_server_of_ours(status)
     if status >= 500 and told.code != "storage_full":
         return Unreachable(f"the server failed: {told.message}", hint=told.hint)
     return Refused(told.message, code=told.code, hint=told.hint)
+
+
+def _no_server_of_ours(status: int) -> Unreachable:
+    return Unreachable(
+        f"the answer was no sealroom server's (HTTP {status})",
+        hint="Is the address right? A proxy in between may have answered.",
+    )
+
+
+def _expect_type(response: aiohttp.ClientResponse, content_type: str) -> None:
+    if response.content_type != content_type:
+        raise _no_server_of_ours(response.status)
+
+
+@contextlib.asynccontextmanager
+async def _in_time(size: int) -> AsyncGenerator[None, None]:
+    """Bound how long a message of so many bytes may take; a drip that never pauses ends too."""
+    try:
+        async with asyncio.timeout(WAIT_SECONDS + size / LEAST_RATE):
+            yield
+    except TimeoutError as error:
+        raise Unreachable("the server took too long", hint="Try again later.") from error
 
 
 async def _read(response: aiohttp.ClientResponse, size: int) -> bytes:

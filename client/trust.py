@@ -8,12 +8,16 @@ that fails changes nothing, in memory or on disk.
 
 from __future__ import annotations
 
+import asyncio
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from client.crypto.identity import Identity
 from client.crypto.wraps import OpenedKey, open_keys
-from client.store import NewKnowledge, StoredBox, VaultStore
+from client.errors import Refused
+from client.store import NewKnowledge, StoredBox, StoreMoved, VaultStore
 from client.transport import Transport
 from protocol.acts import Act
 from protocol.api import LogLeaf, LogPage
@@ -29,35 +33,43 @@ from protocol.errors import (
     Rollback,
     SealroomError,
     Stale,
+    Unsupported,
     VerificationFailed,
 )
 from protocol.ledger import CheckedSides, Landed, Ledger, State, check_sides
+from protocol.ledger.sides import WrapTable
 from protocol.limits import LIMITS
 from protocol.merkle import verify_consistency
 from protocol.rewrap import Wrap
+
+ATTEMPTS: Final = 6
 
 
 @dataclass(slots=True)
 class _Progress:
     """What one sync has verified so far, on a ledger of its own until it is done."""
 
+    ledger: Ledger
     wraps: dict[tuple[Address, bytes], Wrap] = field(default_factory=dict)
     boxes: list[StoredBox] = field(default_factory=list)
-    leaves: list[tuple[int, bytes]] = field(default_factory=list)
     landed: list[Landed] = field(default_factory=list)
 
 
 class Believed:
     """The replayed log of one vault, as this home has verified it.
 
-    The boxes addressed to `identities` are kept, to be opened when a key is needed: a member's
-    own, and for a newcomer the one of its invite beside it. With no identity all are kept.
+    The boxes addressed to `identities` are kept, to be opened when a key is needed. Which box is
+    its invite's, a `newcomer` learns from the invite's own act: it keeps those of everybody.
     """
 
-    def __init__(self, vault_id: bytes, store: VaultStore, *identities: Identity) -> None:
+    def __init__(
+        self, vault_id: bytes, store: VaultStore, *identities: Identity, newcomer: bool = False
+    ) -> None:
         self.vault_id = vault_id
         self._identities = {identity.member_id: identity for identity in identities}
+        self._newcomer = newcomer
         self._store = store
+        self._syncing = asyncio.Lock()
         self._ledger = Ledger()
         self._acts: list[Act | None] = []
         self._wraps: dict[tuple[Address, bytes], Wrap] = {}
@@ -113,24 +125,29 @@ class Believed:
         (4) every leaf is one that the ledger's rules allow where it stands;
         (5) every act carries exactly the wraps it must, each proved;
         (6) the leaves give the checkpoint's root.
-        Only then is anything kept.
+        Only then is anything kept, or seen in `state`.
 
         Raises:
             VerificationFailed: which of these failed, by its class; nothing was kept.
+            Unsupported: somebody acts in a way that this build does not know.
             Refused, Unreachable: from the transport.
         """
-        try:
-            return await self._synced(transport, now)
-        except BaseException:
-            self._reload()
-            raise
+        async with self._syncing:
+            for _ in range(ATTEMPTS):
+                try:
+                    return await self._synced(transport, now)
+                except StoreMoved:
+                    self._reload()
+        raise Refused(
+            "other commands keep changing this home", code="busy", hint="Wait for them to end."
+        )
 
     async def _synced(self, transport: Transport, now: float) -> tuple[Landed, ...]:
-        progress = _Progress()
-        page = await self._page(transport)
+        progress = _Progress(self._ledger)
+        page = await self._page(transport, self._ledger.size)
         if not self.known:
             self._first_leaf(page.leaves, progress)
-        checkpoint = self._checkpoint(page.checkpoint)
+        checkpoint = self._checkpoint(page.checkpoint, progress.ledger.state)
         # (2)
         if abs(now - checkpoint.time) > LIMITS.checkpoint_age_seconds:
             raise Stale(
@@ -139,46 +156,49 @@ class Believed:
             )
         # (3)
         await self._consistent(transport, checkpoint)
-        leaves = page.leaves[self._ledger.size - page.start :]
-        while self._ledger.size < checkpoint.size:
+        if progress.ledger is self._ledger and checkpoint.size > self._ledger.size:
+            progress.ledger = self._ledger.copy()
+        leaves = page.leaves[progress.ledger.size - page.start :]
+        while progress.ledger.size < checkpoint.size:
             if not leaves:
-                leaves = (await self._page(transport)).leaves
+                leaves = (await self._page(transport, progress.ledger.size)).leaves
                 if not leaves:
                     raise Rollback("the server withholds leaves that its checkpoint counts")
-            for leaf in leaves[: checkpoint.size - self._ledger.size]:
+            for leaf in leaves[: checkpoint.size - progress.ledger.size]:
                 self._verify_leaf(leaf, progress)
             leaves = ()
         # (6)
-        if self._ledger.tree.root(checkpoint.size) != checkpoint.root:
-            raise Fork(
+        if progress.ledger.tree.root(checkpoint.size) != checkpoint.root:
+            raise IntegrityError(
                 "the server's leaves are not those of its checkpoint",
-                pinned=self._pin.note() if self._pin else b"",
-                shown=checkpoint.note(),
+                hint="The server shows something that it did not sign. Keep this home as it is.",
             )
         self._keep(checkpoint, progress)
         return tuple(progress.landed)
 
-    async def _page(self, transport: Transport) -> LogPage:
-        page = await transport.log_page(self.vault_id, self._ledger.size)
-        if page.start != self._ledger.size:
-            raise MalformedMessage("the server sent other leaves than it was asked for")
+    async def _page(self, transport: Transport, start: int) -> LogPage:
+        page = await transport.log_page(self.vault_id, start)
+        if page.start != start:
+            raise ContextMismatch("the server sent other leaves than it was asked for")
         return page
 
     def _first_leaf(self, leaves: tuple[LogLeaf, ...], progress: _Progress) -> None:
         """Take the genesis, whose hash is the vault's id: the root of all later belief."""
         if not leaves:
-            raise MalformedMessage("the server sent no genesis")
+            raise Rollback("the server sent no genesis")
+        progress.ledger = Ledger()
         self._verify_leaf(leaves[0], progress)
-        if self.state.vault_id != self.vault_id:
+        if progress.ledger.state.vault_id != self.vault_id:
             raise ContextMismatch("the server sent another vault's genesis")
 
-    def _checkpoint(self, note: bytes) -> Checkpoint:
+    def _checkpoint(self, note: bytes, state: State) -> Checkpoint:
         # (1)
-        checkpoint = parse_note(note, self.vault_id, self.state.server_key)
-        pin = self._pin
-        if pin is not None and (checkpoint.size < pin.size or checkpoint.time < pin.time):
+        checkpoint = parse_note(note, self.vault_id, state.server_key)
+        least = self._pin.size if self._pin else 1
+        # Sizes alone: a server's clock may be set right, and (2) bounds how old a time may be.
+        if checkpoint.size < least:
             raise Rollback(
-                f"the server shows {checkpoint.size} leaves where it has signed {pin.size} before",
+                f"the server shows {checkpoint.size} leaves where there have been {least} before",
                 hint="It may have been put back from a backup. Ask who runs it.",
             )
         return checkpoint
@@ -187,10 +207,10 @@ class Believed:
         pin = self._pin
         if pin is None:
             return
+        proof: tuple[bytes, ...] = ()
+        if shown.size != pin.size:
+            proof = await transport.consistency(self.vault_id, pin.size, shown.size)
         try:
-            proof: tuple[bytes, ...] = ()
-            if shown.size != pin.size:
-                proof = await transport.consistency(self.vault_id, pin.size, shown.size)
             verify_consistency(pin.size, pin.root, shown.size, shown.root, proof)
         except (IntegrityError, MalformedMessage) as error:
             raise Fork(
@@ -201,58 +221,66 @@ class Believed:
             ) from error
 
     def _verify_leaf(self, received: LogLeaf, progress: _Progress) -> None:
-        at = self._ledger.size
+        at = progress.ledger.size
         try:
             # (4)
-            landed = self._ledger.check(received.leaf)
+            landed = progress.ledger.check(received.leaf)
             # (5)
-            checked = self._checked_sides(landed, received.sides)
+            on_record = ChainMap(progress.wraps, self._wraps)
+            checked = _checked_sides(landed, received.sides, on_record)
         except SealroomError as error:
             raise _named(error, at) from error
-        self._ledger.append(landed)
-        self._acts.append(landed.act)
-        self._wraps.update(checked.wraps)
+        progress.ledger.append(landed)
         progress.wraps.update(checked.wraps)
-        progress.leaves.append((at, received.leaf))
         progress.landed.append(landed)
-        # A newcomer does not know its invite's identity before it has read the invite's act.
-        for party in checked.boxes.keys() & (self._identities or checked.boxes).keys():
-            box, info, addresses = checked.boxes[party]
-            wraps = tuple((a, checked.wraps[a, party]) for a in addresses)
-            progress.boxes.append(StoredBox(at, party, box, info, wraps))
-
-    def _checked_sides(self, landed: Landed, sides: tuple[bytes, ...]) -> CheckedSides:
-        if landed.act is None or landed.before is None:
-            if sides:
-                raise MalformedMessage("sides beside a leaf that has none")
-            return CheckedSides({}, {})
-        return check_sides(landed.before, landed.after, landed.act, sides, self._wraps)
+        for party, (box, info, addresses) in checked.boxes.items():
+            if self._newcomer or party in self._identities:
+                wraps = tuple((a, checked.wraps[a, party]) for a in addresses)
+                progress.boxes.append(StoredBox(at, party, box, info, wraps))
 
     def _keep(self, checkpoint: Checkpoint, progress: _Progress) -> None:
         new = NewKnowledge(
-            tuple(progress.leaves), progress.wraps, tuple(progress.boxes), checkpoint.note()
+            self._ledger.size,
+            tuple(landed.leaf for landed in progress.landed),
+            progress.wraps,
+            tuple(progress.boxes),
+            checkpoint.note(),
         )
         self._store.learn(new)
+        self._ledger = progress.ledger
+        self._acts += [landed.act for landed in progress.landed]
+        self._wraps.update(progress.wraps)
         self._pin = checkpoint
 
     def _reload(self) -> None:
         """Replay what is kept. It was verified when it came, but replaying verifies it again."""
+        try:
+            ledger, acts, pin = self._replayed()
+        except Unsupported:
+            raise
+        except SealroomError as error:
+            raise IntegrityError(
+                "this home's copy of the vault's log is damaged", hint="Restore it from a backup."
+            ) from error
+        self._ledger, self._acts, self._pin = ledger, acts, pin
+        self._wraps = self._store.wraps()
+        self._keys = {}
+
+    def _replayed(self) -> tuple[Ledger, list[Act | None], Checkpoint | None]:
         ledger, acts = Ledger(), list[Act | None]()
         for leaf in self._store.leaves():
             landed = ledger.check(leaf)
             ledger.append(landed)
             acts.append(landed.act)
-        self._ledger, self._acts = ledger, acts
-        self._wraps = self._store.wraps()
-        self._keys = {}
         note = self._store.pinned_note()
-        self._pin = None
-        if note is not None:
-            self._pin = parse_note(note, self.vault_id, ledger.state.server_key)
-            if ledger.tree.root(self._pin.size) != self._pin.root:
-                raise IntegrityError(
-                    "this home's copy of the log is damaged", hint="Restore it from a backup."
-                )
+        if note is None or not acts:
+            if acts or note is not None:
+                raise IntegrityError("leaves without a pin, or a pin without leaves")
+            return ledger, acts, None
+        pin = parse_note(note, self.vault_id, ledger.state.server_key)
+        if pin.size != ledger.size or pin.root != ledger.tree.root():
+            raise IntegrityError("the kept leaves are not those of the pinned checkpoint")
+        return ledger, acts, pin
 
     def verify_again(self) -> int:
         """Replay the kept log from its genesis once more; return how many leaves it has.
@@ -299,6 +327,16 @@ class Believed:
         raise failure or NotAuthorised(f"you hold no key of {address}", hint="Ask for a grant.")
 
 
+def _checked_sides(
+    landed: Landed, sides: tuple[bytes, ...], on_record: WrapTable
+) -> CheckedSides:
+    if landed.act is None or landed.before is None:
+        if sides:
+            raise MalformedMessage("sides beside a leaf that has none")
+        return CheckedSides({}, {})
+    return check_sides(landed.before, landed.after, landed.act, sides, on_record)
+
+
 def _given(error: SealroomError, at: int, act: Act | None) -> SealroomError:
     """Say in which act a false key came. It blames nobody: who made the box cannot be proved."""
     author = "" if act is None else f" by member {act.author.hex()[:16]}"
@@ -307,8 +345,11 @@ def _given(error: SealroomError, at: int, act: Act | None) -> SealroomError:
 
 def _named(error: SealroomError, at: int) -> SealroomError:
     """Say which leaf was refused. Whatever the rule, a refused leaf in a log is a false log."""
+    if isinstance(error, Unsupported):
+        return Unsupported(f"leaf {at} of the log: {error}", hint=error.hint)
     if isinstance(error, Fork):
-        return Fork(f"leaf {at} of the log: {error}", hint=error.hint)
+        message = f"leaf {at} of the log: {error}"
+        return Fork(message, pinned=error.pinned, shown=error.shown, hint=error.hint)
     kind: Callable[..., SealroomError] = NotAuthorised
     if isinstance(error, VerificationFailed):
         kind = type(error)

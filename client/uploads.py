@@ -11,13 +11,21 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 
-from client.catalogs import NamedField, collection_row, read_names, read_people, seal_rows
+from client.catalogs import (
+    NAME_CHARACTERS,
+    NamedField,
+    collection_rows,
+    read_names,
+    read_people,
+    seal_rows,
+)
 from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
 from client.errors import InputError, Refused
 from client.results import OnProgress, Progress, UploadResult
@@ -54,12 +62,17 @@ class Plan:
 
 
 def plan_upload(
-    source: Source, collection: str, classes: Mapping[str, FieldClass], default: FieldClass
+    source: Source,
+    collection: str,
+    classes: Mapping[str, FieldClass],
+    default: FieldClass,
+    batch_rows: int = LIMITS.batch_records_default,
 ) -> Plan:
     """Give each column its class; columns that nobody named get the default.
 
     Raises:
-        InputError: a class for a column that the table does not have.
+        InputError: a class for a column that the table does not have, a name for the collection
+            that is empty or too long, or no such number of records for a batch.
     """
     names = [column.name for column in source.columns]
     unknown = sorted(set(classes) - set(names))
@@ -67,9 +80,12 @@ def plan_upload(
         raise InputError(
             f"the table has no column {unknown[0]!r}", hint=f"It has: {', '.join(names)}."
         )
-    if not collection.strip():
-        raise InputError("a collection needs a name")
-    return Plan(source, collection, tuple(classes.get(name, default) for name in names))
+    if not collection.strip() or len(collection) > NAME_CHARACTERS:
+        raise InputError(f"a collection has a name of 1 to {NAME_CHARACTERS} characters")
+    if not 1 <= batch_rows <= LIMITS.batch_records:
+        raise InputError(f"a batch has 1 to {LIMITS.batch_records} records")
+    chosen = tuple(classes.get(name, default) for name in names)
+    return Plan(source, collection, chosen, batch_rows)
 
 
 async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> UploadResult:
@@ -120,8 +136,15 @@ def _begin(session: Session, plan: Plan, collection: bytes, source: bytes) -> Jo
 def _source_id(plan: Plan) -> bytes:
     """Name what is uploaded and how; an object in memory is never the same twice."""
     content = plan.source.fingerprint() or secrets.token_bytes(32)
-    columns = [f"{c.name}\0{c.type}\0{k}" for c, k in zip(plan.source.columns, plan.classes, strict=True)]
-    parts = [plan.collection, str(plan.batch_rows), repr(sorted(plan.source.format.items())), *columns]
+    named = zip(plan.source.columns, plan.classes, strict=True)
+    parts = [
+        plan.collection,
+        str(plan.batch_rows),
+        # Where a batch ends early depends on them, and what follows it on that.
+        repr(LIMITS),
+        repr(sorted(plan.source.format.items())),
+        *(f"{column.name}\0{column.type}\0{its_class}" for column, its_class in named),
+    ]
     text = b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)
     return hashlib.sha256(content + text).digest()
 
@@ -199,18 +222,18 @@ class _Sender:
         """Seal and send everything that the journal does not list yet."""
         flights: set[asyncio.Task[None]] = set()
         try:
-            async for sequence, records, sealed in self._sealed():
-                if sealed is not None:
-                    if len(flights) >= IN_FLIGHT:
-                        done, flights = await asyncio.wait(
-                            flights, return_when=asyncio.FIRST_COMPLETED
-                        )
-                        for each in done:
-                            each.result()
-                    flights.add(asyncio.create_task(self._send(sequence, records, sealed)))
-                if not is_catalog_sequence(sequence, self._where.catalogs):
-                    self._sent += records
-                    on_progress(self._progress())
+            async with aclosing(self._sealed()) as batches:
+                async for sequence, records, sealed in batches:
+                    if sealed is not None:
+                        if len(flights) >= IN_FLIGHT:
+                            done, flights = await asyncio.wait(
+                                flights, return_when=asyncio.FIRST_COMPLETED
+                            )
+                            await asyncio.gather(*done)
+                        flights.add(asyncio.create_task(self._send(sequence, records, sealed)))
+                    if not is_catalog_sequence(sequence, self._where.catalogs):
+                        self._sent += records
+                        on_progress(self._progress())
             await asyncio.gather(*flights)
         finally:
             for flight in flights:
@@ -227,7 +250,7 @@ class _Sender:
         await self._session.transport.stage(self._session.vault_id, upload, batch, body)
         self._session.store.add_batch(upload, sequence, records, to_bytes(sealed.manifest))
 
-    async def _sealed(self) -> AsyncIterator[tuple[int, int, SealedBatch | None]]:
+    async def _sealed(self) -> AsyncGenerator[tuple[int, int, SealedBatch | None], None]:
         """Yield (sequence, records, batch); the batch is None where the journal has it."""
         for sequence, number in enumerate(self._where.catalogs):
             if sequence in self._acknowledged:
@@ -244,14 +267,14 @@ class _Sender:
             for i, column in enumerate(self._plan.source.columns)
             if self._plan.classes[i] is catalog_class(number)
         }
-        row = collection_row(
+        rows = collection_rows(
             title=(await read_people(self._session)).title or "",
             collection=self._plan.collection,
             file=self._plan.source.name,
             table_format=self._plan.source.format,
             fields=names,
         )
-        return seal_rows(self._session, self._keys[number][0], [row])
+        return seal_rows(self._session, self._keys[number][0], rows)
 
     def _data(self, sequence: int) -> Iterator[tuple[int, int, SealedBatch | None]]:
         """Cut the table into batches and seal those that are new; runs in a thread."""

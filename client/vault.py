@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -257,8 +258,7 @@ class Vault:
             delimiter=chosen.delimiter,
             null_text=chosen.null_text,
         )
-        plan = plan_upload(source, collection, classes or {}, default)
-        plan = type(plan)(plan.source, plan.collection, plan.classes, chosen.batch_rows)
+        plan = plan_upload(source, collection, classes or {}, default, chosen.batch_rows)
         return await upload(self.session, plan, on_progress)
 
     async def read(
@@ -281,13 +281,14 @@ class Vault:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[pa.RecordBatch]:
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
         """Yield verified records batch by batch, in bounded memory."""
         await self.session.sync_as_member()
         where = await self._find_collection(collection)
         chosen = await select_fields(self.session, where.id, fields)
-        async for batch in read_batches(self.session, chosen, limit=limit):
-            yield batch
+        async with aclosing(read_batches(self.session, chosen, limit=limit)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def export(
         self,
@@ -459,12 +460,20 @@ class Vault:
         yes: bool = False,
         on_progress: OnProgress = no_progress,
     ) -> AcceptResult:
-        """Verify everything that is offered, cell by cell, and only then take over."""
+        """Verify everything that is offered, cell by cell, and only then take over.
+
+        Safe to repeat: whoever has accepted is told so again, and nothing is done twice.
+        Raises as `client.handover.verify` and `client.handover.accept`.
+        """
         started = time.monotonic()
-        verified = await handover.verify(
-            self.session, words=words, yes=yes, on_progress=on_progress
-        )
-        index = await handover.accept(self.session, verified)
+        await self.session.sync_as_member()
+        index, verified = handover.accepted_before(self.session) or (None, None)
+        if verified is None:
+            verified = await handover.verify(
+                self.session, words=words, yes=yes, on_progress=on_progress
+            )
+            index = await handover.accept(self.session, verified)
+        assert index is not None  # it comes with what was verified
         return AcceptResult(
             index=index,
             keys=verified.keys,

@@ -54,8 +54,7 @@ class Person:
         Raises:
             DemoFailed: another exit code than expected.
         """
-        shown = " ".join(_shown(word) for word in command)
-        console.print(f"  [cyan]{self.name}[/] $ sealroom {shown}")
+        console.print(f"  [cyan]{self.name}[/] $ sealroom {_shown(command)}", soft_wrap=True)
         environment = {
             **os.environ,
             "SEALROOM_HOME": str(self.home),
@@ -265,15 +264,14 @@ def stored_cell(data: Path, field: int, record: int) -> bytes:
         (block,) = db.execute(
             "SELECT content FROM blocks WHERE field = ? ORDER BY length(content) DESC LIMIT 1", (field,)
         ).fetchone()
-    records = int.from_bytes(block[:4], "little") and ROWS
-    lengths = cell_lengths(block, records)
-    start = 4 * records + sum(lengths[:record])
+    lengths = cell_lengths(block, ROWS)
+    start = 4 * ROWS + sum(lengths[:record])
     return bytes(block[start : start + lengths[record]])
 
 
 def database(data: Path) -> Path:
     """Return the server's database file."""
-    return next(path for path in data.iterdir() if path.suffix == ".db")
+    return next(path for path in data.iterdir() if path.suffix == ".sqlite3")
 
 
 def raw_database(data: Path) -> bytes:
@@ -315,12 +313,20 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _shown(word: str) -> str:
-    """Shorten what only a machine reads; a link's secret is for its reader."""
-    if word.startswith("sealroom://"):
-        return word.split("#")[0][:30] + "…#…"
-    quoted = f'"{word}"' if " " in word else word
-    return quoted if len(quoted) <= 48 else quoted[:24] + "…"
+def _shown(command: Sequence[str]) -> str:
+    """Return a command line as a person would type it, without what only a machine reads."""
+    words: list[str] = []
+    for word in command:
+        if word.startswith("--class="):
+            if words[-1] != "--class=…":
+                words.append("--class=…")
+        elif word.startswith("sealroom://"):
+            words.append(word.partition("#")[0][:28] + "…#…")  # the secret is for its reader
+        else:
+            short = Path(word).name if word.startswith("/") else word
+            short = short if len(short) <= 40 else short[:20] + "…"
+            words.append(f'"{short}"' if " " in short else short)
+    return " ".join(words)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,10 @@ class Policy:
 
 
 DEFAULT_POLICY: Final = Policy(
-    invite_seconds=30 * 86_400, offer_seconds=30 * 86_400, head_seconds=7 * 86_400, invite_data=False
+    invite_seconds=30 * 86_400,
+    offer_seconds=30 * 86_400,
+    head_seconds=7 * 86_400,
+    invite_data=False,
 )
 
 
@@ -176,7 +179,9 @@ class CollectionReceipt:
     cells: Count
 
 
-Roots = Annotated[tuple[CollectionRoot, ...], ListOf(CollectionRoot, LIMITS.collections + 1, ascending=True)]
+Roots = Annotated[
+    tuple[CollectionRoot, ...], ListOf(CollectionRoot, LIMITS.collections + 1, ascending=True)
+]
 Receipts = Annotated[
     tuple[CollectionReceipt, ...], ListOf(CollectionReceipt, LIMITS.collections + 1, ascending=True)
 ]
@@ -186,7 +191,7 @@ Receipts = Annotated[
 
 @record
 class Genesis:
-    """The first act: owner, policy, suite, and the server's checkpoint key. Its hash is the vault."""
+    """The first act: owner, policy, suite, the server's checkpoint key. Its hash is the vault."""
 
     suite: Annotated[int, Uint(0xFFFF)]
     nonce: Id32
@@ -249,9 +254,7 @@ class DefineCollection:
     """A new collection: the class of each data field, numbered from 0 in this order."""
 
     collection: Id16
-    classes: Annotated[
-        tuple[FieldClass, ...], ListOf(OneOf(FieldClass), LIMITS.fields, 1)
-    ]
+    classes: Annotated[tuple[FieldClass, ...], ListOf(OneOf(FieldClass), LIMITS.fields, 1)]
 
     def __post_init__(self) -> None:
         """Refuse the people catalog's id and class."""
@@ -263,7 +266,9 @@ class DefineCollection:
 class CreateEpoch:
     """New field keys, each wrapped for exactly the holders of its field."""
 
-    epochs: Annotated[tuple[EpochDefinition, ...], ListOf(EpochDefinition, LIMITS.fields, 1, ascending=True)]
+    epochs: Annotated[
+        tuple[EpochDefinition, ...], ListOf(EpochDefinition, LIMITS.fields, 1, ascending=True)
+    ]
 
 
 @record
@@ -448,7 +453,9 @@ def parse_body(body: bytes) -> Act:
         raise Unsupported(f"an act of version {raw.version}", hint="Update sealroom.")
     payload_class = KINDS.get(raw.kind)
     if payload_class is None:
-        raise Unsupported("an act of a kind that this version does not know", hint="Update sealroom.")
+        raise Unsupported(
+            "an act of a kind that this version does not know", hint="Update sealroom."
+        )
     payload = unpack(payload_class, raw.payload)
     return Act(raw.vault_id, raw.author, raw.number, raw.cited, payload, raw.sides_root)
 

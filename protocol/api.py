@@ -42,9 +42,7 @@ ACT_BODY_BYTES: Final = LEAF_MAX + LIMITS.sides_bytes + 8 * LIMITS.side_parts + 
 LOG_PAGE_BYTES: Final = LIMITS.log_page_bytes + ACT_BODY_BYTES
 NOTE_BYTES: Final = 4 * KIB
 
-SideParts = Annotated[
-    tuple[bytes, ...], ListOf(Blob(LIMITS.sides_bytes), LIMITS.side_parts)
-]
+SideParts = Annotated[tuple[bytes, ...], ListOf(Blob(LIMITS.sides_bytes), LIMITS.side_parts)]
 Note = Annotated[bytes, Blob(NOTE_BYTES, 1)]
 
 

@@ -170,6 +170,13 @@ class Tree:
         """The number of leaves."""
         return self._size
 
+    def copy(self) -> Tree:
+        """Return a tree of the same leaves, to append to without this one growing."""
+        other = Tree()
+        other._levels = [level.copy() for level in self._levels]
+        other._size = self._size
+        return other
+
     def append(self, leaf: bytes) -> int:
         """Add a leaf by its hash and return its index."""
         node = _hash_sized(leaf)

@@ -50,7 +50,7 @@ _EMPTY_SHA256: Final = hashlib.sha256(b"").digest()
 # Each pattern admits exactly one spelling of each value. The last character of a base64 text
 # is limited to those whose unused bits are zero: a decoder would ignore the others' bits.
 _METHOD: Final = re.compile(r"[A-Z]{1,16}")
-_AUTHORITY: Final = (
+AUTHORITY: Final = (
     r"(?:[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
     r"(?::(?!443(?![0-9]))[1-9][0-9]{0,4})?"
 )
@@ -58,8 +58,8 @@ _SEGMENT: Final = r"(?!\.{1,2}(?:[/?]|\Z))[A-Za-z0-9._~-]+"
 _PATH: Final = rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*)?"
 _QUERY: Final = r"(?:\?(?:[A-Za-z0-9._~!$'()*+,;:@/?&=-]|%[0-9A-F]{2})+)?"
 _TARGET: Final = re.compile(_PATH + _QUERY)
-_HOST: Final = re.compile(_AUTHORITY)
-_URL: Final = re.compile(rf"https://{_AUTHORITY}{_PATH}{_QUERY}")
+_HOST: Final = re.compile(AUTHORITY)
+_URL: Final = re.compile(rf"https://{AUTHORITY}{_PATH}{_QUERY}")
 _SIGNATURE_INPUT: Final = re.compile(
     rf"{SIGNATURE_LABEL}="
     r'\("@method" "@target-uri"(?P<body> "content-type" "content-digest")?\)'

@@ -63,9 +63,7 @@ assert _base_x is not None
 BASE = (_base_x, 4 * pow(5, -1, P) % P)
 
 # Generators of the eight points whose order divides the cofactor.
-_eighth = decode(
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
-)
+_eighth = decode(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"))
 assert _eighth is not None
 EIGHTH = _eighth
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,13 +68,14 @@ class ServiceTransport:
 
     async def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         _, pieces = await self._answer(
             self.service.fetch(vault_id, self.keyid, os.urandom(32), request)
         )
-        async for piece in pieces:
-            if len(piece) != api.LENGTH_BYTES:
-                yield piece
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if len(piece) != api.LENGTH_BYTES:
+                    yield piece
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -89,22 +90,28 @@ class Lab:
         self.token = token
         self.wrap: Callable[[ServiceTransport], Transport] = lambda honest: honest
 
-    def home(self, name: str) -> Home:
-        return Home(
-            self.directory / name,
-            lambda: PASSPHRASE,
-            connect=lambda url, pin, signer: self.wrap(ServiceTransport(self.service, signer)),
-        )
+    def home(
+        self,
+        name: str,
+        wrap: Callable[[ServiceTransport], Transport] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> Home:
+        """Return a home; `wrap` is what its own answers go through, in place of everybody's."""
+
+        def connect(url: str, pin: bytes | None, signer: Signer) -> Transport:
+            return (wrap or self.wrap)(ServiceTransport(self.service, signer))
+
+        return Home(self.directory / name, lambda: PASSPHRASE, connect=connect, clock=clock)
 
 
 @asynccontextmanager
-async def lab(directory: Path) -> AsyncIterator[Lab]:
+async def lab(directory: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[Lab]:
     data = directory / "server"
     storage = await SqliteStorage.open(data)
     token = load_or_create_token(data)
     config = Config(data_dir=data)
     service = VaultService(
-        storage, load_or_create_checkpoint_key(data), token, config, time.time
+        storage, load_or_create_checkpoint_key(data), token, config, clock
     )
     await service.start()
     try:

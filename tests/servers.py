@@ -90,9 +90,7 @@ async def subprocess_server(data_dir: Path, *options: str) -> AsyncIterator[Serv
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), 20)
         announced = json.loads(line)
-        yield ServerProcess(
-            process, announced["url"], bytes.fromhex(announced["pin"]), announced
-        )
+        yield ServerProcess(process, announced["url"], bytes.fromhex(announced["pin"]), announced)
     finally:
         if process.returncode is None:
             process.kill()
@@ -170,6 +168,37 @@ async def asking(url: str, pin: bytes) -> AsyncIterator[Asker]:
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield Asker(url, session)
+
+
+@asynccontextmanager
+async def raw(
+    url: str, pin: bytes
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a TLS connection, to write to as one likes."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", int(url.rpartition(":")[2]), ssl=client_ssl_context(pin)
+    )
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+def head_of(
+    url: str,
+    who: Identity,
+    method: str,
+    path: str,
+    body: bytes,
+    content_type: str = CONTENT_TYPE,
+) -> bytes:
+    """Return the signed head of a request with a body, as it goes over the wire."""
+    headers = sign_request(
+        method, url + path, body, content_type, who.request_key, who.member_id, time.time()
+    )
+    headers |= {"Host": url.removeprefix("https://"), "Content-Length": str(len(body))}
+    fields = [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *fields, "", ""]).encode()
 
 
 @dataclass

@@ -54,7 +54,9 @@ classes = st.sampled_from([FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.
 def ascending(items: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[tuple[Any, ...]]:
     """Lists as acts hold them: without repeats, in the order of the encodings."""
     lists = st.lists(items, min_size=least, max_size=4)
-    return lists.map(lambda each: tuple(x for _, x in sorted({to_bytes(x): x for x in each}.items())))
+    return lists.map(
+        lambda each: tuple(x for _, x in sorted({to_bytes(x): x for x in each}.items()))
+    )
 
 
 rules = st.one_of(
@@ -177,11 +179,7 @@ SAMPLES: dict[str, acts.Payload] = {
         b"c" * 16,
         1,
         False,
-        (
-            Manifest(
-                b"b" * 16, 2, (BlockRef(0, 1, b"s" * 16, 72, b"x" * 32, Padding.MULTIPLE_16),)
-            ),
-        ),
+        (Manifest(b"b" * 16, 2, (BlockRef(0, 1, b"s" * 16, 72, b"x" * 32, Padding.MULTIPLE_16),)),),
     ),
     "offer": acts.Offer(b"m" * 32, 1_800_100_000, (acts.CollectionRoot(b"c" * 16, b"r" * 32),)),
     "accept": acts.Accept(9, 12, (acts.CollectionReceipt(b"c" * 16, b"r" * 32, 5, 10),)),
@@ -331,7 +329,11 @@ def test_no_payload_serves_another_kind(kind: str, other: str) -> None:
     payload = pack(SAMPLES[kind])
     same_shape = {
         frozenset(each)
-        for each in [("withdraw-invite", "confirm"), ("expire", "noop"), ("grant", "withdraw-grant")]
+        for each in [
+            ("withdraw-invite", "confirm"),
+            ("expire", "noop"),
+            ("grant", "withdraw-grant"),
+        ]
     }
     if {kind, other} in same_shape:
         changed = acts.parse_body(altered(sample(kind), 5, other))
@@ -439,7 +441,11 @@ A, B = (b"a" * 16, b"r" * 32), (b"b" * 16, b"r" * 32)
         ("accept", 2, ((*B, 1, 1), (*A, 1, 1))),
         ("grant", 1, (pack(of_class(FieldClass.CORE)), pack(of_class(FieldClass.GENERAL)))),
         ("grant", 1, (pack(of_class(FieldClass.CORE)),) * 2),
-        ("create-epoch", 0, ((b"b" * 16, 0, 1, *2 * (b"h" * 32,)), (b"a" * 16, 0, 1, *2 * (b"h" * 32,)))),
+        (
+            "create-epoch",
+            0,
+            ((b"b" * 16, 0, 1, *2 * (b"h" * 32,)), (b"a" * 16, 0, 1, *2 * (b"h" * 32,))),
+        ),
         ("grant", 1, ()),
         ("create-epoch", 0, ()),
         ("define-collection", 1, ()),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -47,7 +49,9 @@ def test_the_model_is_the_curve_of_rfc_8032() -> None:
 
 @pytest.mark.threat("K5")
 @pytest.mark.threat("V11")
-@pytest.mark.parametrize("encoded", edwards.SMALL_ENCODINGS, ids=lambda e: e.hex()[:6] + e.hex()[-2:])
+@pytest.mark.parametrize(
+    "encoded", edwards.SMALL_ENCODINGS, ids=lambda e: e.hex()[:6] + e.hex()[-2:]
+)
 def test_small_and_unreduced_points_are_refused(encoded: bytes) -> None:
     with pytest.raises(WeakKey):
         Point.from_bytes(encoded)
@@ -160,20 +164,21 @@ def test_arithmetic_gives_what_parsing_takes(number: int) -> None:
 @given(numbers)
 def test_negation(number: int) -> None:
     assert negate(little(number)) == little(ORDER - number)
-    assert linear(((little(number), None), (negate(little(number)), None), (little(1), None))) == point(1)
+    assert linear(
+        ((little(number), None), (negate(little(number)), None), (little(1), None))
+    ) == point(1)
 
 
 @given(numbers)
 def test_no_operation_returns_the_identity(number: int) -> None:
     some = point(number)
     opposite = base_mul(negate(little(number)))
-    for identity in (
-        lambda: some - some,
-        lambda: some + opposite,
-        lambda: linear(((little(number), None), (negate(little(number)), None))),
-    ):
-        with pytest.raises(WeakKey, match="identity"):
-            identity()
+    with pytest.raises(WeakKey, match="identity"):
+        _ = some - some
+    with pytest.raises(WeakKey, match="identity"):
+        _ = some + opposite
+    with pytest.raises(WeakKey, match="identity"):
+        linear(((little(number), None), (negate(little(number)), None)))
 
 
 @pytest.mark.parametrize("number", [0, ORDER])
@@ -187,7 +192,5 @@ def test_multiplying_by_zero_is_refused_by_our_error(number: int) -> None:
 @given(st.binary(max_size=70))
 def test_any_bytes_give_a_value_or_an_error_of_ours(data: bytes) -> None:
     for parse in (Point.from_bytes, Scalar.from_bytes):
-        try:
+        with suppress(SealroomError):
             assert bytes(parse(data)) == data
-        except SealroomError:
-            pass

@@ -67,7 +67,13 @@ def test_collections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_collection_has_a_catalog_for_each_class_that_occurs() -> None:
     collection = Collection(b"c" * 16, (CORE, GENERAL, CORE))
     assert collection.fields == (0, 1, 2, 0x8000, 0x8002)
-    assert [collection.class_of(n) for n in collection.fields] == [CORE, GENERAL, CORE, GENERAL, CORE]
+    assert [collection.class_of(n) for n in collection.fields] == [
+        CORE,
+        GENERAL,
+        CORE,
+        GENERAL,
+        CORE,
+    ]
     assert all(map(collection.has, collection.fields))
     assert not any(map(collection.has, (3, 0x7FFF, 0x8001, PEOPLE_FIELD)))
     people = Collection(PEOPLE_COLLECTION, ())
@@ -85,7 +91,10 @@ def test_epochs_of_a_field_are_numbered_in_order(epoch: int) -> None:
 
 def test_one_act_may_create_two_epochs_of_a_field() -> None:
     world, data = world_with_data()
-    made = {a: create_epoch(world.owner, world.vault_id, a) for a in (Address(data, 0, 2), Address(data, 0, 3))}
+    made = {
+        a: create_epoch(world.owner, world.vault_id, a)
+        for a in (Address(data, 0, 2), Address(data, 0, 3))
+    }
     payload = acts.CreateEpoch(tuple(new.definition for new in made.values()))
     world.land(world.owner, payload, created=made)
     newest = world.state.newest(data, 0)
@@ -159,11 +168,14 @@ def test_a_commit_is_to_a_collection_that_is_there() -> None:
 
 def test_a_batch_of_records_has_all_fields() -> None:
     world, data = world_with_data()
-    for fields in ((0,), (1,)):
-        with pytest.raises(OutOfOrder, match="every field"):
-            world.judge(world.owner, commit(data, world.manifest(data, fields)))
-    for fields in ((0, 1, 2), (catalog_field(SENSITIVE),), (PEOPLE_FIELD,)):
-        with pytest.raises(OutOfOrder, match="field that is not there"):
+    for fields, why in (
+        ([0], "every field"),
+        ([1], "every field"),
+        ([0, 1, 2], "field that is not there"),
+        ([catalog_field(SENSITIVE)], "field that is not there"),
+        ([PEOPLE_FIELD], "field that is not there"),
+    ):
+        with pytest.raises(OutOfOrder, match=why):
             world.judge(world.owner, commit(data, world.manifest(data, fields)))
 
 
@@ -270,9 +282,7 @@ def test_parts_come_in_order(part: int) -> None:
     world, data = world_with_data()
     world.land(world.owner, commit(data, world.records(data), upload=b"u" * 16, last=False))
     with pytest.raises(OutOfOrder, match="next part of that upload is 1"):
-        world.judge(
-            world.owner, commit(data, world.records(data), upload=b"u" * 16, part=part)
-        )
+        world.judge(world.owner, commit(data, world.records(data), upload=b"u" * 16, part=part))
     with pytest.raises(OutOfOrder, match="next part of that upload is 0"):
         world.judge(world.owner, commit(data, world.records(data), part=1))
 

@@ -156,8 +156,8 @@ def test_a_genesis_has_its_owner_s_own_card(quiet: World) -> None:
 def test_another_suite_is_unsupported(quiet: World, suite: int) -> None:
     act = genesis_of(quiet)
     assert isinstance(act.payload, acts.Genesis)
+    other = replace(act, payload=replace(act.payload, suite=suite))
     with pytest.raises(Unsupported, match="suite"):
-        other = replace(act, payload=replace(act.payload, suite=suite))
         Ledger().check(leaf_of(quiet, other, quiet.owner))
 
 
@@ -230,7 +230,7 @@ def test_numbers_are_consecutive(quiet: World, number: int) -> None:
 
 @pytest.mark.threat("V4")
 def test_a_withheld_act_is_not_slipped_in_later() -> None:
-    """The server keeps a grant back; its author withdraws, with the same number; too late for it."""
+    """The server keeps a grant back; its author spends the number otherwise; too late for it."""
     world = World()
     world.people()
     world.collection(FieldClass.CORE)
@@ -328,6 +328,18 @@ def test_what_was_checked_against_another_state_is_not_appended() -> None:
     with pytest.raises(ApiMisuse):
         world.ledger.append(replace(landed, index=world.ledger.size))
     assert (world.state, world.ledger.tree.root()) == (before, root)
+
+
+def test_a_copy_grows_without_its_original() -> None:
+    world = World()
+    before, root, size = world.state, world.ledger.tree.root(), world.ledger.size
+    copied = world.ledger.copy()
+    assert (copied.state, copied.tree.root()) == (before, root)
+    copied.append(copied.check(b"\2" + bytes(32)))
+    assert (world.state, world.ledger.tree.root(), world.ledger.size) == (before, root, size)
+    world.land(world.owner, acts.Noop())
+    assert copied.size == world.ledger.size == size + 1
+    assert copied.tree.root() != world.ledger.tree.root()
 
 
 def test_replaying_the_leaves_gives_the_same_state_and_root() -> None:

@@ -172,9 +172,7 @@ PAYLOADS: dict[str, Callable[[Scene], acts.Payload]] = {
         True,
         (s.manifest(s.data, s.state.collections[s.data].catalogs[:1], 1),),
     ),
-    "offer": lambda s: acts.Offer(
-        s.actors["bidder"].member_id, s.now + 86_400, s.state.roots()
-    ),
+    "offer": lambda s: acts.Offer(s.actors["bidder"].member_id, s.now + 86_400, s.state.roots()),
     "accept": an_acceptance,
     "reject": a_rejection,
     "expire": lambda s: acts.Expire(),
@@ -195,10 +193,7 @@ def verdict(kind: str, actor: str, phase: str) -> type[Exception] | None:
     row, standing = EXPECTED[kind], ACTORS[actor]
     if standing == "removed":
         return NotAuthorised
-    if standing == "unconfirmed":
-        may = row.anyone_live
-    else:
-        may = standing in row.roles.split()
+    may = row.anyone_live if standing == "unconfirmed" else standing in row.roles.split()
     if not may:
         return NotAuthorised
     return None if phase in row.phases.split() else OutOfOrder

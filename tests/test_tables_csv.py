@@ -335,6 +335,19 @@ def test_rows_before_a_fault_are_still_had(tmp_path: Path) -> None:
         next(batches)
 
 
+def test_a_fault_does_not_change_the_text_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The chunk with the fault begins between two characters of a shifted encoding.
+    content = "a\n日本\n".encode("iso2022_jp") + b"\xff\n"
+    source = source_of(tmp_path, content, encoding="iso2022_jp")
+    monkeypatch.setattr(csv_in, "_CHUNK", 7)
+    batches = source.batches(1)
+    assert next(batches).column(0).to_pylist() == ["日本"]
+    with pytest.raises(TableEncoding):
+        next(batches)
+
+
 def test_half_a_character_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableEncoding) as caught:
         rows_of(source_of(tmp_path, b"a,b\n1,2\n3,+2AA-\n", encoding="utf-7"))

@@ -87,13 +87,9 @@ class World:
         body = act.body()
         return to_bytes(Envelope(Label.ACT, body, author.sign(pae(Label.ACT, body))))
 
-    def draft(
-        self, author: Identity, payload: acts.Payload, cited: Citation | None = None
-    ) -> Act:
+    def draft(self, author: Identity, payload: acts.Payload, cited: Citation | None = None) -> Act:
         number = self.state.numbers.get(author.member_id, 0)
-        return Act(
-            self.vault_id, author.member_id, number, cited or self.citation(), payload, None
-        )
+        return Act(self.vault_id, author.member_id, number, cited or self.citation(), payload, None)
 
     def shares(self, party: Identity) -> Mapping[Address, Share]:
         return {a: key.share for a, key in self.opened.get(party.member_id, {}).items()}
@@ -165,7 +161,9 @@ class World:
 
     # --- what people do
 
-    def epochs(self, author: Identity, *fields: tuple[bytes, int], readers: Sequence[Identity] = ()) -> Landed:
+    def epochs(
+        self, author: Identity, *fields: tuple[bytes, int], readers: Sequence[Identity] = ()
+    ) -> Landed:
         """Create the next epoch of each field."""
         made = {}
         for collection, number in sorted(fields):
@@ -196,7 +194,9 @@ class World:
             newest = self.state.newest(collection, number)
             epoch = 1 if newest is None else newest.definition.epoch
             blocks.append(
-                BlockRef(number, epoch, os.urandom(16), 64 * records, os.urandom(32), Padding.UNIFORM)
+                BlockRef(
+                    number, epoch, os.urandom(16), 64 * records, os.urandom(32), Padding.UNIFORM
+                )
             )
         return Manifest(os.urandom(16), records, tuple(blocks))
 

@@ -11,40 +11,25 @@ from functools import partial
 from math import floor
 from typing import Final
 
-from aiohttp import web
-
 from protocol.errors import SealroomError
-from protocol.limits import KIB, LIMITS
+from protocol.limits import LIMITS
 from vault.auth import ReplayGuard
 from vault.config import Config
 from vault.door import Door
 from vault.horizon import read_horizon, write_horizon
+from vault.listener import Listener
 from vault.logs import Event, log_event
 from vault.service import VaultService
 from vault.storage.base import Storage
 from vault.storage.sqlite import SqliteStorage
 from vault.tls import (
     CreateToken,
-    ServerTls,
     load_or_create,
     load_or_create_checkpoint_key,
     load_or_create_token,
 )
 
-IDLE_SECONDS: Final = 25
-"""How long a connection may be silent, or take over a request's head."""
-HANDSHAKE_SECONDS: Final = 10
-LINGER_SECONDS: Final = 2
 EXPIRY_PERIOD_SECONDS: Final = 3_600
-LINE_BYTES: Final = 8 * KIB
-HEADER_LINES: Final = 64
-BACKLOG: Final = 512
-
-
-class ListenFailed(SealroomError):
-    """The address that the server should listen on cannot be had."""
-
-    code = "listen_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,70 +73,6 @@ async def running(
         stack.push_async_callback(listener.stop)
         log_event(Event.SERVER_STARTED, port=port)
         yield RunningServer(_url(config.host, port), tls.pin, token, service)
-
-
-class Listener:
-    """The socket, and the connections that came through it: no more than the configuration says."""
-
-    def __init__(self, door: Door, config: Config) -> None:
-        self._config = config
-        self._web = web.Server(
-            door,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=IDLE_SECONDS,
-            lingering_time=LINGER_SECONDS,
-            max_line_size=LINE_BYTES,
-            max_field_size=LINE_BYTES,
-            max_headers=HEADER_LINES,
-        )
-        self._listening: asyncio.Server | None = None
-
-    async def start(self, tls: ServerTls) -> int:
-        """Listen, over TLS 1.3 alone, and return the port.
-
-        Raises:
-            ListenFailed: the address cannot be had.
-        """
-        host, port = self._config.host, self._config.port
-        try:
-            self._listening = await asyncio.get_running_loop().create_server(
-                self._connection,
-                host,
-                port,
-                ssl=tls.ssl_context,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=LINGER_SECONDS,
-            )
-        except OSError as error:
-            raise ListenFailed(
-                f"cannot listen on {host} port {port}: {error.strerror or 'no such address'}",
-                hint="Stop what listens there, or choose another address with --listen.",
-            ) from error
-        bound: int = self._listening.sockets[0].getsockname()[1]
-        return bound
-
-    async def stop(self) -> None:
-        """Accept nothing more, let requests under way finish within the time, then cut them off."""
-        if self._listening is not None:
-            self._listening.close()
-        await asyncio.sleep(0)  # what was accepted just now gets its handler
-        self._web.pre_shutdown()
-        await self._web.shutdown(self._config.drain_seconds)
-
-    def _connection(self) -> asyncio.Protocol:
-        if len(self._web.connections) >= self._config.max_connections:
-            return _TurnedAway()
-        return self._web()
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection above the limit: closed without a word."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
 
 
 async def _replay_guard(

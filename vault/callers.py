@@ -41,7 +41,6 @@ class Caller:
     id: bytes
     member: Member | None = None
     invite: InviteState | None = None
-    by_access_key: bool = False
 
     def visible(self, size: int) -> int:
         """Return how many of the log's first leaves this caller may read.
@@ -76,14 +75,9 @@ class Caller:
         return member
 
 
-def caller_of(state: State, keyid: bytes, behind_access: tuple[bytes, ...]) -> Caller | None:
-    """Return what a key id stands for; `behind_access` are the invites with that access key."""
+def caller_of(state: State, keyid: bytes, behind: bytes | None) -> Caller | None:
+    """Return what a key id stands for; `behind` is the invite whose access key has this id."""
     if keyid in state.members:
         return Caller(keyid, member=state.members[keyid])
-    if keyid in state.invites:
-        return Caller(keyid, invite=state.invites[keyid])
-    invites = [state.invites[invite] for invite in behind_access]
-    if not invites:
-        return None
-    living = next((invite for invite in invites if invite.live), invites[0])
-    return Caller(keyid, invite=living, by_access_key=True)
+    invite = state.invites.get(keyid if behind is None else behind)
+    return None if invite is None else Caller(keyid, invite=invite)

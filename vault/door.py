@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPMethod
 from typing import Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from protocol.errors import (
     IntegrityError,
@@ -97,6 +97,10 @@ class Door:
         self._pace = Pace.of(config)
         self._authorities = frozenset(config.authorities) or None
         self._rates = RateLimit(config.requests_per_second, config.request_burst)
+        self._under_way: set[RequestHandler] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
         # Each route has places of its own, so that uploads cannot keep acts waiting.
         self._places = {
             route.template: asyncio.Semaphore(config.concurrent_uploads) for route in ROUTES
@@ -104,6 +108,32 @@ class Door:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever happens, one line is logged and no detail of a bug told."""
+        self._under_way.add(request.protocol)
+        self._idle.clear()
+        try:
+            response = await self._answered(request)
+        finally:
+            self._under_way.discard(request.protocol)
+            if not self._under_way:
+                self._idle.set()
+        if self._draining:
+            response.force_close()
+        return response
+
+    def answers(self, connection: RequestHandler) -> bool:
+        """Say whether a connection's request is being answered."""
+        return connection in self._under_way
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the requests under way, bodies that are still coming included.
+
+        From now on each connection ends with the answer that it waits for.
+        """
+        self._draining = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         trace = _Trace()
         try:
             reply = await self._reply(request, trace)

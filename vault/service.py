@@ -63,6 +63,7 @@ from vault.vaults import Admitted, OpenVault, VaultShelf, Waiting
 
 PAGE_PARTS: Final = LIMITS.message_elements // 2
 """How many parts of sides a page of the log holds, so that its elements stay within the limit."""
+HEALTH_SECONDS: Final = 1
 
 Pieces = AsyncGenerator[bytes, None]
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class VaultService:
         self._clock = clock
         self._shelf = VaultShelf(storage, key, config.loaded_vaults)
         self._running: set[asyncio.Task[Any]] = set()
+        self._healthy_at = 0.0
 
     # --- the server itself
 
@@ -114,12 +116,14 @@ class VaultService:
         return ServerInfo((API_VERSION,), public_key, self.now(), not self._config.open, limits)
 
     async def check_health(self) -> None:
-        """Ask the store for something small.
+        """Ask the store for something small, at most once a second: anybody may ask for this.
 
         Raises:
             StorageFailed: it does not answer.
         """
-        await self._storage.stats()
+        if self._clock() - self._healthy_at >= HEALTH_SECONDS:
+            await self._storage.stats()
+            self._healthy_at = self._clock()
 
     async def keys(self, vault_id: bytes) -> Mapping[bytes, bytes]:
         """Return the key of each key id that may mean something in a vault."""

@@ -92,7 +92,7 @@ class OpenVault:
         self._placed: dict[bytes, array[int]] = {}
         self._observed: array[int] = array("Q")
         self._batches: dict[bytes, Committed] = {}
-        self._access: dict[bytes, tuple[bytes, ...]] = {}
+        self._access: dict[bytes, bytes] = {}
 
     @property
     def state(self) -> State:
@@ -111,7 +111,7 @@ class OpenVault:
 
     def caller(self, keyid: bytes) -> Caller | None:
         """Return what a key id stands for now; None if for nobody."""
-        return caller_of(self.state, keyid, self._access.get(keyid, ()))
+        return caller_of(self.state, keyid, self._access.get(keyid))
 
     def note(self, size: int, now: int) -> bytes:
         """Return a signed checkpoint of the first `size` leaves."""
@@ -190,7 +190,7 @@ class OpenVault:
                 self.keys[invite.id] = invite.identity.signing_key
                 keyid = access_key_id(invite.access_key)
                 self.keys[keyid] = invite.access_key
-                self._access[keyid] = (*self._access.get(keyid, ()), invite.id)
+                self._access[keyid] = invite.id
         if before is not None and before.collections is not after.collections:
             for where in after.collections.values():
                 known_before = before.collections.get(where.id)

@@ -1,9 +1,7 @@
 """How a command ends: one table from errors to exit codes, and how an error is told.
 
-    0  done            3  refused: the server, the policy or one's role does not allow it
-    1  failed          4  verification failed: somebody lied, or bytes were changed
-    2  usage           5  unreachable
-    130 stopped        70 a bug of ours
+0 done, 1 failed, 2 usage, 3 refused by the server, the policy or one's role, 4 verification
+failed, 5 unreachable, 70 a bug of ours, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -144,5 +142,6 @@ def _usage_hint(error: click.UsageError) -> str | None:
     if isinstance(error, click.NoSuchOption) and context is not root:
         known = {name for option in root.command.params for name in option.opts}
         if error.option_name in known:
-            return f"{error.option_name} comes before the command: {root.info_name} {error.option_name} ..."
+            first = f"{root.info_name} {error.option_name}"
+            return f"{error.option_name} comes before the command: {first} ..."
     return f"Try '{context.command_path} --help'."

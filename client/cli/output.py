@@ -37,8 +37,8 @@ def visible(text: str) -> str:
     """Return the text with every character escaped that a terminal would act on.
 
     Control and format characters (bidirectional overrides and zero-width ones among them),
-    line separators, surrogates, private-use and unassigned characters become `\\x1b` or
-    `\\u202e`; spaces of all kinds, letters, marks and symbols stay.
+    line separators, surrogates, private-use and unassigned characters are written as in a
+    Python string; spaces of all kinds, letters, marks and symbols stay.
     """
     return "".join(each if _harmless(each) else _escaped(each) for each in text)
 
@@ -99,7 +99,9 @@ def duration(seconds: float) -> str:
 
 def print_json(value: object) -> None:
     """Print one JSON document, in ASCII: what is in it cannot reach the terminal raw."""
-    click.echo(json.dumps(as_json(value), indent=2, allow_nan=False))
+    document = json.dumps(as_json(value), indent=2, allow_nan=False)
+    # The one control character that JSON leaves as it is.
+    click.echo(document.replace("\x7f", "\\u007f"))
 
 
 def say(text: str = "") -> None:

@@ -68,7 +68,7 @@ class Identity:
         return RewrapScalar(bytes(Scalar.reduced(wide)))
 
     def card(self, vault_id: bytes) -> IdentityCard:
-        """Return the public identity with its signature and proof, for one vault (SPEC section 4)."""
+        """Return the public identity with signature and proof, for one vault (SPEC section 4)."""
         witness = (self.rewrap_scalar.expose(),)
         return IdentityCard(
             identity=self.public,
@@ -82,7 +82,7 @@ class Identity:
 
     @property
     def request_key(self) -> SigningKey:
-        """The key that signs HTTP requests (RFC 9421 bases never parse as any other signed type)."""
+        """The key that signs HTTP requests (RFC 9421 bases parse as no other signed type)."""
         return self._signing_key
 
     def open_box(self, box: bytes, info: bytes) -> bytes:

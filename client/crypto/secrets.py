@@ -9,7 +9,7 @@ from protocol.errors import ApiMisuse
 
 
 class Secret:
-    """A secret of fixed size. Each role of key is a subclass, so that none stands in for another."""
+    """A secret of fixed size; each role of key is a subclass, and none stands in for another."""
 
     size: ClassVar[int] = 32
     __slots__ = ("_value",)

@@ -177,9 +177,7 @@ class OpenedKey:
     key: FieldKey
 
 
-def open_keys(
-    identity: Identity, state: State, checked: CheckedSides
-) -> dict[Address, OpenedKey]:
+def open_keys(identity: Identity, state: State, checked: CheckedSides) -> dict[Address, OpenedKey]:
     """Open what an act's checked sides hold for this identity (SPEC section 6.3).
 
     (1) The box opens under its context; (2) each share has the hash published at creation;

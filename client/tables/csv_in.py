@@ -129,6 +129,8 @@ class CsvSource(FileSource):
             reader.take(1)
             while taken := reader.take(rows):
                 self.bytes_read = lines.bytes_read
+                # Before each piece: an upload keeps what it sealed, and may go on another day.
+                self._demand_unchanged(stream)
                 yield self._batch(taken, reader.number - len(taken))
             self._demand_unchanged(stream)
         self.bytes_read = lines.bytes_read

@@ -66,6 +66,7 @@ class ParquetSource(FileSource):
             file = _opened(stream, self.path)
             try:
                 for piece in file.iter_batches(min(max(max_rows, 1), _PIECE_ROWS)):
+                    self._demand_unchanged(stream)
                     columns = map(_restored, piece.columns, schema.types)
                     yield pa.record_batch(list(columns), schema=schema)
             except (pa.ArrowException, OSError):

@@ -44,9 +44,7 @@ def _pending(state: State, payload: acts.Commit, author: Member) -> PendingUploa
     return known
 
 
-def _published(
-    state: State, where: Collection, upload: bytes, pending: PendingUpload
-) -> State:
+def _published(state: State, where: Collection, upload: bytes, pending: PendingUpload) -> State:
     """Show all parts at once. None is under a tainted epoch: a taint drops the whole upload."""
     grown = replace(where, batches=where.batches + pending.batches)
     _check_catalogs(grown)

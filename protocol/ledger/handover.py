@@ -37,7 +37,10 @@ def offer(state: State, act: acts.Act, payload: acts.Offer, at: int) -> State:
 
 
 def accept(state: State, act: acts.Act, payload: acts.Accept, at: int) -> State:
-    """Make the buyer the owner and everybody else a former member; taint every epoch."""
+    """Make the buyer the owner and everybody else a former member.
+
+    Every epoch is tainted, because the seller held every one.
+    """
     opened = _of_buyer(state, act, payload.offer)
     if not opened.index < payload.tree_size <= act.cited_size:
         raise OutOfOrder("an acceptance names a tree that holds its offer and that it cites")
@@ -52,7 +55,7 @@ def accept(state: State, act: acts.Act, payload: acts.Accept, at: int) -> State:
     buyer = replace(state.members[opened.buyer], role=Role.OWNER, rules=(), planned=())
     done = Handover(opened.index, at, seller, opened.buyer)
     return replace(
-        state.with_member(buyer).tainted(state.live_addresses()),
+        state.with_member(buyer),
         owner=opened.buyer,
         offer=None,
         handovers=(*state.handovers, done),

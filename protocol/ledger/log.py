@@ -28,7 +28,7 @@ from protocol.ledger import members
 from protocol.ledger.handover import close_offer
 from protocol.ledger.holders import CATALOG_ROLES
 from protocol.ledger.state import InviteStatus, MemberStatus, State
-from protocol.ledger.transitions import TRANSITIONS, Transition
+from protocol.ledger.transitions import TRANSITIONS, Sides, Transition
 from protocol.limits import LIMITS
 from protocol.merkle import Tree, leaf_hash
 from protocol.signing import verify_signature
@@ -79,6 +79,12 @@ class Ledger:
         """How many leaves there are."""
         return self.tree.size
 
+    def copy(self) -> Ledger:
+        """Return a ledger of the same leaves, to append to without this one growing."""
+        other = Ledger()
+        other.tree, other._state = self.tree.copy(), self._state
+        return other
+
     def check(self, leaf: bytes) -> Landed:
         """Return what the leaf would do if it came next (SPEC section 9.1); nothing changes.
 
@@ -88,7 +94,7 @@ class Ledger:
         (3) its author is enrolled, and signed exactly these bytes;
         (4) its number is the author's next;
         (5) the checkpoint it cites is the server's, and a true prefix of this log;
-        (6) its kind is allowed in this phase, to this author;
+        (6) its kind is allowed in this phase, to this author, with sides or without;
         (7) a kind that names the control head has seen the last control act;
         (8) its own condition holds.
         Before (6), what the cited time says has expired is closed.
@@ -137,6 +143,8 @@ class Ledger:
         # (6)
         row = TRANSITIONS[type(act.payload)]
         _check_author(settled, row, act)
+        if row.sides is Sides.NONE and act.sides_root is not None:
+            raise MalformedMessage(f"nothing travels beside such an act ({act.kind})")
         # (7)
         if row.names_head and cited.size <= settled.control_head:
             raise StaleAct(

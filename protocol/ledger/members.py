@@ -148,12 +148,13 @@ def revoke(state: State, act: acts.Act, payload: acts.Revoke, at: int) -> State:
 
 
 def remove(state: State, member: Member, at: int) -> State:
-    """Take a member out, as revoke and accept do (SPEC section 9.3)."""
+    """Take a member out, as revoke and accept do (SPEC section 9.3).
+
+    Its open invites carry nothing beside data but catalogs that it holds itself, as an admin;
+    and whatever it began to commit is under an epoch that it held, so the taint drops it.
+    """
     lost = held(state, member.id) | member.kept
-    for made in state.invites.values():
-        if made.live and made.inviter == member.id:
-            lost |= held(state, made.id)
-    state = _without_invites(state, member.id).without_uploads(member.id).tainted(lost)
+    state = _without_invites(state, member.id).tainted(lost)
     gone = replace(member, status=MemberStatus.REVOKED, rules=(), planned=(), removed_at=at)
     return state.with_member(gone)
 

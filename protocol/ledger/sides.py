@@ -175,9 +175,7 @@ def check_sides(
             act.kind,
             act.author,
             box.recipient,
-            [
-                (a, after.published(a).share_hash, by_place[a, box.recipient]) for a in addresses
-            ],
+            [(a, after.published(a).share_hash, by_place[a, box.recipient]) for a in addresses],
         )
         checked.boxes[box.recipient] = (box.box, info, addresses)
     return checked

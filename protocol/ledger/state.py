@@ -328,7 +328,9 @@ class State:
                 replace(epoch, tainted=True) if epoch.definition.epoch == address.epoch else epoch
                 for epoch in epochs[key]
             )
-        pending = {key: each for key, each in self.pending.items() if gone.isdisjoint(each.addresses)}
+        pending = {
+            key: each for key, each in self.pending.items() if gone.isdisjoint(each.addresses)
+        }
         return replace(self, epochs=epochs, pending=pending)
 
     def without_uploads(self, author: bytes) -> State:

@@ -64,6 +64,8 @@ _OPEN: Final = frozenset({Phase.OPEN})
 _OFFERED: Final = frozenset({Phase.OFFERED})
 _ANY: Final = frozenset(Phase)
 
+# One line a row, however long, so that the rows can be compared.
+# ruff: noqa: E501
 # fmt: off
 _ROWS: Final = (
     #          payload               who      when      control head   sides          effect

@@ -1,0 +1,75 @@
+"""Reference (a), and sealing and opening of whole blocks, on the values of the measured table."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from benchmarks.cells import Table, blocks_round, reference_round
+from benchmarks.mixed_table import CLASSES, NULL_TEXT
+from client.columns import byte_length
+from client.crypto.cells import ColumnToSeal
+from client.crypto.engines import DEFAULT
+from client.tables import column_cells, open_source
+from protocol.limits import LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Nanoseconds a cell: of (a), and right after it of blocks."""
+
+    reference_seal: float
+    reference_open: float
+    seal: float
+    open: float
+
+
+@dataclass(frozen=True, slots=True)
+class BlockWork:
+    """A table ready to be sealed both ways; what makes it ready is not part of the figures.
+
+    (a) seals each value alone and so begins from separate objects; blocks begin from columns,
+    as in an upload.
+    """
+
+    values: Table
+    batches: list[list[ColumnToSeal]]
+
+    @classmethod
+    def of(cls, table: Path) -> Self:
+        """Read a mixed table, and cut it into batches under keys that nobody keeps."""
+        keys = [secrets.token_bytes(32) for _ in CLASSES]
+        source = open_source(table, null_text=NULL_TEXT)
+        batches = [
+            [
+                ColumnToSeal(field, 1, its_class, key, column_cells(column))
+                for field, (column, its_class, key) in enumerate(
+                    zip(batch.columns, CLASSES.values(), keys, strict=True)
+                )
+            ]
+            for batch in source.batches(LIMITS.batch_records_default)
+        ]
+        columns = zip(*batches, strict=True)
+        return cls(
+            [[cell for part in parts for cell in _values(part)] for parts in columns], batches
+        )
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are, nulls among them."""
+        return sum(map(len, self.values))
+
+    @property
+    def value_bytes(self) -> int:
+        """How many bytes all values have."""
+        return sum(byte_length(part.cells.values) for parts in self.batches for part in parts)
+
+    def measured(self) -> Round:
+        """Seal and open everything once each way."""
+        return Round(*reference_round(self.values), *blocks_round(self.batches, DEFAULT))
+
+
+def _values(column: ColumnToSeal) -> list[bytes]:
+    return [column.cells.cell(at) or b"" for at in range(column.cells.count)]

@@ -1,0 +1,71 @@
+"""The figures as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from benchmarks.conditions import Conditions
+from benchmarks.figures import Size, Spread, growth
+
+MIB: Final = 1024 * 1024
+_READING: Final = (
+    "Medians, (least to greatest). x (a) compares with the reference of the same repetition:",
+    "one reused AESGCM object in a Python loop, random nonces, 40 bytes of associated data, no",
+    "network and no disk. Above 1 is faster than it. `busy` is the client's share of computing.",
+)
+
+
+def report(conditions: Conditions, sizes: Sequence[Size]) -> str:
+    """Return all of it: conditions, a table for each size, and how the last grew from the first."""
+    lines = [*conditions.lines(), "", *_READING]
+    for size in sizes:
+        lines += ["", *_size_lines(size)]
+    for small, large in pairwise(sizes):
+        lines += ["", *_growth_lines(small, large, growth(small, large))]
+    return "\n".join(lines)
+
+
+def _size_lines(size: Size) -> Iterator[str]:
+    yield (
+        f"{size.records:,} records x {size.figures[0].cells // size.records} fields, "
+        f"{size.bytes_per_cell:.1f} bytes a cell, {size.repetitions} repetitions"
+    )
+    yield f"  {'':<10}{'cells/s':>12}  {'x (a)':<22}{'seconds':<26}{'busy':>5}"
+    cells = size.figures[0].cells
+    for name, spread in size.reference.items():
+        speed = f"{cells / spread.median:,.0f}"
+        yield f"  {'(a) ' + name:<10}{speed:>12}  {'1':<22}{_spread(spread, 3):<26}".rstrip()
+    for each in size.figures:
+        speed = f"{each.cells_per_second.median:,.0f}"
+        yield (
+            f"  {each.name:<10}{speed:>12}  {_spread(each.ratio, 2):<22}"
+            f"{_spread(each.seconds, 3):<26}{each.busy.median:>5.0%}"
+        )
+    offer = size.offer
+    yield (
+        f"  offer of {offer.keys} keys: {_spread(offer.seconds, 3)} s, "
+        f"{offer.curve_multiple.median:,.0f} X25519; of it the client computes "
+        f"{_spread(offer.client_seconds, 3)} s, {offer.client_curve_multiple.median:,.0f} X25519"
+    )
+    peaks = ", ".join(
+        f"{each.name} {_mib(each.peak)}"
+        + (f" (before it {_mib(each.before)})" if each.before else "")
+        for each in size.memory
+    )
+    yield f"  memory at most: {peaks}"
+
+
+def _growth_lines(small: Size, large: Size, grown: Mapping[str, float]) -> Iterator[str]:
+    yield f"From {small.records:,} to {large.records:,} records:"
+    yield "  " + ", ".join(f"{name} x {factor:.2f}" for name, factor in grown.items())
+
+
+def _spread(spread: Spread, digits: int) -> str:
+    values = (f"{value:.{digits}f}" for value in (spread.median, spread.least, spread.greatest))
+    return "{} ({} to {})".format(*values)
+
+
+def _mib(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / MIB:,.0f} MiB"

@@ -1,0 +1,290 @@
+"""The SDK without asyncio, for notebooks and plain scripts: the same methods, each of which waits.
+
+    with Home(Path("~/.sealroom").expanduser(), lambda: getpass("Passphrase: ")) as home:
+        with home.vault("Project Lark") as vault:
+            vault.upload("customers.csv", collection="customers")
+
+A `Home` runs one event loop in a thread of its own, so it works where one runs already, as in
+Jupyter. Ctrl-C stops the work and waits until it has cleaned up. Callbacks (`on_progress`,
+`on_batch`) run in that thread, and may not call back into the home or its vaults; the
+passphrase is asked for in the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+import pyarrow as pa
+
+from client import home as waiting_home
+from client import vault as waiting_vault
+from client.crypto.identity import Identity
+from client.home import Connect, https
+from client.keyring import Keyring, StoredIdentity
+from client.results import IdentityInfo, JoinResult, VaultInfo
+from protocol.acts import DEFAULT_POLICY, Policy
+from protocol.errors import ApiMisuse
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_THREAD_NAME: Final = "sealroom"
+
+
+class _LoopThread:
+    """An event loop in a thread, to which others hand coroutines and wait."""
+
+    def __init__(self) -> None:
+        ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        # A daemon, so that a script which forgot to close does not hang at its end.
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(_until_told(ready)), name=_THREAD_NAME, daemon=True
+        )
+        self._thread.start()
+        self._loop, self._told = ready.result()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the thread; return what it returns, raise what it raises."""
+        if threading.current_thread() is self._thread or self._loop.is_closed():
+            work.close()
+            raise ApiMisuse("called from within a callback, or after close")
+        ended = threading.Event()
+        begun: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            begun.append(self._loop.create_task(work))
+            begun[0].add_done_callback(lambda _: ended.set())
+
+        self._loop.call_soon_threadsafe(begin)
+        try:
+            ended.wait()
+        except BaseException:  # Ctrl-C reaches the thread that waits, not the one that works
+            self._loop.call_soon_threadsafe(lambda: begun[0].cancel())
+            ended.wait()
+            raise
+        return begun[0].result()
+
+    def close(self) -> None:
+        """Stop the loop and whatever runs in it, and wait for the thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._told.set)
+        self._thread.join()
+
+
+async def _until_told(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    told = asyncio.Event()
+    ready.set_result((asyncio.get_running_loop(), told))
+    await told.wait()
+
+
+def _waiting(
+    method: Callable[Concatenate[waiting_vault.Vault, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Vault, P], T]:
+    """Turn a vault's coroutine method into one that waits, its signature and docs kept."""
+
+    def waits(self: Vault, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.wait(method(self._vault, *args, **kwargs))
+
+    functools.update_wrapper(waits, method)
+    return waits
+
+
+class Vault:
+    """One vault, as `client.vault.Vault` has it; every method waits. Use it as a context."""
+
+    def __init__(self, vault: waiting_vault.Vault, loop: _LoopThread) -> None:
+        self._vault = vault
+        self._loop = loop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def vault_id(self) -> str:
+        """The vault's id, 64 hex digits."""
+        return self._vault.vault_id
+
+    @property
+    def identity(self) -> Identity:
+        """Who this home is in the vault."""
+        return self._vault.identity
+
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        return self._vault.server
+
+    close = _waiting(waiting_vault.Vault.close)
+
+    title = _waiting(waiting_vault.Vault.title)
+    status = _waiting(waiting_vault.Vault.status)
+    members = _waiting(waiting_vault.Vault.members)
+    collections = _waiting(waiting_vault.Vault.collections)
+    collection = _waiting(waiting_vault.Vault.collection)
+    log = _waiting(waiting_vault.Vault.log)
+
+    upload = _waiting(waiting_vault.Vault.upload)
+    read = _waiting(waiting_vault.Vault.read)
+    export = _waiting(waiting_vault.Vault.export)
+
+    def stream(
+        self,
+        collection: str,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield verified records batch by batch, in bounded memory."""
+        batches = self._vault.stream(collection, fields=fields, limit=limit)
+        try:
+            while (batch := self._loop.wait(_following(batches))) is not None:
+                yield batch
+        finally:
+            self._loop.wait(batches.aclose())
+
+    invite = _waiting(waiting_vault.Vault.invite)
+    confirm = _waiting(waiting_vault.Vault.confirm)
+    words = _waiting(waiting_vault.Vault.words)
+    grant = _waiting(waiting_vault.Vault.grant)
+    withdraw_grant = _waiting(waiting_vault.Vault.withdraw_grant)
+    withdraw_invite = _waiting(waiting_vault.Vault.withdraw_invite)
+    change_role = _waiting(waiting_vault.Vault.change_role)
+    revoke = _waiting(waiting_vault.Vault.revoke)
+    rotate = _waiting(waiting_vault.Vault.rotate)
+
+    offer = _waiting(waiting_vault.Vault.offer)
+    accept = _waiting(waiting_vault.Vault.accept)
+    reject = _waiting(waiting_vault.Vault.reject)
+
+
+async def _following(batches: Any) -> Any:
+    return await anext(batches, None)
+
+
+class Home:
+    """A home, as `client.home.Home` has it; every method waits. Use it as a context."""
+
+    def __init__(
+        self,
+        directory: Path,
+        passphrase: Callable[[], str],
+        *,
+        connect: Connect = https,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._asked = functools.cache(passphrase)
+        self._home = waiting_home.Home(directory, self._asked, connect=connect, clock=clock)
+        self._opened: list[Vault] = []
+        self._loop = _LoopThread()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every vault that this home opened, and stop its thread. Twice does no harm."""
+        while self._opened:
+            self._opened.pop().close()
+        self._loop.close()
+
+    @property
+    def directory(self) -> Path:
+        """The folder of this home."""
+        return self._home.directory
+
+    @property
+    def keyring_path(self) -> Path:
+        """Where the keyring file is."""
+        return self._home.keyring_path
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keyring, opened on first use; raises as `Keyring.load`."""
+        return self._home.keyring
+
+    def identities(self) -> tuple[IdentityInfo, ...]:
+        """List the identities of this home, each with the vault that it serves in."""
+        return self._home.identities()
+
+    def new_identity(self, name: str | None = None) -> StoredIdentity:
+        """Make an identity in this home; see `client.home.Home.new_identity`."""
+        return self._home.new_identity(name)
+
+    def vaults(self) -> tuple[VaultInfo, ...]:
+        """List the vaults of this home; nothing is asked of any server."""
+        return self._home.vaults()
+
+    def vault(self, reference: str | None = None) -> Vault:
+        """Open a vault by title, id or prefix of its id; see `client.home.Home.vault`."""
+
+        async def opened() -> waiting_vault.Vault:
+            return self._home.vault(reference)
+
+        self._ask()
+        return self._kept(self._loop.wait(opened()))
+
+    def create_vault(
+        self,
+        url: str,
+        *,
+        title: str,
+        name: str = "owner",
+        pin: bytes | None = None,
+        token: str = "",
+        identity: str | None = None,
+        policy: Policy = DEFAULT_POLICY,
+    ) -> Vault:
+        """Create a vault and become its owner; see `client.home.Home.create_vault`."""
+        self._ask()
+        created = self._home.create_vault(
+            url, title=title, name=name, pin=pin, token=token, identity=identity, policy=policy
+        )
+        return self._kept(self._loop.wait(created))
+
+    def join(
+        self,
+        link: str,
+        *,
+        words: str | None = None,
+        yes: bool = False,
+        identity: str | None = None,
+    ) -> tuple[Vault, JoinResult]:
+        """Join a vault with an invite link; see `client.home.Home.join`."""
+        self._ask()
+        joined = self._home.join(link, words=words, yes=yes, identity=identity)
+        vault, result = self._loop.wait(joined)
+        return self._kept(vault), result
+
+    def _ask(self) -> None:
+        """Ask for the passphrase in the thread that a notebook or terminal can ask in."""
+        if self.keyring_path.exists():
+            _ = self.keyring
+        else:
+            self._asked()
+
+    def _kept(self, vault: waiting_vault.Vault) -> Vault:
+        self._opened.append(Vault(vault, self._loop))
+        return self._opened[-1]

@@ -1,0 +1,127 @@
+"""`sealroom handover`: offering a vault, verifying all of it, accepting it or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from client.cli import options
+from client.cli.invocation import Invocation, compared
+from client.cli.output import counted, duration, moment, print_facts, say, size, visible
+from client.cli.progress import progress_bar
+from client.cli.vault import offer_text
+from client.results import AcceptResult, OfferResult
+
+if TYPE_CHECKING:
+    from client.vault import Vault
+
+
+@click.group()
+def handover() -> None:
+    """Hand a vault over to a bidder: offer, then accept or reject.
+
+    Example:
+      sealroom handover status
+    """
+
+
+@handover.command()
+@click.argument("member")
+@options.expires_option("the offer")
+@click.pass_obj
+def offer(invocation: Invocation, member: str, expires: float) -> None:
+    """Offer the vault to a confirmed bidder: every key, with proofs.
+
+    Only the owner may. Offering is disclosing: from then on the bidder can open everything,
+    accepted or not.
+
+    Example:
+      sealroom handover offer Ann --expires 7d
+    """
+    done = invocation.in_vault(lambda vault: vault.offer(member, days=expires))
+    invocation.show(done, lambda: _print_offered(member, done))
+
+
+def _print_offered(member: str, done: OfferResult) -> None:
+    say(f"offered to: {visible(member)} (leaf {done.index:,} of the log)")
+    print_facts(
+        [
+            ("keys", f"{done.keys:,}, each with a proof"),
+            ("until", moment(done.expires)),
+            ("took", duration(done.seconds)),
+        ]
+    )
+
+
+@handover.command()
+@options.words_options
+@click.pass_obj
+def accept(invocation: Invocation, words: str | None, yes: bool) -> None:
+    """Verify all that is offered, cell by cell, and take it over.
+
+    The seller's twelve words must have been compared, at 'join' or now. Whatever does not
+    verify ends the command with 4, and nothing is accepted.
+
+    Example:
+      sealroom handover accept --words "abandon ability able about above absent ..."
+    """
+    typed = options.checked_words(words)
+
+    def accepting(same: bool) -> AcceptResult:
+        with progress_bar() as on_progress:
+            return invocation.in_vault(
+                lambda vault: vault.accept(words=typed, yes=yes or same, on_progress=on_progress),
+                stopped="'sealroom handover status' shows whether the offer is still open.",
+            )
+
+    done = compared(accepting, lambda: invocation.in_vault(_sellers_words))
+    invocation.show(done, lambda: _print_accepted(done))
+
+
+async def _sellers_words(vault: Vault) -> str:
+    return next(
+        each.words
+        for each in await vault.members()
+        if each.role == "owner" and each.words is not None
+    )
+
+
+def _print_accepted(done: AcceptResult) -> None:
+    say(f"accepted: the vault is yours (leaf {done.index:,} of the log)")
+    records = counted(done.records, "record")
+    print_facts(
+        [
+            ("verified", f"{counted(done.keys, 'key')}, {records}, {counted(done.cells, 'cell')}"),
+            ("of", f"{counted(done.collections, 'collection')}, {size(done.verified_bytes)}"),
+            ("took", duration(done.seconds)),
+        ]
+    )
+    say("The seller still knows the old keys: run 'sealroom rotate' next.")
+
+
+@handover.command()
+@options.reason_option
+@click.pass_obj
+def reject(invocation: Invocation, reason: str) -> None:
+    """Decline the offer that is open to you.
+
+    Example:
+      sealroom handover reject --reason verification
+    """
+    from protocol.acts import Reason
+
+    done = invocation.in_vault(lambda vault: vault.reject(Reason(reason)))
+    invocation.show(done, lambda: say(f"rejected (leaf {done.index:,} of the log)"))
+
+
+@handover.command()
+@click.pass_obj
+def status(invocation: Invocation) -> None:
+    """Say whether the vault is offered, to whom and until when.
+
+    Example:
+      sealroom handover status
+    """
+    offered = invocation.in_vault(lambda vault: vault.status()).offer
+    invocation.show({"offer": offered}, lambda: say(visible(offer_text(offered))))

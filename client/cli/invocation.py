@@ -1,0 +1,228 @@
+"""One run of the command line: which home and vault, and how it works in them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import click
+
+from client.cli.exits import from_server
+from client.cli.output import note, print_json, rows_of_words
+from client.errors import InputError, Interrupted, Refused
+from protocol.errors import NoKeyring, PinMismatch, WrongPassphrase
+
+if TYPE_CHECKING:
+    from client.folder import Folder
+    from client.home import Home
+    from client.vault import Vault
+
+T = TypeVar("T")
+
+WHAT_LANDED: Final = "'sealroom log' shows what landed; the rest can be done again."
+
+
+class MakeHome(Protocol):
+    """Makes the home in a folder; the seam at which tests put another."""
+
+    def __call__(self, directory: Path, passphrase: Callable[[], str]) -> Home:
+        """Make the home; `passphrase` is asked for when the keyring is first needed."""
+
+
+def home_of(directory: Path, passphrase: Callable[[], str]) -> Home:
+    """Return the home in a folder."""
+    from client.home import Home
+
+    return Home(directory, passphrase)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the options before the command said; every command gets it."""
+
+    directory: Path
+    vault: str | None
+    json: bool
+    passphrase_file: Path | None
+    make_home: MakeHome
+
+    @cached_property
+    def folder(self) -> Folder:
+        """The home, for what needs no server and should not wait for what does."""
+        from client.folder import Folder
+
+        return Folder(self.directory, lambda: self.passphrase)
+
+    @cached_property
+    def home(self) -> Home:
+        """The home; nothing is read and nobody asked before it is used."""
+        return self.make_home(self.directory, lambda: self.passphrase)
+
+    @cached_property
+    def passphrase(self) -> str:
+        """The passphrase, asked for once; twice where it will protect a new keyring.
+
+        Raises:
+            InputError: nobody is there to ask, or the file cannot be read.
+            WrongPassphrase: two different ones were typed for a new keyring.
+        """
+        if self.passphrase_file is not None:
+            return _first_line(self.passphrase_file)
+        given = os.environ.get("SEALROOM_PASSPHRASE")
+        return given or _asked(new=not self.folder.keyring_path.exists())
+
+    def unlock(self) -> None:
+        """Ask for the passphrase now, and open the keyring if there is one.
+
+        Whatever waits for a person has to be done before a coroutine is run: inside, the first
+        Ctrl-C would only be noted.
+        """
+        _ = self.home.keyring if self.home.keyring_path.exists() else self.passphrase
+
+    def demand_keyring(self) -> None:
+        """Say what to do in a home that has no keyring yet, before anybody is asked for one's.
+
+        Raises:
+            NoKeyring: there is none.
+        """
+        path = self.folder.keyring_path
+        if not path.exists():
+            raise NoKeyring(
+                f"there is no keyring at {path}",
+                hint="'sealroom vault create' or 'sealroom join' makes one; --home names another.",
+            )
+
+    def work(self, doing: Callable[[], Coroutine[Any, Any, T]], *, stopped: str = WHAT_LANDED) -> T:
+        """Run something that talks to a server; `stopped` says how to go on after Ctrl-C.
+
+        Raises:
+            Interrupted: the user stopped it.
+            UnusableAnswer: the server sent what is malformed.
+        """
+        import asyncio
+
+        self.unlock()
+        try:
+            with from_server():
+                return asyncio.run(doing())
+        except KeyboardInterrupt:
+            raise Interrupted("stopped", hint=stopped) from None
+
+    def in_vault(self, doing: Callable[[Vault], Awaitable[T]], *, stopped: str = WHAT_LANDED) -> T:
+        """Run something in the vault that --vault names, or in the only one there is."""
+        self.demand_keyring()
+
+        async def opened() -> T:
+            async with self.home.vault(self.vault) as vault:
+                return await doing(vault)
+
+        return self.work(opened, stopped=stopped)
+
+    def show(self, result: object, for_people: Callable[[], None]) -> None:
+        """Print a result: as one JSON document with --json, else as the function prints it."""
+        if self.json:
+            print_json(result)
+        else:
+            for_people()
+
+    def aside(self, text: str) -> None:
+        """Print a line on stderr for people, who see no use in it beside JSON."""
+        if not self.json:
+            note(text)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            line = stream.readline().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        line = ""
+    except OSError as error:
+        raise InputError(
+            f"the passphrase file cannot be read: {error.strerror}", hint=f"Is {path} right?"
+        ) from None
+    if not line:
+        raise InputError("the passphrase file has no passphrase in its first line")
+    return line
+
+
+def _asked(*, new: bool) -> str:
+    if not _has_terminal():
+        raise InputError(
+            "a passphrase is needed, and there is no terminal to ask at",
+            hint="Give --passphrase-file FILE, or set SEALROOM_PASSPHRASE.",
+        )
+    typed = _hidden("New passphrase for this home: " if new else "Passphrase: ")
+    if new and _hidden("The same again: ") != typed:
+        raise WrongPassphrase("the two passphrases differ", hint="Run the command again.")
+    return typed
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _hidden(prompt: str) -> str:
+    from getpass import getpass
+
+    try:
+        return getpass(prompt)
+    except (EOFError, KeyboardInterrupt):
+        raise Interrupted("stopped", hint="Nothing was done.") from None
+
+
+# --- comparing words
+
+
+def somebody_there() -> bool:
+    """Say whether there is a person to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def compared(attempt: Callable[[bool], T], words: Callable[[], str]) -> T:
+    """Try; where that is refused for want of a comparison, ask the person there, and try again.
+
+    `attempt` is told whether the words were compared just now, and `words` returns them.
+
+    Raises:
+        Refused: they were not compared, and nobody is there to ask.
+        PinMismatch: they are not the same.
+    """
+    try:
+        return attempt(False)
+    except Refused as refused:
+        if refused.refusal != "not_compared" or not somebody_there():
+            raise
+    ask_whether_same(words())
+    return attempt(True)
+
+
+def ask_whether_same(words: str) -> None:
+    """Show the twelve words and ask whether they are those that the other person reads out.
+
+    Raises:
+        PinMismatch: they are not the same.
+    """
+    note("Compare these words with the other person, by voice or in person:")
+    note("")
+    for row in rows_of_words(words):
+        note(f"    {row}")
+    note("")
+    try:
+        same = click.confirm("Does the other person read out the same words?", err=True)
+    except click.Abort:
+        raise Interrupted("stopped", hint="The words were not compared.") from None
+    if not same:
+        raise PinMismatch(
+            "the words are not the same",
+            hint="Do not go on: somebody between you shows each of you another identity.",
+        )

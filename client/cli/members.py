@@ -1,0 +1,201 @@
+"""`sealroom members`, `confirm`, `role`, `grant`, `withdraw` and `revoke`: who may do what."""
+
+from __future__ import annotations
+
+import click
+
+from client.cli import options
+from client.cli.invocation import Invocation, compared
+from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
+from client.results import ActResult, MemberInfo, RevokeResult
+
+
+@click.command()
+@click.pass_obj
+def members(invocation: Invocation) -> None:
+    """List members and invites, grants, and words to compare.
+
+    Example:
+      sealroom members
+    """
+    found = invocation.in_vault(lambda vault: vault.members())
+    headers = ("name", "id", "role", "status", "grants", "words", "compared")
+    rows = [
+        (
+            visible(each.name or "-") + (" (you)" if each.me else ""),
+            each.member_id[:16],
+            each.role,
+            each.status,
+            _grants(each),
+            rows_of_words(each.words) if each.words else "-",
+            _compared(each),
+        )
+        for each in found
+    ]
+    invocation.show({"members": found}, lambda: print_table(headers, rows))
+
+
+def _grants(member: MemberInfo) -> tuple[str, ...]:
+    planned = tuple(f"{each} (when confirmed)" for each in member.planned)
+    return (*member.grants, *planned) or ("-",)
+
+
+def _compared(member: MemberInfo) -> str:
+    if member.words is None:
+        return "-"
+    return "yes" if member.compared else "no"
+
+
+@click.command()
+@click.argument("member")
+@options.words_options
+@click.pass_obj
+def confirm(invocation: Invocation, member: str, words: str | None, yes: bool) -> None:
+    """Confirm a member, once the twelve words were compared.
+
+    The grants that its invite planned are made. MEMBER is a name, an id, or the beginning of an
+    id. On a terminal the words are shown, and you are asked whether the other person reads out
+    the same, by voice or in person.
+
+    Example:
+      sealroom confirm Ann --words "abandon ability able about above absent ..."
+    """
+    typed = options.checked_words(words)
+
+    def confirming(same: bool) -> ActResult:
+        return invocation.in_vault(
+            lambda vault: vault.confirm(member, words=typed, yes=yes or same)
+        )
+
+    done = compared(confirming, lambda: invocation.in_vault(lambda vault: vault.words(member)))
+    invocation.show(done, lambda: _print_act("confirmed", done))
+
+
+@click.command()
+@click.argument("member")
+@click.argument("role", type=click.Choice(options.ROLES))
+@click.pass_obj
+def role(invocation: Invocation, member: str, role: str) -> None:
+    """Give a confirmed member another role. Only the owner may.
+
+    Example:
+      sealroom role Ann admin
+    """
+    from protocol.acts import Role
+
+    done = invocation.in_vault(lambda vault: vault.change_role(member, Role(role)))
+    invocation.show(done, lambda: _print_act(f"now {role}", done))
+
+
+@click.command()
+@click.argument("member")
+@options.classes_option("The classes to grant.")
+@options.fields_option("Single fields to grant.")
+@options.collection_option("Only in this collection; in all if not given.")
+@click.pass_obj
+def grant(
+    invocation: Invocation,
+    member: str,
+    classes: tuple[tuple[str, ...], ...],
+    fields: tuple[tuple[str, ...], ...],
+    collection: str | None,
+) -> None:
+    """Grant a confirmed member classes or single fields.
+
+    Example:
+      sealroom grant Ann --classes general
+      sealroom grant Ann --fields iban --collection customers
+    """
+    if not classes and not fields:
+        raise click.UsageError("name what to grant: --classes or --fields")
+    done = invocation.in_vault(
+        lambda vault: vault.grant(
+            member,
+            classes=options.field_classes(classes),
+            fields=options.joined(fields),
+            collection=collection,
+        )
+    )
+    invocation.show(done, lambda: _print_act("granted to", done))
+
+
+@click.command()
+@click.argument("whom", metavar="INVITE|MEMBER")
+@options.classes_option("The classes of which to end the grants.")
+@options.fields_option("Single fields of which to end the grants.")
+@options.collection_option("Only the grants that are for this collection.")
+@click.pass_obj
+def withdraw(
+    invocation: Invocation,
+    whom: str,
+    classes: tuple[tuple[str, ...], ...],
+    fields: tuple[tuple[str, ...], ...],
+    collection: str | None,
+) -> None:
+    """Close an open invite, or end grants of a member.
+
+    With --classes or --fields the grants of them end. What a member could read until then it
+    may have kept. Its grants end as they were made: name the --collection of a grant that was
+    for one.
+
+    Example:
+      sealroom withdraw Ann
+      sealroom withdraw Ann --classes sensitive
+    """
+    if not classes and not fields:
+        if collection is not None:
+            raise click.UsageError("--collection goes with --classes or --fields")
+        closed = invocation.in_vault(lambda vault: vault.withdraw_invite(whom))
+        invocation.show(closed, lambda: _print_act("invite withdrawn", closed))
+        return
+    done = invocation.in_vault(
+        lambda vault: vault.withdraw_grant(
+            whom,
+            classes=options.field_classes(classes),
+            fields=options.joined(fields),
+            collection=collection,
+        )
+    )
+    invocation.show(done, lambda: _print_act("grants ended", done))
+
+
+@click.command()
+@click.argument("member")
+@options.reason_option
+@click.pass_obj
+def revoke(invocation: Invocation, member: str, reason: str) -> None:
+    """Remove a member, then replace every key that it held.
+
+    What it could read until then it may have kept; what is written from now on it cannot open.
+
+    Example:
+      sealroom revoke Ann --reason lost-bid
+    """
+    from protocol.acts import Reason
+
+    done = invocation.in_vault(
+        lambda vault: vault.revoke(member, Reason(reason)),
+        stopped="'sealroom members' shows whether it is removed; 'sealroom rotate' does the rest.",
+    )
+    invocation.show(done, lambda: _print_revoked(done))
+
+
+def _print_revoked(done: RevokeResult) -> None:
+    say(f"removed: {visible(done.name or done.member_id)} (leaf {done.index:,} of the log)")
+    reads = counted(done.admitted_reads, "read")
+    blocks = counted(done.admitted_blocks, "block")
+    print_facts(
+        [
+            ("could read", ", ".join(done.could_read) or "nothing"),
+            ("did read", f"{reads} of {blocks}, as the server admits"),
+            ("new keys", ", ".join(done.rotated.fields) or "none"),
+            ("left", ", ".join(done.left_tainted) or None),
+        ]
+    )
+    if done.left_tainted:
+        say("What is left takes no new records until somebody who holds it runs 'sealroom rotate'.")
+
+
+def _print_act(what: str, done: ActResult) -> None:
+    whom = done.name or done.member_id or ""
+    say(f"{what}: {visible(whom)} (leaf {done.index:,} of the log)")

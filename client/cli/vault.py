@@ -1,0 +1,155 @@
+"""`sealroom vault`: creating vaults, listing them, and how one stands."""
+
+from __future__ import annotations
+
+import click
+
+from client.cli import options
+from client.cli.invocation import Invocation
+from client.cli.output import age, counted, moment, print_facts, print_table, say, visible
+from client.results import OfferInfo, VaultInfo, VaultStatus
+
+UNTITLED = "untitled"
+
+
+@click.group()
+def vault() -> None:
+    """Create vaults, list them, and see how one stands.
+
+    Example:
+      sealroom vault status
+    """
+
+
+@vault.command()
+@click.argument("url")
+@click.option("--title", type=options.name, metavar="TITLE", help="What members call the vault.")
+@click.option(
+    "--name",
+    type=options.name,
+    default="owner",
+    show_default=True,
+    metavar="NAME",
+    help="What the owner and the admins call you.",
+)
+@click.option(
+    "--pin", metavar="HEX", help="The pin of the server's TLS key, as 'sealroom serve' prints it."
+)
+@click.option("--token", metavar="TOKEN", help="The server's token for creating vaults.")
+@click.pass_obj
+def create(
+    invocation: Invocation,
+    url: str,
+    title: str | None,
+    name: str,
+    pin: str | None,
+    token: str | None,
+) -> None:
+    """Create a vault on the server at URL (HOST:PORT), and become its owner.
+
+    Without --pin the server's certificate must be one that this machine trusts.
+
+    Example:
+      sealroom vault create vault.example.com:8443 --title Lark --pin 5f0c... --token mR3x...
+    """
+    address, tls_pin = options.server_url(url), options.tls_pin(pin)
+
+    async def creating() -> str:
+        async with await invocation.home.create_vault(
+            address, title=title or "", name=name, pin=tls_pin, token=token or ""
+        ) as made:
+            return made.vault_id
+
+    vault_id = invocation.work(creating, stopped="'sealroom vault list' shows whether it is there.")
+    info = next(each for each in invocation.home.vaults() if each.vault_id == vault_id)
+    invocation.show(info, lambda: _print_created(info))
+    keyring = visible(str(invocation.home.keyring_path))
+    invocation.aside(f"Keep a copy of {keyring}: a lost owner's keyring is the end of its vault.")
+
+
+def _print_created(info: VaultInfo) -> None:
+    print_facts(
+        [
+            ("vault", info.vault_id),
+            ("title", info.title or UNTITLED),
+            ("server", info.server),
+            ("pin", info.pin),
+        ]
+    )
+
+
+@vault.command(name="list")
+@click.pass_obj
+def list_vaults(invocation: Invocation) -> None:
+    """List the vaults of this home. No server is asked.
+
+    Example:
+      sealroom vault list
+    """
+    invocation.demand_keyring()
+    vaults = invocation.folder.vaults()
+    rows = [
+        (
+            each.vault_id[:16],
+            visible(each.title) or UNTITLED,
+            visible(each.server),
+            visible(each.identity),
+            "" if each.joined else "join not finished",
+        )
+        for each in vaults
+    ]
+
+    def for_people() -> None:
+        if rows:
+            print_table(("vault", "title", "server", "identity", ""), rows)
+        else:
+            say("no vaults yet")
+
+    invocation.show({"vaults": vaults}, for_people)
+
+
+@vault.command()
+@click.pass_obj
+def status(invocation: Invocation) -> None:
+    """Fetch and verify what is new, and say how the vault stands.
+
+    Example:
+      sealroom --vault "Project Lark" vault status
+    """
+    stands = invocation.in_vault(lambda opened: opened.status())
+    invocation.show(stands, lambda: _print_status(stands))
+
+
+def _print_status(stands: VaultStatus) -> None:
+    print_facts(
+        [
+            ("vault", stands.vault_id),
+            ("title", stands.title or UNTITLED),
+            ("server", stands.server),
+            ("you", f"{stands.role}, {stands.status} ({stands.me[:16]})"),
+            ("members", f"{stands.members:,}, and {counted(stands.open_invites, 'open invite')}"),
+            (
+                "holds",
+                f"{counted(stands.collections, 'collection')}, {counted(stands.records, 'record')}",
+            ),
+            ("log", f"{counted(stands.leaves, 'leaf', 'leaves')}, verified"),
+            ("root", stands.root),
+            ("head", f"{age(stands.checkpoint_age)} old"),
+            ("handover", offer_text(stands.offer)),
+            ("rotate", _tainted(stands.tainted_fields)),
+        ]
+    )
+
+
+def offer_text(offer: OfferInfo | None) -> str:
+    """Return the open offer in words."""
+    if offer is None:
+        return "none offered"
+    whom = "you" if offer.to_me else offer.buyer_name or offer.buyer[:16]
+    return f"offered to {whom} until {moment(offer.expires)}"
+
+
+def _tainted(fields: int) -> str | None:
+    if not fields:
+        return None
+    return f"{counted(fields, 'field')} must get a new key before it takes new records"

@@ -1,0 +1,137 @@
+"""A home's folder: its keyring, the identities in it, and the list of its vaults.
+
+Nothing here talks to a server or reads a table, so it is quick to import; `client.home` adds
+what does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from client.crypto.identity import Identity
+from client.errors import InputError
+from client.keyring import Keyring, StoredIdentity
+from client.results import IdentityInfo, VaultInfo
+
+KEYRING_FILE: Final = "keyring"
+
+
+def default_home() -> Path:
+    """Return SEALROOM_HOME, or a folder of its own under the user's home."""
+    named = os.environ.get("SEALROOM_HOME")
+    return Path(named) if named else Path.home() / ".sealroom"
+
+
+class Folder:
+    """What one person keeps of one's own: the keyring, opened when it is first needed.
+
+    `passphrase` is called once, by then.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        passphrase: Callable[[], str],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.directory = directory
+        self.clock = clock
+        self._ask = passphrase
+
+    @property
+    def keyring_path(self) -> Path:
+        """Where the keyring file is."""
+        return self.directory / KEYRING_FILE
+
+    @cached_property
+    def _passphrase(self) -> str:
+        return self._ask()
+
+    @cached_property
+    def _keyring(self) -> Keyring:
+        return Keyring.load(self.keyring_path, lambda: self._passphrase)
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keyring, opened on first use; raises as `Keyring.load`."""
+        return self._keyring
+
+    def _edit(self, change: Callable[[Keyring], Keyring]) -> None:
+        with Keyring.edit(self.keyring_path, lambda: self._passphrase) as draft:
+            draft.keyring = change(draft.keyring)
+        self._keyring = draft.keyring
+
+    # --- identities
+
+    def identities(self) -> tuple[IdentityInfo, ...]:
+        """List the identities of this home, each with the vault that it serves in."""
+        serving = {entry.identity: entry.vault_id.hex() for entry in self.keyring.vaults}
+        return tuple(
+            IdentityInfo(
+                name=stored.name,
+                member_id=Identity(stored.seed).member_id.hex(),
+                created=stored.created,
+                vault_id=serving.get(stored.name),
+            )
+            for stored in self.keyring.identities
+        )
+
+    def new_identity(self, name: str | None = None) -> StoredIdentity:
+        """Make an identity in this home, and the keyring first if there is none.
+
+        Raises:
+            InputError: the name is taken.
+            SealroomError: as `Keyring.load` and `Keyring.create`.
+        """
+        if not self.keyring_path.exists():
+            self._keyring = Keyring.create(self.keyring_path, lambda: self._passphrase)
+        taken = {each.name for each in self.keyring.identities}
+        if name is not None and name in taken:
+            raise InputError(f"there is an identity {name!r} already", hint="Choose another name.")
+        name = name or next(n for i in range(1, 10_000) if (n := f"identity-{i}") not in taken)
+        made = StoredIdentity(name, Identity.generate().seed, int(self.clock()))
+        self._edit(lambda keyring: keyring.with_identity(made))
+        return made
+
+    def _unused_identity(self, name: str | None) -> StoredIdentity:
+        """Return an identity for a new membership: each serves in one vault, so none links two.
+
+        One of the name is made where there is none.
+
+        Raises:
+            InputError: the named one serves in a vault already.
+        """
+        if not self.keyring_path.exists():
+            return self.new_identity(name)
+        used = {entry.identity for entry in self.keyring.vaults}
+        if name is not None:
+            if name in used:
+                raise InputError(
+                    f"the identity {name!r} serves in a vault already",
+                    hint="Each serves in one vault, so that none links two: choose another name.",
+                )
+            return self.keyring.identity(name) or self.new_identity(name)
+        free = [each for each in self.keyring.identities if each.name not in used]
+        return free[0] if free else self.new_identity()
+
+    # --- vaults
+
+    def vaults(self) -> tuple[VaultInfo, ...]:
+        """List the vaults of this home; nothing is asked of any server."""
+        return tuple(
+            VaultInfo(
+                vault_id=entry.vault_id.hex(),
+                title=entry.title,
+                server=entry.server,
+                pin=entry.tls_pin.hex() if entry.tls_pin else None,
+                identity=entry.identity,
+                joined=entry.invite is None,
+            )
+            for entry in self.keyring.vaults
+        )

@@ -1,0 +1,251 @@
+"""A seller with a vault, a buyer who joined, and servers that tamper, break off or hang."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import shutil
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import nacl.pwhash.argon2id
+import pyarrow as pa
+import pytest
+
+from client import fetching
+from client.catalogs import seal_rows
+from client.errors import Unreachable
+from client.home import Home
+from client.session import saying
+from client.transport import Transport
+from client.vault import UploadOptions, Vault
+from protocol import api
+from protocol.acts import Commit, Role
+from protocol.blocks import FieldClass
+from tests.in_process import PASSPHRASE, URL, Lab, ServiceTransport, lab
+
+T = TypeVar("T")
+ALL_CLASSES = (FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE)
+
+
+@contextmanager
+def cheap_keyrings() -> Iterator[None]:
+    """Derive keyring keys by one hash, and wait for nothing: neither is the point here."""
+
+    def kdf(size: int, password: bytes, salt: bytes, opslimit: int, memlimit: int) -> bytes:
+        return hashlib.blake2b(password, salt=salt, digest_size=size).digest()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nacl.pwhash.argon2id, "kdf", kdf)
+        patch.setattr(fetching, "PAUSE_SECONDS", 0)
+        yield
+
+
+# --- a deal
+
+
+@dataclass
+class Deal:
+    """A vault with its owner and one confirmed bidder, who was granted nothing yet."""
+
+    lab: Lab
+    seller: Vault
+    buyer: Vault
+    words: str
+
+    async def offer(self) -> None:
+        await self.seller.offer("Bo")
+
+    async def accept(self) -> None:
+        await self.buyer.accept(words=self.words)
+
+
+@asynccontextmanager
+async def a_vault(directory: Path) -> AsyncIterator[tuple[Lab, Vault]]:
+    with cheap_keyrings():
+        async with lab(directory) as made:
+            seller = await made.home("seller").create_vault(
+                URL, title="Project Lark", name="Sue", token=made.token
+            )
+            async with seller:
+                yield made, seller
+
+
+@asynccontextmanager
+async def a_deal(directory: Path) -> AsyncIterator[Deal]:
+    async with a_vault(directory) as (made, seller), joined(made, seller, "Bo") as buyer:
+        yield Deal(made, seller, buyer, await seller.words("Bo"))
+
+
+@asynccontextmanager
+async def joined(
+    made: Lab,
+    inviter: Vault,
+    name: str,
+    role: Role = Role.BIDDER,
+    classes: Sequence[FieldClass] | None = None,
+) -> AsyncIterator[Vault]:
+    """Invite, join and confirm; the newcomer's home is a folder called like it."""
+    invited = await inviter.invite(role, name=name, classes=classes)
+    member, result = await made.home(name).join(invited.link)
+    async with member:
+        await inviter.confirm(name, words=result.words)
+        yield member
+
+
+def classes_in_turn(names: Sequence[str]) -> dict[str, FieldClass]:
+    """Give every class some columns."""
+    return {name: ALL_CLASSES[i % 3] for i, name in enumerate(names)}
+
+
+def rows(count: int, **more: Any) -> pa.Table:
+    """Return a small table of one text, one number and one mostly null column."""
+    return pa.table(
+        {
+            "name": [f"customer {i:06}" for i in range(count)],
+            "orders": pa.array(range(count), pa.int32()),
+            "note": pa.array([f"n{i}" if i % 7 == 0 else None for i in range(count)], pa.string()),
+            **more,
+        }
+    )
+
+
+def in_batches_of(count: int) -> UploadOptions:
+    return UploadOptions(batch_rows=count)
+
+
+# --- what must not change
+
+
+def kept_by(vault: Vault) -> tuple[str, ...]:
+    """Return everything in a home's store but the pin, whose time each sync moves."""
+    kept = vault.session.store._db.iterdump()
+    return tuple(line for line in kept if not line.startswith('INSERT INTO "pin"'))
+
+
+def journal_of(vault: Vault) -> tuple[int, int]:
+    """Return how many uploads and batches a home's journal lists."""
+    db = vault.session.store._db
+    counts = "SELECT (SELECT count(*) FROM uploads), (SELECT count(*) FROM batches)"
+    uploads, batches = db.execute(counts).fetchone()
+    return uploads, batches
+
+
+async def acts_since(vault: Vault, size: int) -> list[str]:
+    """Return the kinds of the acts that landed from a leaf on; observations are none."""
+    await vault.session.sync()
+    return [act.kind for act in vault.session.believed.acts[size:] if act is not None]
+
+
+# --- servers that tamper, break off or hang
+
+Tamper = Callable[[api.FetchBlocks, list[bytes]], list[bytes]]
+
+
+class Tampering(ServiceTransport):
+    """The honest server, but that the blocks it sends go through `tamper` first."""
+
+    def __init__(self, honest: Transport, tamper: Tamper) -> None:
+        like = cast(ServiceTransport, honest)
+        self.service, self.keyid = like.service, like.keyid
+        self.tamper = tamper
+        self.lies = 0
+
+    async def fetch(
+        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncGenerator[bytes, None]:
+        true = [block async for block in super().fetch(vault_id, request, sizes)]
+        sent = self.tamper(request, list(true))
+        self.lies += sent != true
+        for block in sent:
+            yield block
+
+
+class Breaking(ServiceTransport):
+    """The honest server until call number `at`, which breaks off before or after it did its work.
+
+    With `hang` that call never comes back and `hung` is set, as if the client were killed there.
+    """
+
+    def __init__(
+        self, honest: Transport, at: int, *, after: bool = False, hang: bool = False
+    ) -> None:
+        like = cast(ServiceTransport, honest)
+        self.service, self.keyid = like.service, like.keyid
+        self.counter = Counter(at, after, hang)
+
+    async def _answer(self, work: Awaitable[T]) -> T:
+        return await self.counter.call(super()._answer(work))
+
+
+class Counter:
+    """Counts calls, over several connections too, and breaks one of them."""
+
+    def __init__(self, at: int, after: bool, hang: bool) -> None:
+        self.at, self.after, self.hang = at, after, hang
+        self.calls = 0
+        self.hung = asyncio.Event()
+
+    @property
+    def broke(self) -> bool:
+        return self.calls > self.at
+
+    async def call(self, work: Awaitable[T]) -> T:
+        mine, self.calls = self.calls, self.calls + 1
+        if mine < self.at:
+            return await work
+        if self.after or self.hang:
+            if self.after:
+                await work
+            else:
+                cast(Any, work).close()
+            if self.hang:
+                self.hung.set()
+                await asyncio.Event().wait()
+        else:
+            cast(Any, work).close()
+        raise Unreachable("the cable was cut")
+
+
+@contextmanager
+def through(vault: Vault, transport: Transport) -> Iterator[None]:
+    """Let a vault talk to another server for a while."""
+    honest, vault.session.transport = vault.session.transport, transport
+    try:
+        yield
+    finally:
+        vault.session.transport = honest
+
+
+def honest(vault: Vault) -> Transport:
+    return vault.session.transport
+
+
+def as_killed(home: Home, made: Lab, name: str) -> Home:
+    """Return a home as the disk holds it now, as after a kill: nothing was closed or cleaned up."""
+    copy = made.directory / name
+    shutil.copytree(home.directory, copy)
+    for store in (copy / "vaults").glob("*.db"):
+        with sqlite3.connect(store) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        db.close()
+    return made.home(name)
+
+
+async def commit_names(vault: Vault, collection: bytes, number: int, *rows: dict[str, Any]) -> None:
+    """Commit rows to a catalog as a member of a mind of its own would."""
+    session = vault.session
+    await session.sync()
+    sealed = seal_rows(session, session.writable(collection, number), rows)
+    upload = secrets.token_bytes(16)
+    batch = sealed.manifest.batch_id
+    await session.transport.stage(session.vault_id, upload, batch, sealed.body())
+    await session.act(saying(Commit(upload, collection, 0, True, (sealed.manifest,))))
+
+
+__all__ = ["PASSPHRASE", "URL"]

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from benchmarks import transfer
+from benchmarks.blocks import BlockWork, Round
+from benchmarks.conditions import REPOSITORY, Conditions
+from benchmarks.figures import Memory, Repetition, Size, growth
+from benchmarks.memory import peak_bytes
+from benchmarks.mixed_table import CLASSES, NULL_TEXT, mixed_rows, write_mixed_csv
+from benchmarks.report import report
+from benchmarks.serving import Serving, serving
+from benchmarks.steps import Step, run_step
+from benchmarks.transfer import Transfer, run_transfer
+from client.tables import open_source
+
+MIB = 1024 * 1024
+on_linux = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="only Linux tells it of other processes"
+)
+
+
+def a_repetition(slower: float = 1.0, cells: int = 1_000) -> Repetition:
+    """Make one in which (a) needs 1,000 ns to seal and 2,000 ns to open a cell."""
+    step = Step(0.004 * slower, 0.001 * slower, 10 * MIB, 20 * MIB, cells)
+    offer = Step(0.06, 0.03, 10 * MIB, 10 * MIB, keys=14, curve_seconds=0.00003)
+    blocks = Round(1_000, 2_000, 500 * slower, 250 * slower)
+    return Repetition(blocks, Transfer(step, offer, step, step, 30 * MIB))
+
+
+def figures_of(size: Size) -> dict[str, tuple[float, float, float]]:
+    return {
+        each.name: (each.seconds.median, each.cells_per_second.median, each.ratio.median)
+        for each in size.figures
+    }
+
+
+# --- the table
+
+
+def test_a_longer_table_begins_with_the_rows_of_a_shorter_one() -> None:
+    assert list(islice(mixed_rows(500), 100)) == list(mixed_rows(100))
+    assert list(mixed_rows(100, seed=1)) != list(mixed_rows(100))
+
+
+def test_the_table_is_as_it_is_described() -> None:
+    rows = list(mixed_rows(3_000))
+    columns = dict(zip(CLASSES, zip(*rows, strict=True), strict=True))
+    cells = [cell for row in rows for cell in row]
+    assert 17 < sum(len(cell.encode()) for cell in cells) / len(cells) < 22
+    assert 0.3 < columns["note"].count(NULL_TEXT) / len(rows) < 0.36
+    assert NULL_TEXT not in [cell for name in CLASSES if name != "note" for cell in columns[name]]
+    assert len(set(columns["customer"])) == len(rows)
+    assert len(set(columns["city"])) < 10
+
+
+def test_the_file_is_read_back_with_nulls(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_mixed_csv(path, 50)
+    (batch,) = open_source(path, null_text=NULL_TEXT).batches(100)
+    rows = [tuple(cell or NULL_TEXT for cell in row.values()) for row in batch.to_pylist()]
+    assert rows == list(mixed_rows(50))
+    assert batch.column("note").null_count > 0
+
+
+def test_reference_and_blocks_seal_the_same_cells(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_mixed_csv(path, 60)
+    work = BlockWork.of(path)
+    assert work.cells == 600 == sum(part.cells.count for part in work.batches[0])
+    assert work.value_bytes == sum(len(cell) for column in work.values for cell in column)
+    assert [bytes(cell).decode() for cell in work.values[1]] == [row[1] for row in mixed_rows(60)]
+    measured = work.measured()
+    assert min(measured.seal, measured.open, measured.reference_seal, measured.reference_open) > 0
+
+
+# --- the figures
+
+
+def test_figures_are_ratios_to_the_reference_of_the_same_repetition() -> None:
+    shown = figures_of(Size.of(100, 19.0, [a_repetition()]))
+    assert shown["seal"] == pytest.approx((0.0005, 2_000_000, 2.0))
+    assert shown["open"] == pytest.approx((0.00025, 4_000_000, 8.0))
+    assert shown["upload"] == pytest.approx((0.004, 250_000, 0.25))
+    assert shown["accept"] == pytest.approx((0.004, 250_000, 0.5))
+    assert shown["export"] == shown["accept"]
+
+
+def test_figures_are_medians_with_their_spread() -> None:
+    size = Size.of(100, 19.0, [a_repetition(slower) for slower in (1.0, 10.0, 2.0)])
+    upload = next(each for each in size.figures if each.name == "upload")
+    assert astuple(upload.seconds) == pytest.approx((0.008, 0.004, 0.04))
+    assert upload.busy.median == pytest.approx(0.25)
+    assert size.repetitions == 3
+
+
+def test_an_offer_is_a_multiple_of_one_curve_multiplication() -> None:
+    offer = Size.of(100, 19.0, [a_repetition()]).offer
+    assert offer.keys == 14
+    assert offer.curve_multiple.median == pytest.approx(2_000)
+    assert offer.client_curve_multiple.median == pytest.approx(1_000)
+
+
+def test_memory_is_the_most_of_all_repetitions() -> None:
+    less = Step(1, 1, 5 * MIB, 6 * MIB)
+    more = Step(1, 1, 4 * MIB, 9 * MIB)
+    unknown = Step(1, 1, None, None)
+    assert Memory.of("x", [less, more, unknown]) == Memory("x", 5 * MIB, 9 * MIB)
+    assert Memory.of("x", [unknown]) == Memory("x", None, None)
+
+
+def test_growth_is_told_by_name_and_only_where_it_is_known() -> None:
+    small = Size.of(100, 19.0, [a_repetition()])
+    large = Size.of(1_000, 19.0, [a_repetition(slower=8.0, cells=10_000)])
+    unknown = replace(large, memory=tuple(replace(each, peak=None) for each in large.memory))
+    grown = growth(small, large)
+    assert grown["upload time"] == pytest.approx(8.0)
+    assert grown["offer time"] == grown["server memory"] == pytest.approx(1.0)
+    assert not [name for name in growth(small, unknown) if "memory" in name]
+
+
+# --- the report
+
+
+def test_the_report_shows_conditions_every_figure_and_the_growth() -> None:
+    conditions = Conditions.now()
+    sizes = [Size.of(100, 19.0, [a_repetition()]), Size.of(200, 19.0, [a_repetition(2.0)])]
+    text = report(conditions, sizes)
+    for shown in (conditions.processor, conditions.python, "100 records", "From 100 to 200"):
+        assert shown in text
+    for row in ("(a) seal", "(a) open", "seal", "open", "upload", "accept", "export"):
+        assert f"\n  {row:<10} " in text
+    assert "2.00 (2.00 to 2.00)" in text
+    assert "offer of 14 keys" in text
+    assert "server 30 MiB" in text
+
+
+def test_conditions_say_what_was_measured() -> None:
+    conditions = Conditions.now()
+    assert conditions.commit is None or len(conditions.commit) == 40
+    assert conditions.cores >= 1
+    assert conditions.memory_gib > 0
+    assert {"cryptography", "PyNaCl", "SQLite"} <= conditions.libraries.keys()
+    assert str(REPOSITORY) not in "\n".join(conditions.lines())
+
+
+# --- processes
+
+
+@on_linux
+def test_the_peak_of_a_process_is_its_own_and_stays_after_memory_is_given_back() -> None:
+    child = (
+        "from benchmarks.memory import peak_bytes\n"
+        "before = peak_bytes(); held = b'x' * (200 << 20); del held; print(before, peak_bytes())"
+    )
+    ballast = b"x" * (300 * MIB)  # a parent's size must not count as its child's
+    command = [sys.executable, "-c", child]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before < 100 * MIB < 200 * MIB < after < len(ballast)
+
+
+@on_linux
+def test_a_peak_of_another_process_can_be_asked_for() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        asleep, own = peak_bytes(process.pid), peak_bytes()
+        process.terminate()
+    assert asleep is not None
+    assert own is not None
+    assert 0 < asleep < own
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"a file where the directory should be")
+    with pytest.raises(RuntimeError, match=r"did not start: (.|\n)*data"), serving(tmp_path):
+        pytest.fail("it is not up")
+
+
+def test_a_step_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"upload failed(.|\n)*there is no keyring"):
+        run_step("upload", tmp_path / "home", "table.csv")
+
+
+@pytest.mark.parametrize("change", [b"", b"one row more\n"])
+def test_a_transfer_counts_only_if_the_table_came_back(
+    change: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def nobody(_: Path) -> Iterator[Serving]:
+        yield Serving("https://localhost:1", bytes(32), "", 1)
+
+    async def nothing(*_: object) -> str:
+        return "words"
+
+    def step(name: str, home: Path, argument: str) -> Step:
+        if name == "export":
+            content = (tmp_path / "table.csv").read_bytes() + change
+            Path(argument).write_bytes(content)
+        return Step(1, 1, None, None)
+
+    monkeypatch.setattr(transfer, "serving", nobody)
+    monkeypatch.setattr(transfer, "_create", nothing)
+    monkeypatch.setattr(transfer, "_enrol", nothing)
+    monkeypatch.setattr(transfer, "run_step", step)
+    if change:
+        with pytest.raises(RuntimeError, match="not what was uploaded"):
+            run_transfer(tmp_path, 5)
+    else:
+        assert run_transfer(tmp_path, 5).upload == Step(1, 1, None, None)
+
+
+def test_the_command_measures_a_whole_transfer(tmp_path: Path) -> None:
+    result = tmp_path / "made" / "bench.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(result)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "300 records x 10 fields" in done.stdout
+    written = json.loads(result.read_text(encoding="utf-8"))
+    assert str(tmp_path) not in json.dumps(written)
+    (size,) = written["sizes"]
+    assert [each["cells"] for each in size["figures"]] == [3_000] * 5
+    assert all(each["cells_per_second"]["median"] > 0 for each in size["figures"])
+    assert size["offer"]["keys"] == len(CLASSES) + 4  # and the names of three classes, and people
+    assert size["offer"]["curve_multiple"]["median"] > 1

@@ -1,0 +1,626 @@
+"""Reading and exporting: what was committed, or an error that says which; never a part of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import pytest_asyncio
+
+from client import reading
+from client.catalogs import read_names
+from client.columns import Cells
+from client.crypto.cells import ColumnToSeal, open_block, seal_batch
+from client.errors import InputError, Refused, Unreachable
+from client.fetching import fetch_blocks, open_committed
+from client.results import Progress
+from client.session import saying
+from client.tables import TableExists
+from client.tables.parquet_out import ParquetSink
+from client.vault import Vault
+from protocol import api
+from protocol.acts import DefineCollection
+from protocol.blocks import Address, BlockRef, FieldClass, Manifest, catalog_field
+from protocol.errors import IntegrityError, ManifestMismatch, VerificationFailed
+from protocol.limits import LIMITS
+from tests.deals import (
+    Deal,
+    Tamper,
+    Tampering,
+    a_deal,
+    a_vault,
+    acts_since,
+    commit_names,
+    honest,
+    in_batches_of,
+    kept_by,
+    rows,
+    through,
+)
+from tests.in_process import ServiceTransport
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
+BATCHES = 20
+# Texts of one length, so that every block of a field is as long as its neighbour.
+TABLE = pa.table(
+    {
+        "iban": [f"DE{i:020}" for i in range(100)],
+        "notes": [f"of no use {i:012}" for i in range(100)],
+        "orders": pa.array(range(100), pa.int32()),
+    }
+)
+FIELDS = len(TABLE.schema.names)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def deal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deal]:
+    """A seller with one collection, and a bidder who may read two of its three fields."""
+    async with a_deal(tmp_path_factory.mktemp("deal")) as made:
+        classes = {"iban": SENSITIVE, "notes": SENSITIVE, "orders": GENERAL}
+        options = in_batches_of(100 // BATCHES)
+        await made.seller.upload(TABLE, collection="customers", classes=classes, options=options)
+        await made.seller.grant("Bo", classes=[SENSITIVE])
+        await made.seller.read("customers")
+        await made.buyer.read("customers")
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for exports, and for nothing else."""
+    made = tmp_path / "exports"
+    made.mkdir()
+    return made
+
+
+# --- a server that lies about blocks: C1 to C6, C11, C17, H7
+
+
+async def refused(vault: Vault, tamper: Tamper, folder: Path) -> VerificationFailed:
+    """Demand that an export fails, leaves nothing, and that the same without the lie succeeds."""
+    await vault.session.sync()
+    before, size = kept_by(vault), vault.session.believed.ledger.size
+    liar = Tampering(honest(vault), tamper)
+    with through(vault, liar), pytest.raises(VerificationFailed) as caught:
+        await vault.export("customers", path=folder / "out.csv")
+    assert liar.lies
+    assert list(folder.iterdir()) == []
+    assert kept_by(vault) == before
+    assert await acts_since(vault, size) == []
+    await vault.export("customers", path=folder / "out.csv")
+    (folder / "out.csv").unlink()
+    return caught.value
+
+
+def at(index: int, change: Callable[[bytes], bytes]) -> Tamper:
+    def tamper(_: api.FetchBlocks, blocks: list[bytes]) -> list[bytes]:
+        blocks[index] = change(blocks[index])
+        return blocks
+
+    return tamper
+
+
+def swapped(one: int, other: int) -> Tamper:
+    def tamper(_: api.FetchBlocks, blocks: list[bytes]) -> list[bytes]:
+        blocks[one], blocks[other] = blocks[other], blocks[one]
+        return blocks
+
+    return tamper
+
+
+def swap_cells(block: bytes, records: int, one: int, other: int) -> bytes:
+    """Swap two cells of a block, and their lengths with them."""
+    sizes = [int(each) for each in np.frombuffer(block, "<u4", records)]
+    starts = [4 * records + sum(sizes[:i]) for i in range(records)]
+    cells = [block[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    cells[one], cells[other] = cells[other], cells[one]
+    return np.array([len(cell) for cell in cells], "<u4").tobytes() + b"".join(cells)
+
+
+def whole(change: Callable[[list[bytes]], list[bytes]]) -> Tamper:
+    return lambda _, blocks: change(blocks)
+
+
+LIES: dict[str, Tamper] = {
+    "C1 two cells of a block": at(0, lambda block: swap_cells(block, 5, 1, 3)),
+    "C2 two fields of a batch": swapped(0, 1),
+    "C4 two batches of a field": swapped(0, FIELDS),
+    "C4 the first batch twice": whole(lambda blocks: blocks[:FIELDS] + blocks[:-FIELDS]),
+    "C4 batches in reverse": whole(lambda blocks: blocks[::-1]),
+    "C5 the last block": whole(lambda blocks: blocks[:-1]),
+    "C5 a block in the middle": whole(lambda blocks: blocks[:7] + blocks[8:]),
+    "C5 every block": whole(lambda blocks: []),
+    "C5 a block cut short": at(4, lambda block: block[:-36]),
+    "C6 a block more": whole(lambda blocks: [*blocks, blocks[-1]]),
+    "C6 a block longer": at(4, lambda block: block + block[-36:]),
+    "C11 a byte of a cell": at(3, lambda block: block[:-1] + bytes([block[-1] ^ 1])),
+    "C11 a byte of a length": at(3, lambda block: bytes([block[0] ^ 16]) + block[1:]),
+}
+
+
+@pytest.mark.threat("C1")
+@pytest.mark.threat("C2")
+@pytest.mark.threat("C4")
+@pytest.mark.threat("C5")
+@pytest.mark.threat("C6")
+@pytest.mark.threat("C11")
+@pytest.mark.parametrize("lie", LIES)
+async def test_an_export_of_other_blocks_than_were_committed_leaves_nothing(
+    deal: Deal, folder: Path, lie: str
+) -> None:
+    failed = await refused(deal.seller, LIES[lie], folder)
+
+    assert type(failed) is ManifestMismatch
+
+
+@pytest.mark.threat("C5")
+async def test_a_cut_at_any_block_leaves_nothing(deal: Deal, folder: Path) -> None:
+    await deal.seller.session.sync()
+    before = kept_by(deal.seller)
+    for end in range(BATCHES * FIELDS):
+        liar = Tampering(honest(deal.seller), lambda _, blocks, end=end: blocks[:end])  # type: ignore[misc]
+        with through(deal.seller, liar), pytest.raises(ManifestMismatch):
+            await reading.export(
+                deal.seller.session,
+                collection_of(deal.seller),
+                fields=None,
+                limit=None,
+                path=folder / "out.csv",
+                overwrite=False,
+                on_batch=lambda _: None,
+                on_progress=lambda _: None,
+            )
+        assert list(folder.iterdir()) == []
+    assert kept_by(deal.seller) == before
+
+
+@pytest.mark.threat("C5")
+async def test_a_stream_gives_whole_verified_batches_up_to_the_lie(deal: Deal) -> None:
+    liar = Tampering(honest(deal.seller), lambda _, blocks: blocks[: 3 * FIELDS + 1])
+    given: list[pa.RecordBatch] = []
+
+    async def take() -> None:
+        async for batch in deal.seller.stream("customers"):
+            given.append(batch)
+
+    with through(deal.seller, liar), pytest.raises(ManifestMismatch):
+        await take()
+    assert 0 < len(given) <= 3
+    assert pa.Table.from_batches(given).equals(TABLE.slice(0, 5 * len(given)))
+
+
+@pytest.mark.threat("H7")
+async def test_an_answer_to_another_request_is_no_answer(deal: Deal, folder: Path) -> None:
+    recorded: list[list[bytes]] = []
+
+    def record(_: api.FetchBlocks, blocks: list[bytes]) -> list[bytes]:
+        recorded.append(list(blocks))
+        return blocks
+
+    with through(deal.seller, Tampering(honest(deal.seller), record)):
+        await deal.seller.read("customers", fields=["notes"])
+    (notes,) = recorded
+
+    failed = await refused(
+        deal.seller, lambda _, blocks: notes + blocks[len(notes) :], folder
+    )
+
+    assert type(failed) is ManifestMismatch
+
+
+@pytest.mark.threat("C6")
+async def test_a_block_that_a_reader_sealed_itself_is_not_one_of_the_sellers(
+    deal: Deal, folder: Path
+) -> None:
+    # The bidder holds the field's key and works with the server.
+    session, where = deal.buyer.session, collection_of(deal.seller)
+    cells = Cells.from_list([b"DE%020d" % i for i in range(5)], string_like=True)
+    key = session.key(Address(where, 0, 1)).key.expose()
+    forged = seal_batch([ColumnToSeal(0, 1, SENSITIVE, key, cells)])
+    (block,) = forged.blocks
+
+    def tamper(_: api.FetchBlocks, blocks: list[bytes]) -> list[bytes]:
+        assert len(blocks[0]) == len(block)
+        return [block, *blocks[1:]]
+
+    assert type(await refused(deal.seller, tamper, folder)) is ManifestMismatch
+    # And were its hash not asked for: under the batch's id none of its cells opens.
+    manifest, ref, _ = (await blocks_of(deal.seller, 0))[0]
+    assert opens(key, as_listed(ref, block), manifest, block, SENSITIVE) is False
+    assert opens(key, forged.manifest.blocks[0], forged.manifest, block, SENSITIVE) is True
+
+
+@pytest.mark.threat("C17")
+async def test_another_vaults_block_is_not_this_ones(
+    deal: Deal, folder: Path, tmp_path: Path
+) -> None:
+    async with a_vault(tmp_path / "other") as (_, other):
+        classes = {"iban": SENSITIVE, "notes": SENSITIVE, "orders": GENERAL}
+        await other.upload(
+            TABLE, collection="customers", classes=classes, options=in_batches_of(5)
+        )
+        foreign = [block for _, _, block in await blocks_of(other, 0)]
+
+    failed = await refused(deal.seller, at(0, lambda _: foreign[0]), folder)
+
+    assert type(failed) is ManifestMismatch
+    key = deal.seller.session.key(Address(collection_of(deal.seller), 0, 1)).key.expose()
+    manifest, ref, _ = (await blocks_of(deal.seller, 0))[0]
+    assert opens(key, as_listed(ref, foreign[0]), manifest, foreign[0], SENSITIVE) is False
+
+
+# --- and if the hash were never looked at: the key is the address
+
+
+def collection_of(vault: Vault) -> bytes:
+    (found,) = (each for each in vault.session.state.collections.values() if each.classes)
+    return found.id
+
+
+async def blocks_of(vault: Vault, number: int) -> list[tuple[Manifest, BlockRef, bytes]]:
+    where = vault.session.state.collections[collection_of(vault)]
+    return [each async for each in fetch_blocks(vault.session, where.id, where.blocks(number))]
+
+
+def as_listed(ref: BlockRef, block: bytes) -> BlockRef:
+    """Return a manifest's entry that lists another block, as if nobody checked the hash."""
+    return replace(ref, length=len(block), sha256=hashlib.sha256(block).digest())
+
+
+def opens(
+    key: bytes, ref: BlockRef, manifest: Manifest, block: bytes, field_class: FieldClass
+) -> bool:
+    try:
+        open_block(key, field_class, ref, manifest.batch_id, manifest.records, block, True)
+    except IntegrityError:
+        return False
+    return True
+
+
+@pytest.mark.threat("C1")
+async def test_no_two_cells_of_fifty_can_change_places(deal: Deal) -> None:
+    cells = Cells.from_list([b"DE%020d" % i for i in range(50)], string_like=True)
+    key = deal.seller.session.key(Address(collection_of(deal.seller), 0, 1)).key.expose()
+    sealed = seal_batch([ColumnToSeal(0, 1, CORE, key, cells)])
+    manifest, (block,) = sealed.manifest, sealed.blocks
+    (ref,) = manifest.blocks
+    where = replace(
+        deal.seller.session.state.collections[collection_of(deal.seller)], classes=(CORE,)
+    )
+    pairs = list(itertools.combinations(range(50), 2))
+    assert len(pairs) == 1_225
+    for one, other in pairs:
+        swapped_block = swap_cells(block, 50, one, other)
+        assert len(swapped_block) == len(block)
+        # With the hash checked, it is the server's lie; without, it still does not open.
+        with pytest.raises(ManifestMismatch):
+            open_committed(key, where, manifest, ref, swapped_block, True)
+        with pytest.raises(IntegrityError, match="did not open"):
+            open_committed(
+                key, where, manifest, as_listed(ref, swapped_block), swapped_block, True
+            )
+    assert open_committed(key, where, manifest, ref, block, True).count == 50
+
+
+@pytest.mark.threat("C2")
+@pytest.mark.threat("C3")
+@pytest.mark.threat("C4")
+async def test_a_block_opens_in_its_field_epoch_and_batch_only(deal: Deal) -> None:
+    session, where = deal.seller.session, collection_of(deal.seller)
+    iban, notes = await blocks_of(deal.seller, 0), await blocks_of(deal.seller, 1)
+    keys = [session.key(Address(where, number, 1)).key.expose() for number in (0, 1)]
+    await deal.seller.rotate(collection="customers", fields=["iban"])
+    newer = session.key(Address(where, 0, 2)).key.expose()
+    manifest, ref, block = iban[0]
+
+    assert opens(keys[0], ref, manifest, block, SENSITIVE)
+    assert not opens(keys[1], ref, manifest, block, SENSITIVE)
+    assert not opens(newer, ref, manifest, block, SENSITIVE)
+    assert not opens(keys[0], ref, iban[1][0], block, SENSITIVE)
+    assert not opens(keys[0], as_listed(iban[1][1], block), iban[1][0], block, SENSITIVE)
+    assert not opens(keys[0], as_listed(ref, notes[0][2]), manifest, notes[0][2], SENSITIVE)
+
+
+@pytest.mark.threat("C11")
+async def test_no_byte_of_a_block_can_be_changed(deal: Deal) -> None:
+    key = deal.seller.session.key(Address(collection_of(deal.seller), 0, 1)).key.expose()
+    manifest, ref, block = (await blocks_of(deal.seller, 0))[0]
+    for index in range(len(block)):
+        changed = block[:index] + bytes([block[index] ^ 0x10]) + block[index + 1 :]
+        assert not opens(key, as_listed(ref, changed), manifest, changed, SENSITIVE), index
+
+
+# --- choosing
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5, 6, 99, 100, 1_000])
+async def test_a_limit_takes_the_first_records_and_no_more_blocks_than_it_needs(
+    deal: Deal, folder: Path, limit: int
+) -> None:
+    asked: list[int] = []
+
+    def count(_: api.FetchBlocks, blocks: list[bytes]) -> list[bytes]:
+        asked.append(len(blocks))
+        return blocks
+
+    with through(deal.seller, Tampering(honest(deal.seller), count)):
+        given = await deal.seller.read("customers", limit=limit)
+    wrote = await deal.seller.export("customers", path=folder / "out.parquet", limit=limit)
+
+    assert given.equals(TABLE.slice(0, limit))
+    assert pq.read_table(folder / "out.parquet").equals(given)
+    assert wrote.records == min(limit, 100)
+    assert sum(asked) == FIELDS * min(BATCHES, -(-limit // 5))
+
+
+async def test_a_limit_below_zero_is_no_limit_at_all(deal: Deal, folder: Path) -> None:
+    with pytest.raises(InputError, match="-1"):
+        await deal.seller.export("customers", path=folder / "out.csv", limit=-1)
+    assert list(folder.iterdir()) == []
+
+
+async def test_fields_come_in_the_order_they_were_named_in(deal: Deal) -> None:
+    given = await deal.seller.read("customers", fields=["orders", "iban"])
+    assert given.equals(TABLE.select(["orders", "iban"]))
+    assert (await deal.buyer.read("customers")).equals(TABLE.select(["iban", "notes"]))
+
+
+@pytest.mark.parametrize("fields", [[], ["iban", "iban"]])
+async def test_no_field_or_one_twice_is_a_slip(deal: Deal, fields: list[str]) -> None:
+    with pytest.raises(InputError, match="no field is named, or one twice"):
+        await deal.seller.read("customers", fields=fields)
+
+
+async def test_a_field_that_was_not_granted_is_refused_by_its_name_or_without(deal: Deal) -> None:
+    with pytest.raises(Refused, match="1 others are closed to you") as caught:
+        await deal.buyer.read("customers", fields=["orders"])
+    assert caught.value.refusal == "not_granted"
+    with pytest.raises(InputError, match="there is no field 'phone'"):
+        await deal.seller.read("customers", fields=["phone"])
+
+
+async def test_a_field_of_a_class_whose_names_one_knows_may_still_be_closed(
+    tmp_path: Path,
+) -> None:
+    async with a_deal(tmp_path) as deal:
+        await deal.seller.upload(rows(3), collection="c", default=GENERAL)
+        with pytest.raises(InputError, match="no collection 'c'"):
+            await deal.buyer.read("c")
+        short = collection_of(deal.seller).hex()[:8]
+        await deal.seller.grant("Bo", fields=["name"])
+        assert (await deal.buyer.read("c")).schema.names == ["name"]
+        with pytest.raises(Refused, match="not granted the field 'orders'"):
+            await deal.buyer.read("c", fields=["orders"])
+        await deal.seller.withdraw_grant("Bo", fields=["name"])
+        with pytest.raises(Refused, match="granted no field"):
+            await deal.buyer.read(short)
+
+
+async def test_a_collection_without_anything_is_said_to_be_unfinished(tmp_path: Path) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        await vault.session.act(saying(DefineCollection(b"c" * 16, (GENERAL,))))
+        with pytest.raises(Refused, match="nothing was committed to it yet"):
+            await vault.read((b"c" * 16).hex())
+
+
+# --- a writer that lies: whoever holds the keys may write what it likes
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["int64", "bool", "string", "dictionary<values=string, indices=int8, ordered=0>", "null"],
+)
+async def test_cells_that_are_not_of_the_type_their_writer_names(
+    tmp_path: Path, kind: str
+) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        table = pa.table({"n": pa.array([-1, 2], pa.int32())})
+        await vault.upload(table, collection="c", default=GENERAL)
+        where, number = collection_of(vault), catalog_field(GENERAL)
+        await commit_names(vault, where, number, {"fields": [[0, "n", kind]]})
+        out = tmp_path / "out.parquet"
+        with pytest.raises(IntegrityError, match="field 'n' holds what is no|did not open"):
+            await vault.export("c", path=out)
+        assert not out.exists()
+        # Four bytes are four bytes: which four-byte type they are, the last writer says.
+        await commit_names(vault, where, number, {"fields": [[0, "day", "date32"]]})
+        assert (await vault.read("c")).schema.types == [pa.date32()]
+
+
+async def test_two_fields_of_one_name_are_not_told_apart_by_chance(tmp_path: Path) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        await vault.upload(rows(3), collection="c", default=GENERAL)
+        number = catalog_field(GENERAL)
+        await commit_names(vault, collection_of(vault), number, {"fields": [[1, "name", "int32"]]})
+        with pytest.raises(IntegrityError, match="two fields one name"):
+            await vault.read("c", fields=["name"])
+
+
+async def test_a_field_without_a_name_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        monkeypatch.setattr("client.uploads.NamedField", lambda name, _: _Nameless(name))
+        await vault.upload(rows(3), collection="c", default=GENERAL)
+        assert (await read_names(vault.session, collection_of(vault))).fields == {}
+        with pytest.raises(IntegrityError, match="does not name field 0"):
+            await vault.read("c")
+
+
+class _Nameless:
+    """A field whose type is the text of no type."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.type = name, "no type"
+
+
+# --- files
+
+
+async def test_an_export_says_what_it_did(deal: Deal, folder: Path) -> None:
+    seen: list[Progress] = []
+    batches: list[pa.RecordBatch] = []
+    wrote = await deal.seller.export(
+        "customers", path=folder / "out.csv", on_progress=seen.append
+    )
+    passed = await deal.seller.export("customers", on_batch=batches.append)
+
+    assert wrote.path == str(folder / "out.csv")
+    assert (wrote.collection, wrote.records, wrote.cells) == ("customers", 100, 100 * FIELDS)
+    assert wrote.fields == tuple(TABLE.schema.names)
+    assert [each.done for each in seen] == list(range(5, 101, 5))
+    assert {each.total for each in seen} == {100}
+    assert passed.path is None
+    assert passed.fetched_bytes == wrote.fetched_bytes > 0
+    assert pa.Table.from_batches(batches).equals(TABLE)
+
+
+async def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
+    deal: Deal, folder: Path
+) -> None:
+    out = folder / "out.csv"
+    out.write_text("mine")
+    with pytest.raises(TableExists):
+        await deal.seller.export("customers", path=out)
+    liar = Tampering(honest(deal.seller), lambda _, blocks: blocks[:-1])
+    with through(deal.seller, liar), pytest.raises(ManifestMismatch):
+        await deal.seller.export("customers", path=out, overwrite=True)
+    assert out.read_text() == "mine"
+    await deal.seller.export("customers", path=out, overwrite=True)
+    assert out.read_text().startswith("iban,notes,orders")
+    assert list(folder.iterdir()) == [out]
+
+
+async def test_fewer_records_than_were_committed_are_no_export(
+    deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing gets this far that the blocks' hashes let through; it stands guard over ourselves.
+    monkeypatch.setattr(reading, "_batches", lambda *_: [])
+    with pytest.raises(IntegrityError, match="0 records opened where 100"):
+        await deal.seller.export("customers", path=folder / "out.csv")
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_full_disk_leaves_no_file_and_no_task(
+    deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ParquetSink, "_write", full)
+    before = asyncio.all_tasks()
+    with pytest.raises(OSError, match="No space"):
+        await deal.seller.export("customers", path=folder / "out.parquet")
+    assert list(folder.iterdir()) == []
+    assert asyncio.all_tasks() == before
+
+
+# --- breaking off
+
+
+class Flaky(ServiceTransport):
+    """Breaks off each fetch after a few blocks, so many times."""
+
+    def __init__(self, vault: Vault, times: int, after: int) -> None:
+        like = honest(vault)
+        assert isinstance(like, ServiceTransport)
+        self.service, self.keyid = like.service, like.keyid
+        self.times, self.after, self.closed = times, after, 0
+
+    async def fetch(
+        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncGenerator[bytes, None]:
+        sent = 0
+        try:
+            async for block in super().fetch(vault_id, request, sizes):
+                if self.times and sent == self.after:
+                    self.times -= 1
+                    raise Unreachable("the cable was cut")
+                sent += 1
+                yield block
+        finally:
+            self.closed += 1
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 7])
+async def test_a_fetch_that_breaks_off_goes_on_from_its_block(deal: Deal, after: int) -> None:
+    flaky = Flaky(deal.seller, 3, after)
+    with through(deal.seller, flaky):
+        assert (await deal.seller.read("customers")).equals(TABLE)
+    assert flaky.times == 0
+    assert flaky.closed == 4
+
+
+async def test_a_fetch_that_never_gets_on_is_given_up(deal: Deal, folder: Path) -> None:
+    with through(deal.seller, Flaky(deal.seller, 4, 2)), pytest.raises(Unreachable):
+        await deal.seller.export("customers", path=folder / "out.csv")
+    assert list(folder.iterdir()) == []
+
+
+async def test_more_than_one_request_asks_for_is_asked_for_in_several(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.fetching.REQUEST_BYTES", 1_000)
+    flaky = Flaky(deal.seller, 0, 0)
+    with through(deal.seller, flaky):
+        assert (await deal.seller.read("customers")).equals(TABLE)
+    many = flaky.closed
+    assert many > 5
+    monkeypatch.setattr("client.fetching.LIMITS", replace(LIMITS, fetch_blocks=1))
+    with through(deal.seller, flaky):
+        assert (await deal.seller.read("customers")).equals(TABLE)
+    assert flaky.closed == many + BATCHES * FIELDS
+
+
+async def test_a_reader_that_stops_early_lets_go_of_the_connection(deal: Deal) -> None:
+    flaky = Flaky(deal.seller, 0, 0)
+    before = asyncio.all_tasks()
+    with through(deal.seller, flaky):
+        stream = deal.seller.stream("customers")
+        assert (await anext(stream)).num_rows == 5
+        await stream.aclose()
+    assert flaky.closed == 1
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("moment", ["_write", "_finish"])
+async def test_ctrl_c_while_writing_leaves_a_whole_file_or_none(
+    deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    begun, going_on = asyncio.Event(), []
+    loop = asyncio.get_running_loop()
+    real = getattr(ParquetSink, moment)
+
+    def slow(*args: Any) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run(asyncio.sleep(0.1))
+        real(*args)
+        going_on.append(moment)
+
+    monkeypatch.setattr(ParquetSink, moment, slow)
+    before = asyncio.all_tasks()
+    out = folder / "out.parquet"
+    exporting = asyncio.create_task(deal.seller.export("customers", path=out))
+    await begun.wait()
+    exporting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exporting
+
+    # The thread was waited for: nothing writes on behind our back.
+    assert going_on == [moment]
+    assert asyncio.all_tasks() == before
+    if moment == "_write":
+        assert list(folder.iterdir()) == []
+    else:
+        assert pq.read_table(out).equals(TABLE)

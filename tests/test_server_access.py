@@ -1,0 +1,244 @@
+"""Who may ask for what: every kind of caller at every path, and what strangers can tell apart."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.crypto.identity import Identity
+from client.request_signing import sign_request
+from protocol import acts, api
+from protocol.acts import Act, Role
+from protocol.blocks import FieldClass
+from protocol.ledger import act_leaf
+from protocol.wire import from_bytes
+from tests.casts import Cast, staged_cast
+from tests.servers import Answer, LiveVault, asking, live_vault, running_server
+from tests.world import of_class
+
+PATHS = ("log", "consistency", "observations", "staged", "stage", "fetch")
+
+# fmt: off
+MATRIX = {
+    #                log  cons. obs. staged stage fetch
+    "owner":         (200, 200, 200, 200, 200, 200),
+    "admin":         (200, 200, 200, 200, 200, 200),
+    "keyless":       (200, 200, 200, 200, 403, 404),
+    "auditor":       (200, 200, 200, 403, 403, 404),
+    "bidder":        (200, 200, 403, 403, 403, 200),
+    "unconfirmed":   (200, 200, 403, 403, 403, 404),
+    "revoked":       (200, 200, 403, 403, 403, 404),
+    "invite":        (200, 200, 403, 403, 403, 404),
+    "access":        (200, 200, 403, 403, 403, 404),
+    "used invite":   (404, 404, 404, 404, 404, 404),
+    "closed invite": (404, 404, 404, 404, 404, 404),
+    "closed access": (404, 404, 404, 404, 404, 404),
+    "stranger":      (404, 404, 404, 404, 404, 404),
+    None:            (401, 401, 401, 401, 401, 401),
+}
+# fmt: on
+
+UPLOAD = b"\x07" * 16
+
+
+async def ask(live: LiveVault, cast: Cast, path: str, signer: Any) -> Answer:
+    """Send one sound request to a path, signed by anybody."""
+    if path == "stage":
+        return await live.stage(signer, os.urandom(16), live.records(cast.collection))
+    if path == "fetch":
+        return await live.fetch(signer, cast.collection, (cast.batch.batch_id, (0,)))
+    paths = {
+        "log": live.at(api.LOG) + "?from=0",
+        "consistency": live.at(api.CONSISTENCY) + "?from=1&to=2",
+        "observations": live.at(api.OBSERVATIONS) + "?from=0",
+        "staged": live.at(api.UPLOAD, upload=UPLOAD),
+    }
+    return await live.get(signer, paths[path])
+
+
+def same_but_time(answers: list[Answer]) -> bool:
+    bodies = [from_bytes(api.ErrorBody, answer.body) for answer in answers]
+    told = {(a.status, b.code, b.message, b.hint) for a, b in zip(answers, bodies, strict=True)}
+    lengths = {len(answer.body) for answer in answers}
+    headers = {
+        tuple(sorted((name, value) for name, value in a.headers.items() if name != "Date"))
+        for a in answers
+    }
+    return len(told) == len(lengths) == len(headers) == 1
+
+
+@pytest.mark.threat("K14")
+async def test_each_caller_at_each_path(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        found = {
+            name: tuple(
+                [
+                    (await ask(live, cast, path, None if name is None else cast[name])).status
+                    for path in PATHS
+                ]
+            )
+            for name in MATRIX
+        }
+        assert found == MATRIX
+
+
+@pytest.mark.threat("K14")
+@pytest.mark.threat("H12")
+async def test_acts_by_whoever_may_not_change_nothing(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        bidder = cast["bidder"].member_id
+        verbs: list[acts.Payload] = [
+            acts.Revoke(bidder, acts.Reason.OTHER),
+            acts.Confirm(cast["unconfirmed"].member_id),
+            acts.ChangeRole(bidder, Role.ADMIN),
+            acts.Grant(bidder, (of_class(FieldClass.CORE),)),
+            acts.WithdrawGrant(bidder, (of_class(FieldClass.GENERAL),)),
+            acts.WithdrawInvite(cast["invite"].member_id),
+            acts.DefineCollection(os.urandom(16), (FieldClass.GENERAL,)),
+            acts.Commit(os.urandom(16), cast.collection, 0, True, (cast.batch,)),
+        ]
+        who = {"bidder": 403, "auditor": 403, "unconfirmed": 403, "revoked": 403, "invite": 403}
+        who |= {"used invite": 404, "closed invite": 404, "stranger": 404}
+        for name, status in who.items():
+            for verb in verbs:
+                leaf = act_leaf(live.signed(cast[name], live.draft(cast[name], verb)))
+                answer = await live.submit(cast[name], leaf)
+                assert answer.status == status, (name, verb, answer)
+        # nor does anybody send what another has signed
+        by_owner = act_leaf(live.signed(live.owner, live.draft(live.owner, verbs[0])))
+        for name in ("bidder", "access", "closed access", "stranger"):
+            assert (await live.submit(cast[name], by_owner)).status in (403, 404), name
+        assert (await live.submit(None, by_owner)).status == 401
+        page = (await live.get(live.owner, live.at(api.LOG) + f"?from={live.pushed}")).read(
+            api.LogPage
+        )
+        assert page.leaves == ()
+        assert (await live.submit(live.owner, by_owner)).status == 200  # the honest control
+
+
+@pytest.mark.threat("H10")
+@pytest.mark.threat("H11")
+async def test_strangers_cannot_tell_what_is_not_there_from_what_is_not_theirs(
+    tmp_path: Path,
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        other = LiveVault(server=live.server, asker=live.asker, token=server.token.reveal())
+        await other.push()
+        absent = LiveVault(server=live.server, asker=live.asker)  # created nowhere
+        known = cast["bidder"]
+        forged = (Identity.generate().request_key, known.member_id)
+        answers = []
+        for path in PATHS:
+            answers += [
+                await ask(live, cast, path, cast["stranger"]),
+                await ask(live, cast, path, other.owner),
+                await ask(live, cast, path, cast["closed invite"]),
+                await ask(live, cast, path, forged),
+                await ask(absent, cast, path, known) if path != "stage" else answers[0],
+                await ask(other, cast, path, known) if path != "stage" else answers[0],
+            ]
+        noop = act_leaf(live.signed(other.owner, live.draft(other.owner, acts.Noop())))
+        answers.append(await live.submit(other.owner, noop))
+        # a member is told no more of what it may not read, or of what is no path at all
+        for collection, batch, fields in (
+            (cast.collection, cast.batch.batch_id, (1,)),
+            (cast.collection, cast.batch.batch_id, (0, 1)),
+            (cast.collection, cast.batch.batch_id, (7,)),
+            (cast.collection, os.urandom(16), (0,)),
+            (os.urandom(16), cast.batch.batch_id, (0,)),
+            (bytes(16), cast.batch.batch_id, (0,)),
+        ):
+            answers.append(await live.fetch(known, collection, (batch, fields)))
+        answers.append(await live.get(known, "/v1/nothing"))
+        assert same_but_time(answers)
+        assert answers[0].status == 404
+        assert answers[0].code == "not_found"
+
+
+@pytest.mark.threat("H11")
+async def test_strangers_wait_as_long_for_a_vault_that_is_there(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        await staged_cast(live)
+        absent = LiveVault(server=live.server, asker=live.asker)
+        stranger = Identity.generate()
+        waits: dict[bytes, list[float]] = {live.vault_id: [], absent.vault_id: []}
+        for _ in range(150):
+            for vault in (live, absent):
+                path = vault.at(api.LOG) + "?from=0"
+                started = time.perf_counter()
+                assert (await live.get(stranger, path)).status == 404
+                waits[vault.vault_id].append(time.perf_counter() - started)
+        there, not_there = (statistics.median(times) for times in waits.values())
+        assert abs(there - not_there) < 0.15 * max(there, not_there)
+
+
+async def test_a_former_member_sees_the_log_up_to_its_removal(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        revoked = cast["revoked"]
+        removed_at = live.state.members[revoked.member_id].removed_at
+        assert removed_at is not None
+        size = removed_at + 1
+        assert size < live.ledger.size
+        page = (await live.get(revoked, live.at(api.LOG) + "?from=0")).read(api.LogPage)
+        assert [each.leaf for each in page.leaves] == [leaf for leaf, _ in live.leaves[:size]]
+        shown = live.checkpoint(page.checkpoint)
+        assert (shown.size, shown.root) == (size, live.ledger.tree.root(size))
+        path = live.at(api.CONSISTENCY)
+        proof = (await live.get(revoked, f"{path}?from=1&to={size}")).read(api.ConsistencyProof)
+        assert proof.hashes == live.ledger.tree.consistency_proof(1, size)
+        assert (await live.get(revoked, f"{path}?from=1&to={size + 1}")).status == 400
+        later = (await live.get(revoked, live.at(api.LOG) + f"?from={size}")).read(api.LogPage)
+        assert later.leaves == ()
+
+
+async def test_whoever_joined_may_send_its_join_again(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        invite = cast["invite"]
+        live.join(invite)
+        await live.push()
+        leaf, sides = live.leaves[-1]
+        again = (await live.submit(invite, leaf, sides)).read(api.Submitted)
+        assert again.index == live.ledger.size - 1
+        assert live.checkpoint(again.checkpoint).size == again.index + 1
+        other = Act(live.vault_id, invite.member_id, 0, live.citation(), acts.Noop(), None)
+        assert (await live.submit(invite, act_leaf(live.signed(invite, other)))).status == 409
+
+
+@asynccontextmanager
+async def unpushed(data_dir: Path) -> AsyncIterator[LiveVault]:
+    """A server that goes by a name, and a vault that it refused to create for that reason."""
+    async with (
+        running_server(data_dir, authorities=("vault.example",)) as server,
+        asking(server.url, server.pin) as asker,
+    ):
+        yield LiveVault(asker=asker)
+
+
+async def test_requests_for_another_name_are_refused_where_names_are_given(tmp_path: Path) -> None:
+    async with unpushed(tmp_path) as live:
+        pass_through = live.asker
+        assert pass_through is not None
+        path = live.at(api.LOG) + "?from=0"
+        refused = await live.get(live.owner, path)
+        assert (refused.status, refused.code) == (401, "unauthenticated")
+        assert "name" in refused.error.message
+        url = "https://vault.example" + path
+        owner = live.owner
+        headers = sign_request(
+            "GET", url, None, None, owner.request_key, owner.member_id, time.time()
+        )
+        allowed = await pass_through.send("GET", path, headers | {"Host": "vault.example"})
+        # the name is right; there is no such vault
+        assert allowed.status == 404

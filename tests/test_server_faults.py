@@ -1,0 +1,348 @@
+"""What the server does when its store fails, falls ahead, or was changed behind its back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from protocol import acts, api
+from protocol.errors import ContextMismatch, IntegrityError, NotFound, SealroomError
+from protocol.ledger import act_leaf
+from protocol.ledger.log import OBSERVATION_LEAF
+from protocol.merkle import leaf_hash
+from tests.casts import Cast, staged_cast
+from tests.servers import LiveVault, asking, live_vault, running_server
+from vault.checkpoints import CheckpointSigner, SignedObservation
+from vault.config import Config
+from vault.service import VaultService
+from vault.storage.base import SidePart, SizeMoved, StorageFailed, StorageFull
+from vault.storage.sqlite import FILE_NAME, SqliteStorage
+from vault.tls import CheckpointKey, load_or_create_checkpoint_key, load_or_create_token
+from vault.vaults import VaultShelf, _stored_wraps
+
+
+def noop(live: LiveVault) -> bytes:
+    return act_leaf(live.signed(live.owner, live.draft(live.owner, acts.Noop())))
+
+
+async def log(live: LiveVault) -> api.LogPage:
+    return (await live.get(live.owner, live.at(api.LOG) + "?from=0")).read(api.LogPage)
+
+
+class Failing:
+    """Stands in for one operation of a store, and fails before or after doing it."""
+
+    def __init__(
+        self, work: Callable[..., Awaitable[Any]], error: SealroomError, *, after: bool = False
+    ) -> None:
+        self.work, self.error, self.after = work, error, after
+        self.calls = 0
+
+    async def __call__(self, *values: Any, **named: Any) -> Any:
+        self.calls += 1
+        if self.calls > 1:
+            return await self.work(*values, **named)
+        if self.after:
+            await self.work(*values, **named)
+        raise self.error
+
+
+@pytest.mark.threat("R3")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(StorageFull("the disk is full"), 507), (StorageFailed("the database failed"), 503)],
+)
+async def test_a_failing_store_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: SealroomError, status: int
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        storage, before = server.service._storage, await log(live)
+        leaf = noop(live)
+        for work in (
+            lambda: live.submit(live.owner, leaf),
+            lambda: live.fetch(cast["bidder"], cast.collection, (cast.batch.batch_id, (0,))),
+        ):
+            monkeypatch.setattr(storage, "append", Failing(storage.append, error))
+            failed = await work()
+            assert (failed.status, failed.code) == (status, error.code)
+            assert (await log(live)).leaves == before.leaves
+        assert (await live.submit(live.owner, leaf)).status == 200
+
+
+async def test_an_unhealthy_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        storage = server.service._storage
+        failing = Failing(storage.stats, StorageFailed("the database failed"))
+        monkeypatch.setattr(storage, "stats", failing)
+        assert (await live.get(None, api.HEALTH)).status == 503
+        for _ in range(5):
+            assert (await live.get(None, api.HEALTH)).status == 200
+        assert failing.calls == 2  # asked often, it asks the store rarely
+
+
+@pytest.mark.threat("R12")
+async def test_a_store_that_did_what_it_said_it_did_not_is_caught_up_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        storage, leaf = server.service._storage, noop(live)
+        size = live.ledger.size
+        error = StorageFailed("the database failed")
+        monkeypatch.setattr(storage, "append", Failing(storage.append, error, after=True))
+        assert (await live.submit(live.owner, leaf)).status == 503
+        # the same act again is found, not appended twice
+        again = (await live.submit(live.owner, leaf)).read(api.Submitted)
+        assert again.index == size
+        wanted = (cast.batch.batch_id, (0,))
+        monkeypatch.setattr(storage, "append", Failing(storage.append, error, after=True))
+        assert (await live.fetch(cast["bidder"], cast.collection, wanted)).status == 503
+        answers = await asyncio.gather(
+            *(live.fetch(cast["bidder"], cast.collection, wanted) for _ in range(5))
+        )
+        assert {answer.status for answer in answers} == {200}
+        assert len((await log(live)).leaves) == size + 1 + 6
+
+
+async def test_a_change_is_finished_even_if_nobody_waits_for_it(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        leaf, service = noop(live), server.service
+        sent = api.SubmitAct(leaf[1:], ())
+        asked = asyncio.create_task(service.submit(live.vault_id, live.owner.member_id, sent))
+        while not service._running:
+            await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await service.close()
+        assert len((await log(live)).leaves) == 2
+
+
+async def test_a_damaged_block_is_not_served_as_if_whole(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        storage = server.service._storage
+        assert isinstance(storage, SqliteStorage)
+        both, first = (cast.batch.batch_id, (0, 1)), (cast.batch.batch_id, (0,))
+        await storage._sql("UPDATE blocks SET content = x'00' WHERE field = 1")
+        with pytest.raises(aiohttp.ClientError):  # cut off after the first
+            await live.fetch(live.owner, cast.collection, both)
+        await storage._sql("DELETE FROM blocks WHERE field = 0")
+        gone = await live.fetch(live.owner, cast.collection, first)
+        assert (gone.status, gone.code) == (503, "storage_failed")
+
+
+# --- changed behind its back
+
+
+@asynccontextmanager
+async def stopped_vault(data_dir: Path) -> AsyncIterator[tuple[LiveVault, Cast]]:
+    """A vault with acts, sides and an observation, whose server was stopped."""
+    async with live_vault(data_dir) as (_, live):
+        cast = await staged_cast(live)
+        wanted = (cast.batch.batch_id, (0,))
+        assert (await live.fetch(cast["bidder"], cast.collection, wanted)).status == 200
+        await live.pull()
+    yield live, cast
+
+
+def edit(data_dir: Path, statement: str, *values: object) -> None:
+    with sqlite3.connect(data_dir / FILE_NAME) as database:
+        database.execute(statement, values)
+    database.close()
+
+
+def flipped(data_dir: Path, table: str, column: str, where: str) -> None:
+    """Change one bit of one value."""
+    with sqlite3.connect(data_dir / FILE_NAME) as database:
+        rowid, value = database.execute(
+            f"SELECT rowid, {column} FROM {table} WHERE {where} LIMIT 1"
+        ).fetchone()
+        changed = bytearray(value)
+        changed[len(changed) // 2] ^= 1
+        database.execute(
+            f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (bytes(changed), rowid)
+        )
+    database.close()
+
+
+async def asked_again(data_dir: Path, live: LiveVault) -> tuple[int, int]:
+    """Start the server again; return the status of reading the log, and of an act."""
+    async with (
+        running_server(data_dir) as server,
+        asking(server.url, server.pin) as asker,
+    ):
+        live.asker = asker
+        read = await live.get(live.owner, live.at(api.LOG) + "?from=0")
+        if read.status == 200:
+            page = read.read(api.LogPage)
+            assert live.checkpoint(page.checkpoint).root == live.ledger.tree.root()
+        return read.status, (await live.submit(live.owner, noop(live))).status
+
+
+BITS = {
+    "an act": ("leaves", "leaf", "leaf_index = 3"),
+    "an observation's leaf": ("leaves", "leaf", "observation IS NOT NULL"),
+    "an observation": ("leaves", "observation", "observation IS NOT NULL"),
+    "a wrap": ("sides", "content", "leaf_index = 1"),
+    "a wrap's digest": ("sides", "digest", "leaf_index = 1"),
+}
+EDITS = {
+    "a longer log": "UPDATE vaults SET size = size + 1",
+    "a shorter log": "UPDATE vaults SET size = size - 1",
+    "a lost act": "DELETE FROM leaves WHERE leaf_index = 9",
+    "a lost side": "DELETE FROM sides WHERE leaf_index = 1 AND part = 0",
+}
+
+
+@pytest.mark.threat("S13")
+@pytest.mark.parametrize("what", [*BITS, *EDITS, "nothing"])
+async def test_no_checkpoint_is_signed_over_what_changed(tmp_path: Path, what: str) -> None:
+    async with stopped_vault(tmp_path) as (live, _):
+        if what in BITS:
+            flipped(tmp_path, *BITS[what])
+        elif what in EDITS:
+            edit(tmp_path, "PRAGMA foreign_keys = OFF")
+            edit(tmp_path, EDITS[what])
+        expected = (200, 200) if what == "nothing" else (503, 503)
+        assert await asked_again(tmp_path, live) == expected
+
+
+async def test_another_vaults_log_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    async with live_vault(tmp_path / "one") as (_, _), live_vault(tmp_path / "two") as (_, two):
+        pass
+    edit(tmp_path / "one", "PRAGMA foreign_keys = OFF")
+    for table in ("vaults", "leaves"):
+        edit(tmp_path / "one", f"UPDATE {table} SET vault = ?", two.vault_id)
+    async with (
+        running_server(tmp_path / "one") as server,
+        asking(server.url, server.pin) as asker,
+    ):
+        two.asker = asker
+        answer = await two.get(two.owner, two.at(api.LOG) + "?from=0")
+        assert (answer.status, answer.code) == (503, "storage_failed")
+
+
+def test_an_observation_is_the_one_that_was_signed() -> None:
+    key = CheckpointKey(os.urandom(32))
+    public = bytes(key.verify_key)
+    vault, other = os.urandom(32), os.urandom(32)
+    body = api.ObservationBody(vault, other, other, 1, bytes(16), (0,), (bytes(16),))
+    made = SignedObservation.of(body, key)
+    made.verify(made.leaf, vault, public)
+    assert made.leaf[0] == OBSERVATION_LEAF
+    assert SignedObservation.from_stored(made.stored) == made
+    again = SignedObservation.of(body, key)
+    assert again.leaf != made.leaf
+    for leaf, of, by in (
+        (again.leaf, vault, public),
+        (made.leaf, other, public),
+        (made.leaf, vault, bytes(CheckpointKey(os.urandom(32)).verify_key)),
+    ):
+        with pytest.raises(IntegrityError):
+            made.verify(leaf, of, by)
+
+
+def test_sides_whose_part_was_deleted_give_no_wraps_and_those_of_another_act_none() -> None:
+    live = LiveVault()
+    live.people()
+    _, sides = live.leaves[-1]
+    act = acts.parse_envelope(live.leaves[-1][0][1:])[1]
+    kept = [SidePart(leaf_hash(part), part) for part in sides]
+    assert len(_stored_wraps(act, kept)) == 1
+    assert _stored_wraps(act, [SidePart(part.digest, None) for part in kept]) == {}
+    with pytest.raises(ContextMismatch):
+        _stored_wraps(act, kept[:1])
+
+
+# --- the vaults in memory
+
+
+async def test_vaults_are_let_go_of_and_loaded_again(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, loaded_vaults=1) as server,
+        asking(server.url, server.pin) as asker,
+    ):
+        key = load_or_create_checkpoint_key(tmp_path)
+        vaults = [LiveVault(server=key, asker=asker, token=server.token.reveal()) for _ in range(3)]
+        for _ in range(2):
+            for live in vaults:
+                live.land(live.owner, acts.Noop())
+                await live.push()
+        for live in vaults:
+            assert len((await log(live)).leaves) == 3
+        shelf: VaultShelf = server.service._shelf
+        assert len(shelf._recent) == 1
+
+
+async def test_many_who_ask_at_once_cause_one_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        pass
+    async with await SqliteStorage.open(tmp_path) as storage:
+        key = load_or_create_checkpoint_key(tmp_path)
+        token = load_or_create_token(tmp_path)
+        config = Config(data_dir=tmp_path)
+        service = VaultService(storage, key, token, config, time.time)
+        await service.start()
+        loads = 0
+        size = storage.size
+
+        async def counted(vault_id: bytes) -> int:
+            nonlocal loads
+            loads += 1
+            return await size(vault_id)
+
+        monkeypatch.setattr(storage, "size", counted)
+        owner = live.owner.member_id
+        pages = [service.log_page(live.vault_id, owner, 0) for _ in range(20)]
+        assert len(await asyncio.gather(*pages)) == 20
+        await service.warm()
+        assert loads == 1
+        assert await service.keys(os.urandom(32)) == {}
+        with pytest.raises(NotFound):
+            await service.log_page(os.urandom(32), owner, 0)
+
+
+async def test_a_damaged_vault_does_not_keep_a_server_from_starting(tmp_path: Path) -> None:
+    async with stopped_vault(tmp_path) as (live, _):
+        flipped(tmp_path, *BITS["an act"])
+        async with running_server(tmp_path) as server, asking(server.url, server.pin) as asker:
+            other = LiveVault(server=live.server, asker=asker, token=server.token.reveal())
+            await server.service.warm()
+            await other.push()
+            assert len((await log(other)).leaves) == 1
+
+
+async def test_a_store_that_keeps_moving_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+
+        async def outrun(*_: Any) -> None:
+            raise SizeMoved(99)
+
+        monkeypatch.setattr(server.service._storage, "append", outrun)
+        refused = await live.submit(live.owner, noop(live))
+        assert (refused.status, refused.code) == (409, "size_moved")
+        assert len((await log(live)).leaves) == 1
+
+
+def test_a_checkpoint_signer_signs_for_its_vault() -> None:
+    live = LiveVault()
+    key = CheckpointKey(bytes(live.server))
+    signer = CheckpointSigner(key, live.vault_id)
+    note = signer.note(live.ledger.tree, 1, live.now)
+    assert signer.note(live.ledger.tree, 1, live.now) == note
+    assert live.checkpoint(note).root == live.ledger.tree.root()

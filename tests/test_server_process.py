@@ -1,0 +1,291 @@
+"""The command `serve` as a process: started, killed, started again, asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import stat
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+from click.testing import CliRunner
+
+from protocol import acts, api
+from protocol.blocks import Manifest
+from protocol.ledger import act_leaf
+from protocol.wire import to_bytes
+from tests.casts import Cast, staged_cast
+from tests.servers import (
+    Asker,
+    LiveVault,
+    asking,
+    blocks_in,
+    head_of,
+    live_vault,
+    raw,
+    start_process,
+    subprocess_server,
+)
+from vault import app, cli
+from vault.app import running
+from vault.cli import serve
+from vault.config import Config, InvalidConfig
+from vault.horizon import HORIZON_FILE, read_horizon, write_horizon
+from vault.listener import ListenFailed
+from vault.storage.sqlite import FILE_NAME
+from vault.tls import TOKEN_FILE, load_or_create_checkpoint_key
+
+
+def vault_at(data_dir: Path, asker: Asker, token: str) -> LiveVault:
+    return LiveVault(server=load_or_create_checkpoint_key(data_dir), asker=asker, token=token)
+
+
+# --- what it says
+
+
+async def test_it_says_where_it_is_and_shows_the_token_once(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with subprocess_server(data_dir) as first:
+        assert re.fullmatch(r"https://127\.0\.0\.1:[0-9]+", first.url)
+        assert first.announced["ready"] is True
+        token = first.announced["token"]
+        assert Path(first.announced["token_file"]).read_text().strip() == token
+        async with asking(first.url, first.pin) as asker:
+            assert (await asker.ask(None, "GET", api.HEALTH)).status == 200
+        code, log = await first.stop()
+    assert code == 0
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    assert (events[0], events[-1]) == ("storage_opened", "server_stopped")
+    assert token not in log
+    for path in data_dir.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+    async with subprocess_server(data_dir, "--open") as second:
+        assert second.pin == first.pin
+        assert second.announced["token"] is second.announced["token_file"] is None
+
+
+async def test_it_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
+    async with subprocess_server(tmp_path / "one") as running_one:
+        port = running_one.url.rpartition(":")[2]
+        cases = (
+            (tmp_path / "two", f"127.0.0.1:{port}", "cannot listen on", "--listen"),
+            (tmp_path / "one", "127.0.0.1:0", "another server works on this", "another"),
+            (tmp_path / "three", "127.0.0.1", "is not HOST:PORT", "127.0.0.1:8443"),
+            (tmp_path / "four", "no.such.host.invalid:0", "cannot listen on", "--listen"),
+            (tmp_path / "one" / TOKEN_FILE / "x", "127.0.0.1:0", "the database failed", "disk"),
+        )
+        for data_dir, listen, error, hint in cases:
+            process = await start_process(data_dir, listen=listen)
+            out, err = await asyncio.wait_for(process.communicate(), 20)
+            said = err.decode().splitlines()
+            assert process.returncode == 1
+            assert out == b""
+            assert said[-2].startswith("error: "), said
+            assert error in said[-2]
+            assert said[-1].startswith("hint: ")
+            assert hint in said[-1]
+
+
+# --- killed
+
+
+@pytest.mark.threat("R1")
+async def test_what_was_acknowledged_survives_being_killed(tmp_path: Path) -> None:
+    """Three times: acts, uploads and commits under way, kill -9, start again, look."""
+    async with subprocess_server(tmp_path) as server, asking(server.url, server.pin) as asker:
+        live = vault_at(tmp_path, asker, server.announced["token"])
+        cast = await staged_cast(live)
+        await server.kill()
+    kept = Kept(live, cast)
+    for round_ in range(3):
+        async with subprocess_server(tmp_path) as server, asking(server.url, server.pin) as asker:
+            live.asker = asker
+            await kept.check()
+            work = [asyncio.create_task(each()) for each in (kept.commit, kept.stage, kept.stage)]
+            await asyncio.sleep(0.4 + 0.1 * round_)
+            await server.kill()
+            failed = await asyncio.gather(*work, return_exceptions=True)
+            assert all(isinstance(error, aiohttp.ClientError) for error in failed), failed
+    assert len(kept.committed) > 5
+    assert len(kept.staged) > 5
+    async with subprocess_server(tmp_path) as server, asking(server.url, server.pin) as asker:
+        live.asker = asker
+        await kept.check()
+
+
+@dataclass
+class Kept:
+    """What a server acknowledged, and must have after whatever happened to it."""
+
+    live: LiveVault
+    cast: Cast
+    upload: bytes = b"\x55" * 16
+    acts: dict[int, bytes] = field(default_factory=dict)
+    committed: list[Manifest] = field(default_factory=list)
+    staged: set[bytes] = field(default_factory=set)
+
+    async def stage(self) -> None:
+        """Upload for ever."""
+        while True:
+            manifest = self.live.records(self.cast.collection)
+            answer = await self.live.stage(self.cast["admin"], self.upload, manifest)
+            self.staged.update(answer.read(api.Staged).batches)
+
+    async def commit(self) -> None:
+        """Upload and commit for ever, a batch at a time."""
+        live, owner = self.live, self.live.owner
+        while True:
+            upload, manifest = os.urandom(16), live.records(self.cast.collection)
+            (await live.stage(owner, upload, manifest)).read(api.Staged)
+            payload = acts.Commit(upload, self.cast.collection, 0, True, (manifest,))
+            leaf = act_leaf(live.signed(owner, live.draft(owner, payload)))
+            index = (await live.submit(owner, leaf)).read(api.Submitted).index
+            self.acts[index] = leaf
+            self.committed.append(manifest)
+            live.land_leaf(leaf, ())
+
+    async def check(self) -> None:
+        """Look for all of it; acts that were stored and not acknowledged are taken note of."""
+        live = self.live
+        live.pushed = live.ledger.size
+        await live.pull()
+        page = (await live.get(live.owner, live.at(api.LOG) + "?from=0")).read(api.LogPage)
+        assert live.checkpoint(page.checkpoint).root == live.ledger.tree.root()
+        for index, leaf in self.acts.items():
+            assert page.leaves[index].leaf == leaf
+        path = live.at(api.UPLOAD, upload=self.upload)
+        listed = (await live.get(self.cast["admin"], path)).read(api.Staged).batches
+        assert self.staged <= set(listed)
+        for manifest in self.committed:
+            served = await live.fetch(live.owner, self.cast.collection, (manifest.batch_id, (0, 1)))
+            assert tuple(blocks_in(served.body)) == live.blocks[manifest.batch_id]
+        await live.pull()
+
+
+# --- asked to stop
+
+
+async def begun(live: LiveVault) -> tuple[bytes, bytes]:
+    """Return the head and the body of a request that takes an act."""
+    assert live.asker is not None
+    leaf = act_leaf(live.signed(live.owner, live.draft(live.owner, acts.Noop())))
+    body = to_bytes(api.SubmitAct(leaf[1:], ()))
+    return head_of(live.asker.url, live.owner, "POST", live.at(api.ACTS), body), body
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_finishes_what_it_began_before_it_stops(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    async with subprocess_server(tmp_path) as server, asking(server.url, server.pin) as asker:
+        live = vault_at(tmp_path, asker, server.announced["token"])
+        await live.push()
+        head, body = await begun(live)
+        async with raw(server.url, server.pin) as (reader, writer):
+            writer.write(head + body[:9])
+            await asyncio.sleep(0.2)
+            server.process.send_signal(number)
+            await asyncio.sleep(0.3)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+            assert server.process.returncode is None
+            writer.write(body[9:])
+            assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")
+        assert await asyncio.wait_for(server.process.wait(), 10) == 0
+    assert not (tmp_path / f"{FILE_NAME}-wal").exists()
+    async with subprocess_server(tmp_path) as server, asking(server.url, server.pin) as asker:
+        live.asker = asker
+        page = (await live.get(live.owner, live.at(api.LOG) + "?from=0")).read(api.LogPage)
+        assert len(page.leaves) == 2
+
+
+async def test_a_request_that_does_not_end_is_cut_off_in_the_end(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as clients:
+        async with live_vault(tmp_path, drain_seconds=1) as (server, live):
+            head, body = await begun(live)
+            _, writer = await clients.enter_async_context(raw(server.url, server.pin))
+            writer.write(head + body[:9])
+            await asyncio.sleep(0.1)
+            started = loop.time()
+        assert 0.5 < loop.time() - started < 5
+
+
+# --- in this process
+
+
+def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Config, bool]] = []
+
+    async def noted(config: Config, *, as_json: bool) -> None:
+        seen.append((config, as_json))
+
+    monkeypatch.setattr(cli, "_serve", noted)
+    monkeypatch.setattr(cli.os, "umask", lambda mask: None)
+    monkeypatch.setattr(cli.resource, "setrlimit", lambda *values: None)
+    monkeypatch.setattr(cli, "configure_logging", lambda: None)
+    options = ["--listen", "[::1]:9", "--data", "d", "--name", "vault.example:443", "--open"]
+    for root, as_json in (
+        (None, False),
+        ({"json": True}, True),
+        ({}, False),
+        (SimpleNamespace(json=True), True),
+    ):
+        result = CliRunner().invoke(serve, options, obj=root)
+        assert result.exit_code == 0, result.output
+        assert seen[-1][1] is as_json
+    config = seen[-1][0]
+    assert (config.host, config.port, config.data_dir) == ("::1", 9, Path("d"))
+    assert config.authorities == ("vault.example",)
+    assert config.hosts == ("localhost", "127.0.0.1", "vault.example")
+    assert config.open is True
+    both = CliRunner().invoke(serve, ["--tls-cert", "a"])
+    assert both.exit_code == 1
+    assert "error: a certificate needs its key" in both.output
+
+
+async def test_people_are_shown_what_they_need(tmp_path: Path) -> None:
+    for is_open in (False, True):
+        config = Config(data_dir=tmp_path / str(is_open), port=0, open=is_open)
+        async with running(config) as server:
+            shown = cli._announcement(config, server, as_json=False)
+            assert server.url in shown
+            assert server.pin.hex() in shown
+            assert (server.token.reveal() in shown) is not is_open
+            assert shown.endswith("ready")
+        async with running(config) as again:
+            shown = cli._announcement(config, again, as_json=False)
+            assert again.token.reveal() not in shown
+            assert ("create.token" in shown) is not is_open
+
+
+async def test_it_listens_where_it_is_told(tmp_path: Path) -> None:
+    async with running(Config(data_dir=tmp_path, host="::1", port=0)) as server:
+        assert server.url.startswith("https://[::1]:")
+    assert app._url("vault.example", 443) == "https://vault.example"
+    with pytest.raises(ListenFailed):
+        async with running(Config(data_dir=tmp_path, host="203.0.113.1", port=0)):
+            pass
+    # whatever went wrong, the directory is free again
+    async with running(Config(data_dir=tmp_path, port=0)):
+        pass
+
+
+def test_the_horizon_is_kept_whole(tmp_path: Path) -> None:
+    assert read_horizon(tmp_path) == 0
+    for created in (1_800_000_000, 1_800_000_007):
+        write_horizon(tmp_path, created)
+        assert read_horizon(tmp_path) == created
+    assert stat.S_IMODE((tmp_path / HORIZON_FILE).stat().st_mode) == 0o600
+    for damaged in ("", "1", "-1\n", "1e9\n", "1\n\n"):
+        (tmp_path / HORIZON_FILE).write_text(damaged)
+        with pytest.raises(InvalidConfig, match="damaged"):
+            read_horizon(tmp_path)

@@ -67,7 +67,10 @@ class Conditions:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, check=True, text=True
+            ["git", "--no-optional-locks", "-C", str(REPOSITORY), *arguments],
+            capture_output=True,
+            check=True,
+            text=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

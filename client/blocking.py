@@ -16,7 +16,7 @@ import asyncio
 import functools
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -149,7 +149,7 @@ class Vault:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         """Yield verified records batch by batch, in bounded memory."""
         batches = self._vault.stream(collection, fields=fields, limit=limit)
         try:

@@ -54,14 +54,10 @@ def open_offer(session: Session) -> OpenOffer:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a full verification covered, and the receipts that say so."""
+    """The offer that was verified in full, and the receipts that say so."""
 
     offer: OpenOffer
     receipts: tuple[CollectionReceipt, ...]
-    keys: int
-    records: int
-    cells: int
-    fetched_bytes: int
 
 
 async def verify(
@@ -105,8 +101,7 @@ async def verify(
         receipts.append(CollectionReceipt(where.id, where.root(), where.records, where.cells))
     if tally.cells != total:
         raise ManifestMismatch(f"{tally.cells} cells opened where {total} were committed")
-    records = sum(each.records for each in session.state.collections.values())
-    return Verified(opened, tuple(receipts), len(keys), records, tally.cells, tally.fetched)
+    return Verified(opened, tuple(receipts))
 
 
 @dataclass(slots=True)
@@ -116,11 +111,9 @@ class _Tally:
     total: int
     on_progress: OnProgress
     cells: int = 0
-    fetched: int = 0
 
-    def add(self, cells: int, size: int) -> None:
+    def add(self, cells: int) -> None:
         self.cells += cells
-        self.fetched += size
         self.on_progress(Progress("verifying", self.cells, self.total, "cells"))
 
 
@@ -137,7 +130,7 @@ async def _verify_collection(
                 raise IntegrityError(f"the catalog does not name field {ref.field}")
             kind = named.type
         cells = await asyncio.to_thread(_verified_cells, where, keys, manifest, ref, block, kind)
-        tally.add(0 if is_catalog(ref.field) else cells, ref.length)
+        tally.add(0 if is_catalog(ref.field) else cells)
 
 
 def _verified_cells(
@@ -163,7 +156,7 @@ def _listed(where: Collection) -> Iterator[Listed]:
     return ((b.manifest, ref) for b in where.batches for ref in b.manifest.blocks)
 
 
-async def accept(session: Session, verified: Verified) -> int:
+async def accept(session: Session, verified: Verified) -> Accepted:
     """Take over: this one act makes the buyer the owner, and everybody else a former member.
 
     Raises:
@@ -175,7 +168,44 @@ async def accept(session: Session, verified: Verified) -> int:
     def draft(state: State) -> Draft:
         return Draft(acts.Accept(verified.offer.index, state.size, verified.receipts))
 
-    return await session.act(draft)
+    await session.act(draft)
+    done = accepted(session)
+    assert done is not None  # the act landed, and is found in the verified log
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An acceptance as the log has it: its index, and what its author had verified."""
+
+    index: int
+    keys: int
+    receipts: tuple[CollectionReceipt, ...]
+    bytes: int
+
+
+def accepted(session: Session) -> Accepted | None:
+    """Return the acceptance by which this member owns the vault, None if it did not buy it."""
+    state = session.state
+    done = state.handovers[-1] if state.handovers else None
+    if done is None or done.buyer != session.identity.member_id:
+        return None
+    act = session.believed.acts[done.accepted_at]
+    assert act is not None
+    assert isinstance(act.payload, acts.Accept)
+    epochs = (epoch for known in state.epochs.values() for epoch in known)
+    batches = (batch for where in state.collections.values() for batch in where.batches)
+    return Accepted(
+        index=done.accepted_at,
+        keys=sum(epoch.made_at < done.accepted_at for epoch in epochs),
+        receipts=act.payload.receipts,
+        bytes=sum(
+            ref.length
+            for batch in batches
+            if batch.committed_at < done.accepted_at
+            for ref in batch.manifest.blocks
+        ),
+    )
 
 
 async def reject(session: Session, reason: Reason) -> int:

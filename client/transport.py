@@ -37,9 +37,6 @@ LEAST_RATE: Final = 16 * KIB
 
 ATTEMPTS: Final = 4
 PAUSE_SECONDS: Final = 0.2
-READ_AHEAD: Final = 1 * MIB
-"""What may arrive before it is asked for: smaller, and receiving and opening keep taking turns
-at the interpreter, which cost a fifth of an acceptance (docs/performance.md)."""
 _RETRY_CODES: Final = frozenset({"replay", "server_restarted", "busy", "rate_limited"})
 
 
@@ -251,7 +248,6 @@ class HttpTransport:
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers={"User-Agent"},
-                read_bufsize=READ_AHEAD,
             )
         return self._session
 

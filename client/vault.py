@@ -467,20 +467,19 @@ class Vault:
         """
         started = time.monotonic()
         await self.session.sync_as_member()
-        index, verified = handover.accepted_before(self.session) or (None, None)
-        if verified is None:
+        done = handover.accepted(self.session)
+        if done is None:
             verified = await handover.verify(
                 self.session, words=words, yes=yes, on_progress=on_progress
             )
-            index = await handover.accept(self.session, verified)
-        assert index is not None  # it comes with what was verified
+            done = await handover.accept(self.session, verified)
         return AcceptResult(
-            index=index,
-            keys=verified.keys,
-            collections=len(verified.receipts) - 1,
-            records=verified.records,
-            cells=verified.cells,
-            verified_bytes=verified.fetched_bytes,
+            index=done.index,
+            keys=done.keys,
+            collections=len(done.receipts) - 1,
+            records=sum(receipt.records for receipt in done.receipts),
+            cells=sum(receipt.cells for receipt in done.receipts),
+            verified_bytes=done.bytes,
             seconds=time.monotonic() - started,
         )
 

@@ -55,6 +55,7 @@ async def staged_cast(live: LiveVault) -> Cast:
     _, used = live.invite(live.owner, Role.BIDDER, some)
     cast["used invite"] = used
     cast["unconfirmed"] = live.join(used)
+    cast["unconfirmed admin"] = live.join(live.invite(live.owner, Role.ADMIN)[1])
     opened, cast["invite"] = live.invite(live.owner, Role.BIDDER, some)
     cast["access"] = access(opened)
     closed, withdrawn = live.invite(live.owner, Role.BIDDER, some)

@@ -7,6 +7,7 @@ that each is what the code says.
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +22,11 @@ from protocol.encoding import encode
 from protocol.errors import SealroomError
 from protocol.labels import Label
 from protocol.ledger import sides
-from protocol.ledger.transitions import TRANSITIONS
+from protocol.ledger.transitions import TRANSITIONS, Sides
 from protocol.limits import limits_table
 from protocol.wire import (
     Blob,
     Choice,
-    Envelope,
     Fixed,
     ListOf,
     Maybe,
@@ -236,11 +236,18 @@ def transitions() -> str:
     return _rows(
         ("act", "by", "while", "control act", "names the head", "sides"),
         (
-            (f"`{kind}`", _authors(row), _phases(row), _yes(row.control), _yes(row.names_head), _carried(row))
+            (
+                f"`{kind}`",
+                _authors(row),
+                _phases(row),
+                _yes(row.control),
+                _yes(row.names_head),
+                _carried(row),
+            )
             for kind, payload in acts.KINDS.items()
             for row in [TRANSITIONS[payload]]
         ),
-    )  # fmt: skip
+    )
 
 
 def _authors(row: Any) -> str:
@@ -248,7 +255,10 @@ def _authors(row: Any) -> str:
         return "an open invite"
     if row.roles == frozenset(acts.Role):
         return "any live member"
-    return ", ".join(role.value for role in acts.Role if role in row.roles) or "nobody (index 0)"
+    return (
+        ", ".join(role.value for role in acts.Role if role in row.roles)
+        or "the owner it names, as the first leaf"
+    )
 
 
 def _phases(row: Any) -> str:
@@ -260,7 +270,7 @@ def _yes(value: bool) -> str:
 
 
 def _carried(row: Any) -> str:
-    return "-" if row.sides is sides.Sides.NONE else str(row.sides.value)
+    return "-" if row.sides is Sides.NONE else str(row.sides.value)
 
 
 # --- errors and the door
@@ -276,7 +286,7 @@ def errors_table() -> str:
                 cls.__name__,
                 (cls.__bases__[0].__name__ if cls is not SealroomError else "-"),
                 (cls.__doc__ or "").partition("\n")[0].rstrip("."),
-                str(statuses.status_of(cls)),
+                _status(cls),
                 _exit(cls),
             )
             for module in (errors, statuses, client_errors)
@@ -286,6 +296,11 @@ def errors_table() -> str:
             and cls.__module__ == module.__name__
         ),
     )
+
+
+def _status(cls: Any) -> str:
+    status = statuses.status_of(cls)
+    return "-" if status == 500 else str(status)
 
 
 def _code(cls: Any) -> str:
@@ -322,8 +337,6 @@ def routes() -> str:
 
 def one_act() -> str:
     """Return the first `noop` of the vectors' ledger, taken apart to the last byte."""
-    import json
-
     path = SPEC.parent.parent / "tests" / "vectors" / "acts.json"
     found = json.loads(path.read_text(encoding="ascii"))
     (case,) = [each for each in found["acts"] if each["kind"] == "noop"]

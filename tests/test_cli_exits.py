@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import resource
 import sqlite3
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import client.tables.errors
 import protocol.errors
 from client.cli import exits, main
 from client.cli.exits import UnusableAnswer, exit_code, from_server, tell
+from client.cli.invites import join
 from client.errors import InputError, Interrupted, Refused, Unreachable
 from protocol.errors import (
     ApiMisuse,
@@ -189,7 +191,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> No
     assert capsys.readouterr().out.startswith("sealroom ")
 
     def missing(_: str) -> str:
-        raise main.PackageNotFoundError
+        raise PackageNotFoundError
 
     monkeypatch.setattr(main, "version", missing)
     assert run("--version") == 0
@@ -264,7 +266,7 @@ def test_commands_of_other_packages_are_gathered(
 def test_no_other_package_replaces_a_command_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     contribute(monkeypatch, "join", f"{__name__}:extra")
     context = click.Context(main.cli)
-    assert main.cli.get_command(context, "join") is main.join
+    assert main.cli.get_command(context, "join") is join
     assert main.cli.list_commands(context).count("join") == 1
 
 
@@ -301,13 +303,13 @@ def test_ctrl_c_before_anything_began(
 
 def test_the_command_hardens_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(main.resource, "setrlimit", lambda *limit: asked.append(limit))
-    monkeypatch.setattr(main.os, "umask", lambda mask: asked.append(mask))
-    monkeypatch.setattr(main.sys, "argv", ["sealroom", "--version"])
+    monkeypatch.setattr("resource.setrlimit", lambda *limit: asked.append(limit))
+    monkeypatch.setattr("os.umask", lambda mask: asked.append(mask))
+    monkeypatch.setattr("sys.argv", ["sealroom", "--version"])
     with pytest.raises(SystemExit) as caught:
         main.main()
     assert caught.value.code == 0
-    assert asked == [(main.resource.RLIMIT_CORE, (0, 0)), 0o077]
+    assert asked == [(resource.RLIMIT_CORE, (0, 0)), 0o077]
 
 
 def test_the_home_is_the_users_unless_another_is_named(

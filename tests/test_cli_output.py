@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from client.cli import output
 from client.cli.progress import progress_bar
 from client.cli.rows import json_values, screen_values
-from client.results import Progress, UploadResult
+from client.results import Progress, UploadResult, as_json
 from client.tables import TableValue
 from tests.shared import vectors
 
@@ -218,4 +218,4 @@ def test_a_bar_says_how_far_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_results_of_the_sdk_are_json() -> None:
     done = UploadResult("c", "n", 1, 2, 3, 4, 5, 6, 0.5, ("a note",))
-    assert json.loads(json.dumps(output.as_json(done)))["notes"] == ["a note"]
+    assert json.loads(json.dumps(as_json(done)))["notes"] == ["a note"]

@@ -16,7 +16,7 @@ from client.crypto.identity import Identity
 from client.request_signing import sign_request
 from protocol import acts, api
 from protocol.acts import Act, Role
-from protocol.blocks import FieldClass
+from protocol.blocks import FieldClass, catalog_field
 from protocol.ledger import act_leaf
 from protocol.wire import from_bytes
 from tests.casts import Cast, staged_cast
@@ -34,6 +34,7 @@ MATRIX = {
     "auditor":       (200, 200, 200, 403, 403, 404),
     "bidder":        (200, 200, 403, 403, 403, 200),
     "unconfirmed":   (200, 200, 403, 403, 403, 404),
+    "unconfirmed admin": (200, 200, 403, 403, 403, 404),
     "revoked":       (200, 200, 403, 403, 403, 404),
     "invite":        (200, 200, 403, 403, 403, 404),
     "access":        (200, 200, 403, 403, 403, 404),
@@ -106,7 +107,14 @@ async def test_acts_by_whoever_may_not_change_nothing(tmp_path: Path) -> None:
             acts.DefineCollection(os.urandom(16), (FieldClass.GENERAL,)),
             acts.Commit(os.urandom(16), cast.collection, 0, True, (cast.batch,)),
         ]
-        who = {"bidder": 403, "auditor": 403, "unconfirmed": 403, "revoked": 403, "invite": 403}
+        who = {
+            "bidder": 403,
+            "auditor": 403,
+            "unconfirmed": 403,
+            "unconfirmed admin": 403,
+            "revoked": 403,
+            "invite": 403,
+        }
         who |= {"used invite": 404, "closed invite": 404, "stranger": 404}
         for name, status in who.items():
             for verb in verbs:
@@ -137,7 +145,7 @@ async def test_strangers_cannot_tell_what_is_not_there_from_what_is_not_theirs(
         absent = LiveVault(server=live.server, asker=live.asker)  # created nowhere
         known = cast["bidder"]
         forged = (Identity.generate().request_key, known.member_id)
-        answers = []
+        answers: list[Answer] = []
         for path in PATHS:
             answers += [
                 await ask(live, cast, path, cast["stranger"]),
@@ -154,6 +162,7 @@ async def test_strangers_cannot_tell_what_is_not_there_from_what_is_not_theirs(
             (cast.collection, cast.batch.batch_id, (1,)),
             (cast.collection, cast.batch.batch_id, (0, 1)),
             (cast.collection, cast.batch.batch_id, (7,)),
+            (cast.collection, cast.batch.batch_id, (catalog_field(FieldClass.GENERAL),)),
             (cast.collection, os.urandom(16), (0,)),
             (os.urandom(16), cast.batch.batch_id, (0,)),
             (bytes(16), cast.batch.batch_id, (0,)),

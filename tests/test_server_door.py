@@ -11,6 +11,7 @@ import tracemalloc
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -326,7 +327,7 @@ async def dripped(
     """Send a signed upload a byte at a time; return the seconds until an end, and the answer."""
     manifest_path = live.at(api.BATCH, upload=bytes(16), batch=bytes(16))
     start = head_of(server.url, live.owner, "PUT", manifest_path, body, api.BATCH_CONTENT_TYPE)
-    started = time.perf_counter()
+    started, answer = time.perf_counter(), b""
     async with raw(server.url, server.pin) as (reader, writer):
         writer.write(start)
 
@@ -348,9 +349,14 @@ async def dripped(
 
 
 @pytest.mark.threat("D5")
-async def test_a_slow_body_is_cut_off(tmp_path: Path) -> None:
-    too_slow = {"body_grace_seconds": 1, "body_bytes_per_second": 1_000}
-    too_long = {"body_grace_seconds": 30, "body_bytes_per_second": 1, "body_deadline_seconds": 1}
+async def test_a_slow_body_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    too_slow: dict[str, Any] = {"body_grace_seconds": 1, "body_bytes_per_second": 1_000}
+    too_long: dict[str, Any] = {
+        "body_grace_seconds": 30,
+        "body_bytes_per_second": 1,
+        "body_deadline_seconds": 1,
+    }
+    monkeypatch.setattr(listener, "LINGER_SECONDS", 0.2)
     for name, settings in (("rate", too_slow), ("deadline", too_long)):
         async with live_vault(tmp_path / name, **settings) as (server, live):
             seconds, answer = await dripped(live, server, bytes(5_000), 0.02)
@@ -374,8 +380,10 @@ async def test_a_body_that_ends_early_does_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.threat("R16")
 async def test_whoever_does_not_read_is_cut_off(tmp_path: Path) -> None:
-    settings = {"body_grace_seconds": 1, "body_bytes_per_second": MIB}
-    async with live_vault(tmp_path, **settings) as (server, live):
+    async with live_vault(tmp_path, body_grace_seconds=1, body_bytes_per_second=MIB) as (
+        server,
+        live,
+    ):
         cast = await staged_cast(live)
         big = live.manifest(cast.collection, (0, 1), records=14_000)  # 0.5 MB a block
         live.commit(live.owner, cast.collection, big)
@@ -394,6 +402,23 @@ async def test_whoever_does_not_read_is_cut_off(tmp_path: Path) -> None:
             except (OSError, ssl.SSLError, TimeoutError):
                 pass
             assert 0 < got < 32 * 504_000
+        control = await live.fetch(live.owner, cast.collection, (big.batch_id, (0, 1)))
+        assert len(control.body) == 2 * (4 + 36 * 14_000)
+
+
+async def test_a_reader_that_goes_away_takes_nothing_with_it(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        big = live.manifest(cast.collection, (0, 1), records=14_000)
+        live.commit(live.owner, cast.collection, big)
+        await live.push()
+        wanted = (api.WantedBatch(big.batch_id, (0, 1)),) * 16
+        body = to_bytes(api.FetchBlocks(cast.collection, wanted))
+        request = head_of(server.url, live.owner, "POST", live.at(api.BLOCKS), body) + body
+        async with raw(server.url, server.pin) as (reader, writer):
+            writer.write(request)
+            assert await reader.readexactly(1_000)
+        await asyncio.sleep(0.2)
         control = await live.fetch(live.owner, cast.collection, (big.batch_id, (0, 1)))
         assert len(control.body) == 2 * (4 + 36 * 14_000)
 
@@ -480,6 +505,7 @@ async def test_the_log_has_a_line_a_request_and_nothing_of_it(tmp_path: Path) ->
             assert live.asker is not None
             await live.asker.send("GET", "/canary-in-a-path", {"X": "canary-in-a-header"})
             await live.asker.send("PATCH", "/v1/server", {})
+            await live.asker.send("PROPFIND", "/v1/server", {})
             await live.asker.send("BREW", "/v1/server", {})
             token = server.token.reveal()
     finally:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from protocol.errors import ContextMismatch, IntegrityError, NotFound, SealroomE
 from protocol.ledger import act_leaf
 from protocol.ledger.log import OBSERVATION_LEAF
 from protocol.merkle import leaf_hash
-from tests.casts import Cast, staged_cast
-from tests.servers import LiveVault, asking, live_vault, running_server
+from tests.casts import staged_cast
+from tests.servers import Answer, LiveVault, asking, live_vault, running_server
 from vault.checkpoints import CheckpointSigner, SignedObservation
 from vault.config import Config
 from vault.service import VaultService
@@ -68,10 +68,11 @@ async def test_a_failing_store_leaves_everything_as_it_was(
         cast = await staged_cast(live)
         storage, before = server.service._storage, await log(live)
         leaf = noop(live)
-        for work in (
+        works: tuple[Callable[[], Awaitable[Answer]], ...] = (
             lambda: live.submit(live.owner, leaf),
             lambda: live.fetch(cast["bidder"], cast.collection, (cast.batch.batch_id, (0,))),
-        ):
+        )
+        for work in works:
             monkeypatch.setattr(storage, "append", Failing(storage.append, error))
             failed = await work()
             assert (failed.status, failed.code) == (status, error.code)
@@ -145,15 +146,22 @@ async def test_a_damaged_block_is_not_served_as_if_whole(tmp_path: Path) -> None
 # --- changed behind its back
 
 
-@asynccontextmanager
-async def stopped_vault(data_dir: Path) -> AsyncIterator[tuple[LiveVault, Cast]]:
-    """A vault with acts, sides and an observation, whose server was stopped."""
-    async with live_vault(data_dir) as (_, live):
-        cast = await staged_cast(live)
-        wanted = (cast.batch.batch_id, (0,))
-        assert (await live.fetch(cast["bidder"], cast.collection, wanted)).status == 200
-        await live.pull()
-    yield live, cast
+MADE: list[tuple[Path, LiveVault]] = []
+
+
+async def stopped_vault(data_dir: Path, factory: pytest.TempPathFactory) -> LiveVault:
+    """Put a vault with acts, sides and an observation there; its server was stopped."""
+    if not MADE:
+        made_in = factory.mktemp("stopped")
+        async with live_vault(made_in) as (_, live):
+            cast = await staged_cast(live)
+            wanted = (cast.batch.batch_id, (0,))
+            assert (await live.fetch(cast["bidder"], cast.collection, wanted)).status == 200
+            await live.pull()
+        MADE.append((made_in, live))
+    made_in, live = MADE[0]
+    shutil.copytree(made_in, data_dir, dirs_exist_ok=True)
+    return live
 
 
 def edit(data_dir: Path, statement: str, *values: object) -> None:
@@ -207,21 +215,21 @@ EDITS = {
 
 @pytest.mark.threat("S13")
 @pytest.mark.parametrize("what", [*BITS, *EDITS, "nothing"])
-async def test_no_checkpoint_is_signed_over_what_changed(tmp_path: Path, what: str) -> None:
-    async with stopped_vault(tmp_path) as (live, _):
-        if what in BITS:
-            flipped(tmp_path, *BITS[what])
-        elif what in EDITS:
-            edit(tmp_path, "PRAGMA foreign_keys = OFF")
-            edit(tmp_path, EDITS[what])
-        expected = (200, 200) if what == "nothing" else (503, 503)
-        assert await asked_again(tmp_path, live) == expected
+async def test_no_checkpoint_is_signed_over_what_changed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, what: str
+) -> None:
+    live = await stopped_vault(tmp_path, tmp_path_factory)
+    if what in BITS:
+        flipped(tmp_path, *BITS[what])
+    elif what in EDITS:
+        edit(tmp_path, EDITS[what])
+    expected = (200, 200) if what == "nothing" else (503, 503)
+    assert await asked_again(tmp_path, live) == expected
 
 
 async def test_another_vaults_log_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     async with live_vault(tmp_path / "one") as (_, _), live_vault(tmp_path / "two") as (_, two):
         pass
-    edit(tmp_path / "one", "PRAGMA foreign_keys = OFF")
     for table in ("vaults", "leaves"):
         edit(tmp_path / "one", f"UPDATE {table} SET vault = ?", two.vault_id)
     async with (
@@ -315,14 +323,16 @@ async def test_many_who_ask_at_once_cause_one_replay(
             await service.log_page(os.urandom(32), owner, 0)
 
 
-async def test_a_damaged_vault_does_not_keep_a_server_from_starting(tmp_path: Path) -> None:
-    async with stopped_vault(tmp_path) as (live, _):
-        flipped(tmp_path, *BITS["an act"])
-        async with running_server(tmp_path) as server, asking(server.url, server.pin) as asker:
-            other = LiveVault(server=live.server, asker=asker, token=server.token.reveal())
-            await server.service.warm()
-            await other.push()
-            assert len((await log(other)).leaves) == 1
+async def test_a_damaged_vault_does_not_keep_a_server_from_starting(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    live = await stopped_vault(tmp_path, tmp_path_factory)
+    flipped(tmp_path, *BITS["an act"])
+    async with running_server(tmp_path) as server, asking(server.url, server.pin) as asker:
+        other = LiveVault(server=live.server, asker=asker, token=server.token.reveal())
+        await server.service.warm()
+        await other.push()
+        assert len((await log(other)).leaves) == 1
 
 
 async def test_a_store_that_keeps_moving_is_told(

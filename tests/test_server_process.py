@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import stat
 from contextlib import AsyncExitStack
@@ -39,6 +40,7 @@ from vault.cli import serve
 from vault.config import Config, InvalidConfig
 from vault.horizon import HORIZON_FILE, read_horizon, write_horizon
 from vault.listener import ListenFailed
+from vault.storage.base import StorageFailed
 from vault.storage.sqlite import FILE_NAME
 from vault.tls import TOKEN_FILE, load_or_create_checkpoint_key
 
@@ -229,8 +231,8 @@ def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None
         seen.append((config, as_json))
 
     monkeypatch.setattr(cli, "_serve", noted)
-    monkeypatch.setattr(cli.os, "umask", lambda mask: None)
-    monkeypatch.setattr(cli.resource, "setrlimit", lambda *values: None)
+    monkeypatch.setattr(os, "umask", lambda mask: None)
+    monkeypatch.setattr(resource, "setrlimit", lambda *values: None)
     monkeypatch.setattr(cli, "configure_logging", lambda: None)
     options = ["--listen", "[::1]:9", "--data", "d", "--name", "vault.example:443", "--open"]
     for root, as_json in (
@@ -247,6 +249,24 @@ def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None
     assert config.authorities == ("vault.example",)
     assert config.hosts == ("localhost", "127.0.0.1", "vault.example")
     assert config.open is True
+    failed = False
+
+    async def failing(config: Config, *, as_json: bool) -> None:
+        nonlocal failed
+        failed = True
+        if as_json:
+            raise PermissionError(13, "Permission denied")
+        raise StorageFailed("no hint")
+
+    monkeypatch.setattr(cli, "_serve", failing)
+    denied = CliRunner().invoke(serve, options, obj={"json": True})
+    assert (denied.exit_code, failed) == (1, True)
+    assert (
+        denied.output
+        == "error: d: Permission denied\nhint: Choose another directory with --data.\n"
+    )
+    unhinted = CliRunner().invoke(serve, options)
+    assert (unhinted.exit_code, unhinted.output) == (1, "error: no hint\n")
     both = CliRunner().invoke(serve, ["--tls-cert", "a"])
     assert both.exit_code == 1
     assert "error: a certificate needs its key" in both.output

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from client.crypto.identity import Identity
@@ -223,9 +225,11 @@ async def test_nothing_of_a_removed_member_lands_after_its_removal(tmp_path: Pat
 
         async def reading(admin: Identity) -> None:
             for _ in range(12):
-                answers.append(
-                    await live.fetch(admin, cast.collection, (cast.batch.batch_id, (0, 1)))
-                )
+                # what is being sent when the removal lands is cut off
+                with suppress(aiohttp.ClientPayloadError):
+                    answers.append(
+                        await live.fetch(admin, cast.collection, (cast.batch.batch_id, (0, 1)))
+                    )
 
         async def removing() -> None:
             for leaf in revokes:

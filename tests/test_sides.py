@@ -257,7 +257,7 @@ def test_acts_without_sides_carry_none(kind: str) -> None:
     payload = payloads[kind]
     made = Case(world, world.owner, world.draft(world.owner, payload), (), ())
     assert made.check() == CheckedSides({}, {})
-    with pytest.raises(MalformedMessage, match="nothing travels beside"):
+    with pytest.raises(NotAuthorised, match="nothing travels beside"):
         made.check(honest("grant").sides)
 
 
@@ -418,6 +418,31 @@ def test_a_creator_s_wrap_is_the_source_of_all_others() -> None:
     entries = tuple(e if e.proof else replace(e, wrap=new.first_wrap) for e in part.entries)
     with pytest.raises(IntegrityError):
         made.check(made.with_part(index, replace(part, entries=entries)))
+
+
+@pytest.mark.threat("Z1")
+def test_nobody_but_a_creator_wraps_for_itself_without_a_proof() -> None:
+    """Should a transition ever let an admin grant itself a field, its wrap alone proves nothing."""
+    world = crowd()
+    address = Address(world.data, 1, 1)
+    act = world.draft(
+        world.narrow, acts.Grant(world.narrow.member_id, (of_class(CORE, world.data),))
+    )
+    member = world.state.members[world.narrow.member_id]
+    after = world.state.with_member(
+        replace(member, rules=(*member.rules, of_class(CORE, world.data)))
+    )
+    new = create_epoch(world.narrow, world.vault_id, address)
+    entry = Entry(world.narrow.member_id, new.first_wrap, b"")
+    box = BoxPart(world.narrow.member_id, bytes(1120 + 16 + 32))
+    parts = [encode_part(each) for each in (WrapsPart(world.data, 1, 1, (entry,)), box)]
+    act = replace(act, sides_root=sides_root(parts))
+    assert required_entries(world.state, after, act) == {world.narrow.member_id: (address,)}
+    with pytest.raises(NotAuthorised, match="holds no key"):
+        check_sides(world.state, after, act, parts, world.wraps)
+    on_record = {**world.wraps, (address, world.narrow.member_id): new.first_wrap}
+    with pytest.raises(MalformedMessage, match="proof"):
+        check_sides(world.state, after, act, parts, on_record)
 
 
 # --- K8: boxes

@@ -139,7 +139,7 @@ class Door:
             reply = await self._reply(request, trace)
             response = await send(request, reply, self._pace)
         except ConnectionError as error:
-            trace.log(request.method, error, 0, 0)
+            trace.log(request.method, error.__cause__ or error, 0, 0)
             raise
         except Exception as error:
             refusal = refusal_of(error, self._service.now())

@@ -8,25 +8,19 @@ from collections.abc import Sequence
 from protocol import acts
 from protocol.blocks import Manifest
 from protocol.errors import OutOfOrder
-from protocol.ledger import Landed
 from protocol.ledger.holders import holds, is_keyed
 from protocol.ledger.state import Member, State
 from protocol.wire import to_bytes
 from vault.storage.base import Effects, Publish, StagedBatch
 
 
-def effects_of(landed: Landed) -> Effects:
-    """Return what is to happen together with the append of a checked act.
+def effects_of(before: State, after: State, payload: acts.Payload) -> Effects:
+    """Return what is to happen together with the append of an act, given the states around it.
 
     The last part of a commit shows every batch of its upload; whoever is removed loses what it
     had staged.
     """
-    if landed.act is None or landed.before is None:
-        return Effects()
-    return Effects(
-        publish=_published(landed.before, landed.after, landed.act.payload),
-        drop_members=_removed(landed.before, landed.after),
-    )
+    return Effects(publish=_published(before, after, payload), drop_members=_removed(before, after))
 
 
 def expect_staged(commit: acts.Commit, staged: Sequence[StagedBatch]) -> None:

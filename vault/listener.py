@@ -70,8 +70,8 @@ class Listener:
 
     async def stop(self) -> None:
         """Accept nothing more, let requests under way finish within the time, then cut them off."""
-        if self._listening is not None:
-            self._listening.close()
+        assert self._listening is not None
+        self._listening.close()
         await asyncio.sleep(0)  # what was accepted just now gets its handler
         for connection in self._web.connections:
             if not self._door.answers(connection):

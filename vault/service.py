@@ -205,7 +205,7 @@ class VaultService:
                 upload = act.payload.upload
                 expect_staged(act.payload, await self._storage.staged(vault.id, upload, act.author))
             # (5)
-            effects = effects_of(admitted.landed)
+            effects = effects_of(vault.state, admitted.landed.after, act.payload)
             await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
             vault.take(admitted)
         index = admitted.landed.index

@@ -251,7 +251,7 @@ def read(
     wanted = options.joined(fields) or None
     if out is None:
         preview = _preview(invocation, name, wanted, limit or PREVIEW_ROWS)
-        invocation.show(preview.document(), preview.print)
+        invocation.show(preview.document() if invocation.json else None, preview.print)
         return
     with progress_bar() as on_progress:
         done = invocation.in_vault(

@@ -45,11 +45,18 @@ def home_of(directory: Path, passphrase: Callable[[], str]) -> Home:
 class Invocation:
     """What the options before the command said; every command gets it."""
 
-    directory: Path
+    named_home: Path | None
     vault: str | None
     json: bool
     passphrase_file: Path | None
     make_home: MakeHome
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where the home is."""
+        from client.folder import default_home
+
+        return self.named_home or default_home()
 
     @cached_property
     def folder(self) -> Folder:

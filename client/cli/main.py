@@ -94,7 +94,6 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option(
     "--home",
-    envvar="SEALROOM_HOME",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where your keyring is; SEALROOM_HOME, or ~/.sealroom, if not given.",
@@ -137,7 +136,7 @@ def cli(
       sealroom invite bidder --name Ann --classes general
     """
     ctx.obj = Invocation(
-        directory=home or Path.home() / ".sealroom",
+        named_home=home,
         vault=vault,
         json=as_json,
         passphrase_file=passphrase_file,
@@ -211,7 +210,3 @@ def _harden() -> None:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
-
-
-if __name__ == "__main__":
-    main()

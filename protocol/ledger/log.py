@@ -144,7 +144,7 @@ class Ledger:
         row = TRANSITIONS[type(act.payload)]
         _check_author(settled, row, act)
         if row.sides is Sides.NONE and act.sides_root is not None:
-            raise MalformedMessage(f"nothing travels beside such an act ({act.kind})")
+            raise NotAuthorised(f"nothing travels beside such an act ({act.kind})")
         # (7)
         if row.names_head and cited.size <= settled.control_head:
             raise StaleAct(

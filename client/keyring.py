@@ -242,6 +242,7 @@ _FIELDS: Final = struct.Struct(">III16s12sI")
 _HEADER_BYTES: Final = len(_MAGIC) + _FIELDS.size
 _TAG_BYTES: Final = 16
 _MAC_BYTES: Final = 32
+_FROM_BACKUP: Final = "take the file from a backup"
 
 
 class _EncryptionKey(Secret):
@@ -277,13 +278,15 @@ class _File:
         if not content.startswith(_MAGIC):
             if _ANY_VERSION.match(content):
                 raise Unsupported("a keyring file of another version")
-            raise MalformedMessage("not a keyring file")
+            raise MalformedMessage("not a keyring file", hint=_FROM_BACKUP)
         if len(content) < _HEADER_BYTES:
-            raise MalformedMessage("a keyring file that is cut short")
+            raise MalformedMessage("a keyring file that is cut short", hint=_FROM_BACKUP)
         memory, passes, lanes, salt, nonce, length = _FIELDS.unpack_from(content, len(_MAGIC))
         header = _Header(_acceptable(Cost(memory, passes, lanes)), salt, nonce, length)
         if len(content) != _HEADER_BYTES + length + _MAC_BYTES or length < _TAG_BYTES:
-            raise MalformedMessage("a keyring file that is cut short or has more at its end")
+            raise MalformedMessage(
+                "a keyring file that is cut short or has more at its end", hint=_FROM_BACKUP
+            )
         end = _HEADER_BYTES + length
         return cls(header, content[_HEADER_BYTES:end], content[end:])
 

@@ -8,6 +8,7 @@ checking and opening are in `client.trust` and beyond.
 from __future__ import annotations
 
 import asyncio
+import io
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -229,7 +230,11 @@ class HttpTransport:
             )
         try:
             response = await self._http().request(
-                method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+                method,
+                URL(url, encoded=True),
+                data=None if body is None else io.BytesIO(body),
+                headers=headers,
+                allow_redirects=False,
             )
             if response.status == 200:
                 return response

@@ -124,11 +124,11 @@ def parse_note(note: bytes, vault_id: bytes, server_key: bytes) -> Checkpoint:
         LimitExceeded: more bytes or signature lines than the table of limits allows.
         WeakKey: the key is not a canonical point of prime order.
     """
-    # (0) and (2)
+    # (0) and (1); before (2), so that a genuine one of another log is called just that
     parsed = parse_signed_note(note)
-    signed = parsed.verify(checkpoint_key(vault_id, server_key))
-    # (1)
     size, root = _parse_text(parsed.text.decode(), vault_id)
+    # (2)
+    signed = parsed.verify(checkpoint_key(vault_id, server_key))
     time = signed.time or 0
     _expect_in_range(vault_id, size, root, time)
     return Checkpoint(vault_id, size, root, time, signed.signature, server_key, _VERIFIED)

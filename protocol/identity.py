@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from nacl.bindings import crypto_sign_ed25519_pk_to_curve25519
-
 from protocol import sigma
 from protocol.errors import MalformedMessage, WeakKey
 from protocol.group import POINT_BYTES, Point
@@ -75,6 +73,15 @@ def check_kem_key(encoded: bytes) -> bytes:
     return encoded
 
 
+def _montgomery_u(point: bytes) -> int:
+    """Map a point of edwards25519 to curve25519: u = (1 + y) / (1 - y) (RFC 7748 section 4.1).
+
+    The sign of x is dropped. The identity, where y = 1, is no point of a valid key.
+    """
+    y = int.from_bytes(point, "little") & (2**255 - 1)
+    return (1 + y) * pow(1 - y, -1, _X25519_MODULUS) % _X25519_MODULUS
+
+
 @record
 class PublicIdentity:
     """The three public keys of a member or an invite, each valid by construction."""
@@ -85,9 +92,9 @@ class PublicIdentity:
 
     def __post_init__(self) -> None:
         """Refuse one key pair in two roles, where one role's proof could serve the other."""
-        curve_keys = (self.signing_key, bytes(self.rewrap_key))
-        converted = [crypto_sign_ed25519_pk_to_curve25519(key) for key in curve_keys]
-        if curve_keys[0] == curve_keys[1] or self.kem_key[MLKEM_KEY_BYTES:] in converted:
+        signing, rewrap = self.signing_key, bytes(self.rewrap_key)
+        u = int.from_bytes(self.kem_key[MLKEM_KEY_BYTES:], "little")
+        if signing == rewrap or u in (_montgomery_u(signing), _montgomery_u(rewrap)):
             raise WeakKey("one key in two roles")
 
     @property

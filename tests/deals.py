@@ -180,7 +180,7 @@ class Breaking(ServiceTransport):
         self.counter = Counter(at, after, hang)
 
     async def _answer(self, work: Awaitable[T]) -> T:
-        return await self.counter.call(super()._answer(work))
+        return await self.counter.call(super()._answer, work)
 
 
 class Counter:
@@ -191,24 +191,19 @@ class Counter:
         self.calls = 0
         self.hung = asyncio.Event()
 
-    @property
-    def broke(self) -> bool:
-        return self.calls > self.at
-
-    async def call(self, work: Awaitable[T]) -> T:
+    async def call(
+        self, answer: Callable[[Awaitable[T]], Awaitable[T]], work: Awaitable[T]
+    ) -> T:
         mine, self.calls = self.calls, self.calls + 1
         if mine < self.at:
-            return await work
-        if self.after or self.hang:
-            if self.after:
-                await work
-            else:
-                cast(Any, work).close()
-            if self.hang:
-                self.hung.set()
-                await asyncio.Event().wait()
+            return await answer(work)
+        if self.after and mine == self.at:
+            await answer(work)
         else:
             cast(Any, work).close()
+        if self.hang:
+            self.hung.set()
+            await asyncio.Event().wait()
         raise Unreachable("the cable was cut")
 
 

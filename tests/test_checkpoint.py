@@ -146,7 +146,7 @@ def test_a_signature_covers_size_root_and_time(size: int, root: bytes, time: int
 def test_a_signature_covers_the_vault() -> None:
     with pytest.raises(IntegrityError):
         Checkpoint.verified(ROOT, 7, ROOT, TIME, signature(), PUBLIC)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(ContextMismatch):
         parse_note(NOTE, ROOT, PUBLIC)
 
 

@@ -73,6 +73,17 @@ def sealroom(*arguments: str | Path, **env: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def quickly(*arguments: str | Path, **env: str) -> Ended:
+    """Run a command line in this process: the same without the start of an interpreter."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment(**env)).items():
+            patch.setenv(name, value)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main.run([str(each) for each in arguments])
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
 @dataclass
 class Server:
     """`sealroom serve`, running; its log is a file."""
@@ -149,9 +160,6 @@ def test_a_whole_transfer(tmp_path: Path) -> None:
         assert (again["title"], again["status"], again["compared"]) == ("Lark", "unconfirmed", True)
         assert again["words"] in joined.document["error"]["hint"]
 
-        unread = sealroom(*buyer, "read", "customers")
-        assert unread.code != 0
-
         refused = sealroom(*seller, "confirm", "Ann")
         assert (refused.code, refused.document["error"]["code"]) == (3, "not_compared")
         sealroom(*seller, "confirm", "Ann", "--words", again["words"].upper()).ok()
@@ -182,10 +190,9 @@ def test_a_whole_transfer(tmp_path: Path) -> None:
 
         before = (tmp_path / "b" / "keyring").read_bytes()
         assert server.stop() == 0
-        for arguments in (("read", "customers"), ("members",), ("rotate",)):
-            gone = sealroom(*buyer, *arguments)
-            assert (gone.code, gone.document["error"]["code"]) == (5, "unreachable")
-            assert "hint: Is the server running" in gone.err
+        gone = sealroom(*buyer, "rotate")
+        assert (gone.code, gone.document["error"]["code"]) == (5, "unreachable")
+        assert "hint: Is the server running" in gone.err
         assert (tmp_path / "b" / "keyring").read_bytes() == before
         listed = sealroom(*buyer, "vault", "list").ok()["vaults"]
         assert [each["title"] for each in listed] == ["Lark"]
@@ -294,7 +301,7 @@ def test_a_version_comes_at_once_and_without_the_heavy_libraries() -> None:
 
 def test_a_terminal_without_utf8_gets_escapes(tmp_path: Path) -> None:
     home = ("--home", tmp_path / "home")
-    done = sealroom(*home, "identity", "new", "--name", "李", PYTHONIOENCODING="ascii")
+    done = sealroom(*home, "identity", "new", "--name", "李", PYTHONIOENCODING="latin-1")
     assert done.code == 0
     assert "name  \\u674e" in done.out
 
@@ -317,13 +324,8 @@ class World:
         return Path(shutil.copytree(self.home(name), to))
 
     def quickly(self, name: str, *arguments: str | Path) -> Any:
-        """Run a command in this process, which is quicker; it has to succeed."""
-        out, err = io.StringIO(), io.StringIO()
-        line = ["--json", "--home", str(self.home(name)), *map(str, arguments)]
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main.run(line)
-        assert code == 0, (line, err.getvalue())
-        return json.loads(out.getvalue())
+        """Run a command as this home's user; it has to succeed."""
+        return quickly("--json", "--home", self.home(name), *arguments).ok()
 
     def acts(self) -> list[str]:
         entries = self.quickly("sam", "log")["entries"]
@@ -333,8 +335,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("world")
-    with running(directory) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEALROOM_PASSPHRASE", PASSPHRASE)
+    with running(directory) as server:
         made = World(directory, server)
         made.quickly("sam", "vault", "create", *server.create, "--title", "Lark")
         table = write_table(directory / "t.csv")
@@ -391,7 +392,7 @@ def test_files_that_are_refused(
     if file in FILES:
         (tmp_path / file).write_bytes(FILES[file])
     before = world.acts()
-    failed = sealroom(
+    failed = quickly(
         *("--json", "--home", world.home("sam")),
         *("upload", tmp_path / file, "--collection", "refused", *options),
     )
@@ -433,7 +434,7 @@ def test_what_a_bidder_may_not(arguments: tuple[str, ...], world: World) -> None
         "Carl": members["Carl"],
     }
     named = [names.get(each, each) for each in arguments]
-    failed = sealroom("--json", "--home", world.home("ann"), *named)
+    failed = quickly("--json", "--home", world.home("ann"), *named)
     assert_failed(failed, 3)
     assert world.acts() == before
 
@@ -460,7 +461,7 @@ def test_links_that_let_nobody_in(link: str, code: int, world: World, tmp_path: 
 
 
 def test_a_link_that_is_not_whole(tmp_path: Path, world: World) -> None:
-    failed = sealroom("--json", "--home", tmp_path / "new", "join", world.links["Carl"][:-50])
+    failed = quickly("--json", "--home", tmp_path / "new", "join", world.links["Carl"][:-50])
     assert_failed(failed, 1, "input")
     assert not (tmp_path / "new").exists()
 
@@ -474,7 +475,7 @@ KEYRINGS: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda content: content[:10], "malformed"),
     (lambda content: b"", "malformed"),
     (lambda content: flipped(content, 0), "malformed"),
-    (lambda content: flipped(content, 60), "wrong_passphrase"),
+    (lambda content: flipped(content, 40), "wrong_passphrase"),
     (lambda content: flipped(content, len(content) // 2), "wrong_passphrase"),
     (lambda content: flipped(content, len(content) - 1), "wrong_passphrase"),
 ]
@@ -487,7 +488,7 @@ def test_a_damaged_keyring(
     home = world.copy("ann", tmp_path / "home")
     damaged = damage((home / "keyring").read_bytes())
     (home / "keyring").write_bytes(damaged)
-    failed = sealroom("--json", "--home", home, "vault", "list")
+    failed = quickly("--json", "--home", home, "vault", "list")
     assert_failed(failed, 1, code)
     assert (home / "keyring").read_bytes() == damaged
 
@@ -505,7 +506,7 @@ def test_a_wrong_passphrase(world: World) -> None:
 def test_a_keyring_that_others_may_read(world: World, tmp_path: Path) -> None:
     home = world.copy("ann", tmp_path / "home")
     (home / "keyring").chmod(0o644)
-    assert_failed(sealroom("--json", "--home", home, "members"), 1, "exposed_file")
+    assert_failed(quickly("--json", "--home", home, "members"), 1, "exposed_file")
 
 
 CREATES: list[tuple[str, tuple[str, ...], int, str, str]] = [
@@ -524,7 +525,7 @@ def test_servers_that_no_vault_is_made_on(
     arguments: tuple[str, ...], exits: int, code: str, hint: str, world: World, tmp_path: Path
 ) -> None:
     named = [world.server.address if each == "ADDRESS" else each for each in arguments]
-    failed = sealroom("--json", "--home", tmp_path / "new", "vault", "create", *named)
+    failed = quickly("--json", "--home", tmp_path / "new", "vault", "create", *named)
     assert_failed(failed, exits, code)
     assert hint in failed.document["error"]["hint"]
     assert not (tmp_path / "new").exists()
@@ -533,13 +534,13 @@ def test_servers_that_no_vault_is_made_on(
 def test_a_wrong_token(world: World, tmp_path: Path) -> None:
     right = world.server.create
     home = ("--json", "--home", tmp_path / "new")
-    failed = sealroom(*home, "vault", "create", *right[:-1], "wrong")
+    failed = quickly(*home, "vault", "create", *right[:-1], "wrong")
     assert_failed(failed, 3)
-    assert sealroom(*home, "vault", "list").ok() == {"vaults": []}
+    assert quickly(*home, "vault", "list").ok() == {"vaults": []}
 
 
 def test_a_vault_that_this_home_does_not_have(world: World) -> None:
-    failed = sealroom("--json", "--home", world.home("ann"), "--vault", "Finch", "members")
+    failed = quickly("--json", "--home", world.home("ann"), "--vault", "Finch", "members")
     assert_failed(failed, 1, "input")
 
 
@@ -547,12 +548,12 @@ def test_a_file_that_is_there_is_not_replaced(world: World, tmp_path: Path) -> N
     out = tmp_path / "out.csv"
     out.write_text("mine")
     read = ("--json", "--home", world.home("ann"), "read", "customers", "--out", out)
-    assert_failed(sealroom(*read), 1, "table_exists")
+    assert_failed(quickly(*read), 1, "table_exists")
     assert out.read_text() == "mine"
-    assert sealroom(*read, "--overwrite").ok()["records"] == ROWS
+    assert quickly(*read, "--overwrite").ok()["records"] == ROWS
     assert out.read_text().startswith("id,country\n0,FR\n")
     unknown = (*read[:-1], tmp_path / "out.docx")
-    assert_failed(sealroom(*unknown), 1, "table_format")
+    assert_failed(quickly(*unknown), 1, "table_format")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["out.csv"]
 
 

@@ -319,8 +319,9 @@ async def test_many_who_ask_at_once_cause_one_replay(
         await service.warm()
         assert loads == 1
         assert await service.keys(os.urandom(32)) == {}
-        with pytest.raises(NotFound):
-            await service.log_page(os.urandom(32), owner, 0)
+        for vault_id, keyid in ((os.urandom(32), owner), (live.vault_id, os.urandom(32))):
+            with pytest.raises(NotFound):
+                await service.log_page(vault_id, keyid, 0)
 
 
 async def test_a_damaged_vault_does_not_keep_a_server_from_starting(

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -174,6 +172,7 @@ async def test_a_csv_file_whose_quoting_is_nobodys_rule_keeps_its_cells(tmp_path
 
 
 async def test_a_pandas_frame_comes_out_as_arrow_took_it(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas", minversion="2.2")
     frame = pd.DataFrame(
         {
             "name": ["Ann", None, "李雷", ""],
@@ -192,6 +191,7 @@ async def test_a_pandas_frame_comes_out_as_arrow_took_it(tmp_path: Path) -> None
 
 
 async def test_a_polars_frame_comes_out_as_it_was(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
     frame = pl.DataFrame(
         {
             "name": ["Ann", None, "李雷"],

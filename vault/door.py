@@ -24,12 +24,11 @@ from http import HTTPMethod
 from typing import Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_protocol import RequestHandler
 
 from protocol.errors import (
     IntegrityError,
     LimitExceeded,
-    MalformedMessage,
     RateLimited,
     Unauthenticated,
 )
@@ -181,7 +180,7 @@ class Door:
     async def _with_body(
         self, request: web.BaseRequest, call: Call, head: VerifiedHead, length: int
     ) -> Call:
-        body, sha256 = await self._body(request, length)
+        body, sha256 = await read_body(request.content, length, self._pace)
         try:
             verified = head.with_body(sha256)
         except IntegrityError:
@@ -204,7 +203,7 @@ class Door:
 
     async def _from_owner(self, request: web.BaseRequest, call: Call, length: int) -> Call:
         """Authenticate a request whose key is in its body, which is short for that reason."""
-        body, sha256 = await self._body(request, length)
+        body, sha256 = await read_body(request.content, length, self._pace)
         call = replace(call, body=body)
         keys = owner_keys(call)
         try:
@@ -221,12 +220,6 @@ class Door:
         keyid = verified.signature.keyid
         self._rates.spend(keyid, asyncio.get_running_loop().time())
         return replace(call, keyid=keyid, request=verified.request_hash)
-
-    async def _body(self, request: web.BaseRequest, length: int) -> tuple[bytes, bytes | None]:
-        try:
-            return await read_body(request.content, length, self._pace)
-        except RequestPayloadError:
-            raise MalformedMessage("the body ended early") from None
 
 
 def _parts(request: web.BaseRequest) -> RequestParts:

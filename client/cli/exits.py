@@ -56,6 +56,13 @@ EXITS: Final[tuple[tuple[type[BaseException], int], ...]] = (
 )
 """The first class that fits gives the exit code; what fits none is a bug."""
 
+LAST_HINTS: Final = {
+    REFUSED: "'sealroom vault status' shows your role, and how the vault stands.",
+    UNTRUE: "Do not go on. Keep this home as it is, and ask who runs the server.",
+    UNREACHABLE: "Is the server running, and the address right?",
+}
+"""What is hinted where nobody closer to the error knew better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -83,7 +90,7 @@ def from_server() -> Iterator[None]:
     except (MalformedMessage, LimitExceeded) as error:
         unusable = UnusableAnswer(
             f"what the server sent cannot be right: {error}",
-            hint=error.hint or "Nothing of it was kept. Ask who runs the server.",
+            hint=error.hint or LAST_HINTS[UNTRUE],
         )
         raise unusable from error
 
@@ -110,11 +117,11 @@ def tell(error: BaseException, *, as_json: bool) -> int:
 def _told(error: BaseException) -> Told:
     match error:
         case Refused():
-            return Told(error.refusal, str(error), error.hint)
+            return Told(error.refusal, str(error), error.hint or LAST_HINTS[REFUSED])
         case UnusableAnswer() if isinstance(error.__cause__, SealroomError):
             return Told(error.__cause__.code, str(error), error.hint)
         case SealroomError():
-            return Told(error.code, str(error), error.hint)
+            return Told(error.code, str(error), error.hint or LAST_HINTS.get(exit_code(error)))
         case NoArgsIsHelpError():
             return Told("usage", "no command was given", "Try --help.")
         case click.UsageError():

@@ -16,7 +16,15 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.fetching import fetch_blocks, open_committed
 from client.session import Session
 from client.tables import TableType, type_from_text
-from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, BlockRef, Manifest
+from protocol.blocks import (
+    PEOPLE_COLLECTION,
+    PEOPLE_FIELD,
+    Address,
+    BlockRef,
+    FieldClass,
+    Manifest,
+    catalog_class,
+)
 from protocol.encoding import Value, decode, encode
 from protocol.errors import SealroomError
 from protocol.ledger.state import Collection
@@ -90,7 +98,7 @@ async def read_names(session: Session, collection: bytes) -> Names:
             if isinstance(table_format, dict):
                 names.format = table_format
             for each in _listed(row, "fields"):
-                _add_field(names, where, each)
+                _add_field(names, where, catalog_class(number), each)
     return names
 
 
@@ -128,7 +136,9 @@ def person_row(
     return row
 
 
-def seal_rows(session: Session, address: Address, rows: Sequence[Mapping[str, Value]]) -> SealedBatch:
+def seal_rows(
+    session: Session, address: Address, rows: Sequence[Mapping[str, Value]]
+) -> SealedBatch:
     """Seal rows as one catalog batch under an epoch that takes commits."""
     where = session.state.collections[address.collection]
     cells = Cells.from_list([encode(dict(row)) for row in rows], string_like=True)
@@ -189,15 +199,17 @@ def _listed(row: Mapping[str, Value], key: str) -> Sequence[Value]:
     return value if isinstance(value, tuple | list) else ()
 
 
-def _add_field(names: Names, where: Collection, value: Value) -> None:
+def _add_field(names: Names, where: Collection, its_class: FieldClass, value: Value) -> None:
+    """Take the name and type of a field, from the catalog of its own class and no other."""
     match value:
-        case (int(number), str(name), str(kind)) if _is_field(where, number, name, kind):
-            names.fields[number] = NamedField(name, kind)
+        case (int(number), str(name), str(kind)) if 0 <= number < len(where.classes):
+            if where.classes[number] is its_class and name and _is_type(kind):
+                names.fields[number] = NamedField(name, kind)
 
 
-def _is_field(where: Collection, number: int, name: str, kind: str) -> bool:
+def _is_type(text: str) -> bool:
     try:
-        type_from_text(kind)
+        type_from_text(text)
     except TableType:
         return False
-    return 0 <= number < len(where.classes) and 0 < len(name) <= LIMITS.text_bytes
+    return True

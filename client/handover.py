@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -25,14 +24,27 @@ from protocol.ledger.state import Collection, Member, OpenOffer, State
 CATALOG_TYPE: Final = "binary"
 
 
-async def offer(session: Session, buyer: Member, seconds: int) -> int:
+async def offer(
+    session: Session, buyer: Member, seconds: int, *, words: str | None, yes: bool
+) -> int:
     """Offer everything to a confirmed bidder: every live key, rewrapped with proofs, in one act.
 
-    Offering is disclosing: from here on the buyer can open everything, accepted or not.
+    Offering is disclosing: from here on the buyer can open everything, accepted or not. So the
+    owner itself compares the buyer's words: any admin could have confirmed somebody else, and
+    written the buyer's name beside it.
 
     Raises:
-        Refused: not the owner, the bidder is not confirmed, or an offer is open.
+        PinMismatch: the words differ.
+        Refused: they were never compared, this member is not the owner, the bidder is not
+            confirmed, or an offer is open.
     """
+    if not remember_words(session, buyer.id, words, yes):
+        raise Refused(
+            "the buyer's twelve words were never compared",
+            code="not_compared",
+            hint="Ask the buyer for them by voice, then give them with --words. "
+            f"Yours are: {words_with(session, buyer.id)}",
+        )
 
     def draft(state: State) -> Draft:
         return Draft(acts.Offer(buyer.id, session.citation().time + seconds, state.roots()))

@@ -179,8 +179,10 @@ class Home(Folder):
         """Join a vault with an invite link, or compare words with its inviter afterwards.
 
         Safe to repeat: whoever has joined with this link is told so, and nothing is done twice.
+        Whoever was removed comes back with a new link as somebody new.
 
         Raises:
+            InputError: this home is in that vault already, by another link.
             Refused: the invite was used by somebody else, withdrawn, or has expired.
             NotAuthorised, PinMismatch: the server, or the invite, is not the one of the link.
         """
@@ -190,6 +192,8 @@ class Home(Folder):
             entry = await self._begin_join(parsed, identity)
         elif entry.invite is not None and not _is_behind(entry, parsed):
             entry = await self._begin_join(parsed, entry.identity, begun=True)
+        elif entry.invite is None and not await self._joined_by(entry, parsed):
+            entry = await self._begin_join(parsed, identity)
         vault = self._opened(entry)
         try:
             if entry.invite is not None:
@@ -203,6 +207,29 @@ class Home(Folder):
             titled = replace(entry, invite=None, title=result.title)
             self._edit(lambda keyring: keyring.with_vault(titled))
         return vault, result
+
+    async def _joined_by(self, entry: VaultEntry, link: Link) -> bool:
+        """Say whether this home is in the vault by this very link; False if it was removed.
+
+        Raises:
+            InputError: it is in the vault, but not by this link.
+        """
+        vault = self._opened(entry)
+        try:
+            await vault.session.sync()
+            state = vault.session.state
+        finally:
+            await vault.close()
+        me = state.members[vault.identity.member_id]
+        access = bytes(invite_access_key(link.secret).verify_key)
+        if me.invite is not None and state.invites[me.invite].access_key == access:
+            return True
+        if me.live:
+            raise InputError(
+                "this home is in that vault already, and not by this link",
+                hint="If it is for somebody else, send it to them.",
+            )
+        return False
 
     async def _begin_join(
         self, link: Link, identity: str | None, *, begun: bool = False
@@ -306,8 +333,7 @@ async def _join_result(vault: Vault, words: str | None, yes: bool) -> JoinResult
     session = vault.session
     state: State = session.state
     me = state.members[session.identity.member_id]
-    if me.invite is None:
-        raise InputError("the link is of a vault that this home created")
+    assert me.invite is not None  # an owner from the genesis has joined by no link
     inviter = state.invites[me.invite].inviter
     compared = remember_words(session, inviter, words, yes)
     return JoinResult(

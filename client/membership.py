@@ -29,6 +29,7 @@ from protocol.errors import (
     NotAuthorised,
     StaleAct,
 )
+from protocol.identity import join_context
 from protocol.labels import Label, digest
 from protocol.ledger.holders import held, holds
 from protocol.ledger.log import OBSERVATION_LEAF
@@ -45,14 +46,24 @@ _PREFIX_LEAST: Final = 6
 
 async def write_person(session: Session, party: bytes, name: str, **more: str | None) -> None:
     """Commit a name to the people catalog, with a new epoch first if the old takes no more."""
-    await ensure_writable(session, [PEOPLE])
-    sealed = seal_rows(session, session.writable(*PEOPLE), [person_row(party, name, **more)])
-    upload = secrets.token_bytes(16)
-    await session.transport.stage(
-        session.vault_id, upload, sealed.manifest.batch_id, sealed.body()
-    )
-    payload = acts.Commit(upload, PEOPLE_COLLECTION, 0, True, (sealed.manifest,))
-    await session.act(saying(payload))
+    for attempt in range(ATTEMPTS):
+        await ensure_writable(session, [PEOPLE])
+        address = session.writable(*PEOPLE)
+        sealed = seal_rows(session, address, [person_row(party, name, **more)])
+        upload = secrets.token_bytes(16)
+        await session.transport.stage(
+            session.vault_id, upload, sealed.manifest.batch_id, sealed.body()
+        )
+        payload = acts.Commit(upload, PEOPLE_COLLECTION, 0, True, (sealed.manifest,))
+        try:
+            await session.act(saying(payload))
+        except Refused:
+            # Somebody who knew that key was removed meanwhile: seal it anew under the next.
+            epoch = session.state.epoch(address)
+            if epoch is None or not epoch.tainted or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 async def find_party(session: Session, text: str) -> Party:
@@ -300,7 +311,8 @@ def invite_behind(session: Session, secret: InviteSecret) -> tuple[Identity, Inv
 
 async def join(session: Session, through: Identity, as_member: Transport) -> int:
     """Join with an invite: its catalogs are rewrapped to this member in the same act."""
-    payload = acts.Join(session.identity.card(session.vault_id))
+    card = session.identity.card(join_context(session.vault_id, through.member_id))
+    payload = acts.Join(card)
     return await session.act(saying(payload), author=through, then=as_member)
 
 

@@ -56,7 +56,9 @@ async def select_fields(
     names = await read_names(session, collection)
     numbers = _numbers(session, where, names, fields)
     if not numbers:
-        raise Refused("you were granted no field of it", code="not_granted", hint="Ask for a grant.")
+        raise Refused(
+            "you were granted no field of it", code="not_granted", hint="Ask for a grant."
+        )
     columns = []
     for number in numbers:
         named = names.fields.get(number)
@@ -82,7 +84,9 @@ def _numbers(
             raise _unknown_field(where, names, name)
         if not session.may_open(where.id, by_name[name]):
             raise Refused(
-                f"you were not granted the field {name!r}", code="not_granted", hint="Ask for a grant."
+                f"you were not granted the field {name!r}",
+                code="not_granted",
+                hint="Ask for a grant.",
             )
     return tuple(by_name[name] for name in fields)
 
@@ -186,7 +190,8 @@ def _opened(
             arrays.append(cells_to_array(cells, column.type))
         except MalformedMessage as error:
             raise IntegrityError(
-                f"batch {manifest.batch_id.hex()}: field {column.name!r} holds what is no {column.type}"
+                f"batch {manifest.batch_id.hex()}: "
+                f"field {column.name!r} holds what is no {column.type}"
             ) from error
     return pa.RecordBatch.from_arrays(arrays, schema=schema_of(chosen.columns))
 
@@ -235,7 +240,9 @@ async def export(
     chosen = await select_fields(session, collection, fields)
     total = chosen.where.records if limit is None else min(limit, chosen.where.records)
     table_format: Any = chosen.names.format
-    sink = None if path is None else open_sink(path, chosen.columns, table_format, overwrite=overwrite)
+    sink = None
+    if path is not None:
+        sink = open_sink(path, chosen.columns, table_format, overwrite=overwrite)
     records = 0
     try:
         async with aclosing(read_batches(session, chosen, limit=limit)) as batches:

@@ -28,6 +28,7 @@ from protocol.labels import Label
 from protocol.ledger import Landed, State, act_leaf, sides_root
 from protocol.ledger.holders import holds, may_read
 from protocol.ledger.sides import required_entries
+from protocol.ledger.transitions import TRANSITIONS
 from protocol.merkle import leaf_hash
 from protocol.wire import Envelope, pae, to_bytes
 
@@ -98,6 +99,20 @@ class Session:
                 f"you are no longer a member of this vault{at}",
                 code="removed",
                 hint="'sealroom log' still shows the log up to there.",
+            )
+
+    def expect_may(self, kind: type[acts.Payload]) -> None:
+        """Refuse at once what this member's role may never do, whatever else is said.
+
+        Raises:
+            Refused: the table of transitions has no such role for this kind of act.
+        """
+        role = self.state.members[self.identity.member_id].role
+        if role not in TRANSITIONS[kind].roles:
+            raise Refused(
+                f"the role {role} may not do this",
+                code="not_authorised",
+                hint="Ask the owner, or an admin.",
             )
 
     def citation(self) -> Citation:

@@ -43,7 +43,7 @@ CREATE TABLE blocks (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE uploads (
     upload BLOB PRIMARY KEY, collection BLOB NOT NULL, source BLOB NOT NULL,
-    batch_rows INTEGER NOT NULL
+    batch_rows INTEGER NOT NULL, name TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE batches (
     upload BLOB NOT NULL REFERENCES uploads (upload) ON DELETE CASCADE,
@@ -87,6 +87,7 @@ class JournalledUpload:
     collection: bytes
     source: bytes
     batch_rows: int
+    name: str
 
 
 class VaultStore:
@@ -242,8 +243,8 @@ class VaultStore:
     def begin_upload(self, begun: JournalledUpload) -> None:
         """Write down an upload before its first batch is sealed."""
         self._db.execute(
-            "INSERT INTO uploads VALUES (?, ?, ?, ?)",
-            (begun.upload, begun.collection, begun.source, begun.batch_rows),
+            "INSERT INTO uploads VALUES (?, ?, ?, ?, ?)",
+            (begun.upload, begun.collection, begun.source, begun.batch_rows, begun.name),
         )
 
     def unfinished_uploads(self) -> tuple[JournalledUpload, ...]:

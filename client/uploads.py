@@ -100,6 +100,7 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
     """
     started = time.monotonic()
     await session.sync_as_member()
+    session.expect_may(acts.DefineCollection)
     journal, resumed = await _journal(session, plan)
     if journal.upload not in session.state.uploads:
         await _prepare_collection(session, plan, journal.collection)
@@ -116,19 +117,38 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
 async def _journal(session: Session, plan: Plan) -> tuple[JournalledUpload, int]:
     """Return the journal of this very upload, an interrupted one where there is one."""
     source = _source_id(plan)
+    collection = secrets.token_bytes(16)
     for begun in session.store.unfinished_uploads():
-        if begun.source != source:
-            continue
-        if begun.upload in session.state.uploads or _usable(session, begun):
+        if begun.source == source and (
+            begun.upload in session.state.uploads or _usable(session, begun)
+        ):
             return begun, len(session.store.batches(begun.upload))
-        session.store.end_upload(begun.upload)
-        return _begin(session, plan, begun.collection, source), 0
-    await _refuse_taken(session, plan.collection)
-    return _begin(session, plan, secrets.token_bytes(16), source), 0
+        if begun.source == source or _left_empty(session, plan, begun):
+            session.store.end_upload(begun.upload)
+            collection = begun.collection
+    if collection not in session.state.collections:
+        await _refuse_taken(session, plan.collection)
+    return _begin(session, plan, collection, source), 0
+
+
+def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
+    """Say whether an upload of another file, cut off before anything of it was visible, made way.
+
+    A table that could not be read to its end leaves a collection that is defined and empty;
+    the mended table goes into it, rather than beside it.
+    """
+    where = session.state.collections.get(begun.collection)
+    return (
+        begun.name == plan.collection
+        and begun.upload not in session.state.uploads
+        and (where is None or (where.classes == plan.classes and not where.batches))
+    )
 
 
 def _begin(session: Session, plan: Plan, collection: bytes, source: bytes) -> JournalledUpload:
-    begun = JournalledUpload(secrets.token_bytes(16), collection, source, plan.batch_rows)
+    begun = JournalledUpload(
+        secrets.token_bytes(16), collection, source, plan.batch_rows, plan.collection
+    )
     session.store.begin_upload(begun)
     return begun
 

@@ -335,6 +335,7 @@ class Vault:
         if classes is None:
             classes = DATA_CLASSES if role is Role.ADMIN else ()
         await self.session.sync_as_member()
+        self.session.expect_may(acts.Invite)
         rules = await membership.make_rules(self.session, classes, (), None)
         made = await membership.invite(self.session, role, rules, name, int(days * DAY))
         host = self.server.removeprefix("https://")
@@ -352,6 +353,7 @@ class Vault:
     ) -> ActResult:
         """Confirm a member whose words were compared, and make the grants its invite planned."""
         await self.session.sync_as_member()
+        self.session.expect_may(acts.Confirm)
         found = await membership.find_member(self.session, member)
         index = await membership.confirm(self.session, found, words=words, yes=yes)
         return ActResult("confirm", index, found.id.hex(), member)
@@ -395,17 +397,20 @@ class Vault:
     ) -> ActResult:
         if not classes and not fields:
             raise InputError("nothing named", hint="Give --classes or --fields.")
+        kind = acts.WithdrawGrant if withdraw else acts.Grant
         await self.session.sync_as_member()
+        self.session.expect_may(kind)
         found = await membership.find_member(self.session, member)
         where = None if collection is None else (await self._find_collection(collection)).id
         rules = await membership.make_rules(self.session, classes, fields, where)
-        payload = (acts.WithdrawGrant if withdraw else acts.Grant)(found.id, rules)
+        payload = kind(found.id, rules)
         index = await self.session.act(saying(payload))
         return ActResult(acts.kind_of(payload), index, found.id.hex(), member)
 
     async def withdraw_invite(self, invite: str) -> ActResult:
         """Close an open invite."""
         await self.session.sync_as_member()
+        self.session.expect_may(acts.WithdrawInvite)
         found = await membership.find_party(self.session, invite)
         if not isinstance(found, InviteState):
             raise InputError(
@@ -418,6 +423,7 @@ class Vault:
     async def change_role(self, member: str, role: Role) -> ActResult:
         """Give a confirmed member another role."""
         await self.session.sync_as_member()
+        self.session.expect_may(acts.ChangeRole)
         found = await membership.find_member(self.session, member)
         index = await self.session.act(saying(acts.ChangeRole(found.id, role)))
         return ActResult("change-role", index, found.id.hex(), member)
@@ -425,6 +431,7 @@ class Vault:
     async def revoke(self, member: str, reason: Reason = Reason.OTHER) -> RevokeResult:
         """Remove a member at once, then replace the keys it held, as far as one may."""
         await self.session.sync_as_member()
+        self.session.expect_may(acts.Revoke)
         found = await membership.find_member(self.session, member)
         return await membership.revoke(self.session, found, reason)
 
@@ -433,22 +440,37 @@ class Vault:
     ) -> RotateResult:
         """Start new epochs: for the named fields, or for all that this member holds."""
         await self.session.sync_as_member()
+        self.session.expect_may(acts.CreateEpoch)
         where = None if collection is None else (await self._find_collection(collection)).id
         if fields is None:
             wanted = membership.held_fields(self.session, where)
         else:
             rules = await membership.make_rules(self.session, (), fields, where)
-            wanted = [(r.collection, r.field) for r in rules if r.collection and r.field is not None]
+            wanted = [
+                (rule.collection, rule.field)
+                for rule in rules
+                if rule.collection and rule.field is not None
+            ]
         return await membership.rotate(self.session, wanted)
 
     # --- the handover
 
-    async def offer(self, member: str, *, days: float = DEFAULT_DAYS) -> OfferResult:
-        """Offer the handover: every live key, rewrapped to the buyer with proofs."""
+    async def offer(
+        self,
+        member: str,
+        *,
+        days: float = DEFAULT_DAYS,
+        words: str | None = None,
+        yes: bool = False,
+    ) -> OfferResult:
+        """Offer the handover, to a buyer whose words were compared: every live key, with proofs."""
         started = time.monotonic()
         await self.session.sync_as_member()
+        self.session.expect_may(acts.Offer)
         buyer = await membership.find_member(self.session, member)
-        index = await handover.offer(self.session, buyer, int(days * DAY))
+        index = await handover.offer(
+            self.session, buyer, int(days * DAY), words=words, yes=yes
+        )
         opened = self.session.state.offer
         keys, expires = (len(opened.addresses), opened.expiry) if opened else (0, 0)
         return OfferResult(index, buyer.id.hex(), keys, expires, time.monotonic() - started)

@@ -174,15 +174,15 @@ def admit(admin: Person, bidder: Person) -> None:
 def staged_reads(admin: Person, lynx: Person) -> None:
     """Read what the stage allows, be refused the rest, get a grant, read it."""
     step("Lynx reads what its stage allows, and is refused the rest")
-    seen = lynx.run("read", COLLECTION, "--limit", "3")
+    seen = lynx.run("read", COLLECTION, "--fields", "customer_no,name,city,orders", "--limit", "3")
     console.print(table_of(seen["rows"]))
     refused = lynx.run("read", COLLECTION, "--fields", "phone", expect=3)
     say(f"phone: {refused['error']['message']}")
     admin.run("grant", "Lynx", "--fields", "phone")
     granted = lynx.run("read", COLLECTION, "--fields", "customer_no,phone", "--limit", "3")
     console.print(table_of(granted["rows"]))
-    refused = lynx.run("grant", "Otter", "--classes", "core", expect=3)
-    say(f"a bidder grants nothing: {refused['error']['message']}")
+    refused = lynx.run("invite", "bidder", "--name", "A friend", expect=3)
+    say(f"a bidder invites nobody: {refused['error']['message']}")
 
 
 def revocation(admin: Person, lynx: Person, otter: Person) -> None:
@@ -205,9 +205,9 @@ def revocation(admin: Person, lynx: Person, otter: Person) -> None:
 def handover(seller: Person, otter: Person) -> None:
     """Offer everything, verify everything, accept."""
     step("The seller offers the handover to Otter", "Keys move, not data: each proved, none shown.")
-    offered = seller.run("handover", "offer", "Otter")
-    say(f"{offered['keys']} keys rewrapped with proofs in {offered['seconds'] * 1000:.0f} ms")
     words = next(m["words"] for m in seller.run("members")["members"] if m["name"] == "Otter")
+    offered = seller.run("handover", "offer", "Otter", "--words", words)
+    say(f"{offered['keys']} keys rewrapped with proofs in {offered['seconds'] * 1000:.0f} ms")
     accepted = otter.run("handover", "accept", "--words", words)
     say(
         f"Otter opened and checked {accepted['cells']:,} cells ({accepted['verified_bytes']:,} "

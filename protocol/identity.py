@@ -106,18 +106,18 @@ class PublicIdentity:
         """Return the three encoded keys, in order."""
         return (self.signing_key, self.kem_key, bytes(self.rewrap_key))
 
-    def knowledge(self, vault_id: bytes) -> sigma.Relation:
-        """Return the relation `P = p·G`, over all three keys and the vault."""
+    def knowledge(self, context: bytes) -> sigma.Relation:
+        """Return the relation `P = p·G`, over all three keys and what they are meant for."""
         return sigma.Relation(
             label=Label.IDENTITY_PROOF,
-            context=(vault_id, *self.keys()),
+            context=(context, *self.keys()),
             secrets=PROOF_SECRETS,
             equations=(sigma.Equation(self.rewrap_key, ((0, 1, None),)),),
         )
 
-    def signed_bytes(self, vault_id: bytes) -> bytes:
-        """Return what an identity signs about itself, for one vault."""
-        return framed(Label.IDENTITY_SIGNATURE, vault_id, *self.keys())
+    def signed_bytes(self, context: bytes) -> bytes:
+        """Return what an identity signs about itself, for one context."""
+        return framed(Label.IDENTITY_SIGNATURE, context, *self.keys())
 
 
 @record
@@ -129,12 +129,22 @@ class IdentityCard:
     proof: Annotated[bytes, Fixed(PROOF_BYTES)]
 
 
-def verify_card(card: IdentityCard, vault_id: bytes) -> PublicIdentity:
-    """Return the identity if its card proves it for this vault (SPEC section 4).
+def join_context(vault_id: bytes, invite: bytes) -> bytes:
+    """Return what a joiner's card is for: the vault, and the invite that it joins through.
 
-    (1) The signing key signed all three keys and the vault id; (2) whoever made the card
+    Without the invite, a server that holds a join back could give the newcomer's card to the
+    holder of another invite, and enrol the newcomer with another role than it was invited to.
+    """
+    return vault_id + invite
+
+
+def verify_card(card: IdentityCard, context: bytes) -> PublicIdentity:
+    """Return the identity if its card proves it for this context (SPEC section 4).
+
+    (1) The signing key signed all three keys and the context; (2) whoever made the card
     knows the rewrap scalar. Decapsulation is not proved: a false KEM key harms its owner only.
-    For a genesis, whose vault has no id yet, the id is 32 zero bytes.
+    The context is 32 zero bytes for a genesis, whose vault has no id yet; the vault id for an
+    invite; and `join_context` for whoever joins.
 
     Raises:
         IntegrityError: the signature or the proof does not verify.
@@ -142,7 +152,7 @@ def verify_card(card: IdentityCard, vault_id: bytes) -> PublicIdentity:
     """
     identity = card.identity
     # (1)
-    verify_signature(identity.signing_key, identity.signed_bytes(vault_id), card.signature)
+    verify_signature(identity.signing_key, identity.signed_bytes(context), card.signature)
     # (2)
-    sigma.verify(identity.knowledge(vault_id), sigma.Proof.from_bytes(card.proof, PROOF_SECRETS))
+    sigma.verify(identity.knowledge(context), sigma.Proof.from_bytes(card.proof, PROOF_SECRETS))
     return identity

@@ -43,6 +43,7 @@ class Limits:
     offer_seconds: int = 90 * DAY
     request_skew_seconds: int = 60
     checkpoint_age_seconds: int = 300
+    citation_age_seconds: int = 3_600
     staged_seconds: int = 7 * DAY
 
 

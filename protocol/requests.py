@@ -159,7 +159,7 @@ class VerifiedRequest:
 
     @property
     def request_hash(self) -> bytes:
-        """The 32 bytes by which observations name this request (SPEC section 10)."""
+        """The 32 bytes by which observations name this request (SPEC section 13.2)."""
         return request_hash(self.base, self.signature.signature)
 
 
@@ -225,7 +225,7 @@ def content_type(value: str) -> str:
 
 
 def request_hash(base: bytes, signature: bytes) -> bytes:
-    """Hash a signature base and its signature: 32 bytes, for observations (SPEC section 10).
+    """Hash a signature base and its signature: 32 bytes, for observations (SPEC section 13.2).
 
     Whoever is shown both can verify them against this hash and the requester's key.
     """

@@ -69,9 +69,9 @@ class Actor:
         self.lie.sent.clear()
         with pytest.raises(error, match=match) as caught:
             yield caught
-        if but != "learned":
+        if "learned" not in but:
             assert (self.kept(), self.believed()) == before
-        if but != "sent":
+        if "sent" not in but:
             assert self.lie.sent == []
 
     def believed(self) -> tuple[Any, ...]:
@@ -176,10 +176,12 @@ async def _hire(made: Lab, stack: AsyncExitStack) -> None:
     )
     await owner.upload(TABLE, collection="customers", classes=CLASSES)
 
+    vaults = [owner]
+
     async def hire(name: str, role: Role, classes: tuple[FieldClass, ...]) -> None:
         invited = await owner.invite(role, name=name.title(), classes=classes)
         vault, result = await made.home(name).join(invited.link)
-        await stack.enter_async_context(vault)
+        vaults.append(await stack.enter_async_context(vault))
         if name not in ("una", "uma"):
             await owner.confirm(name, words=result.words)
 
@@ -193,3 +195,5 @@ async def _hire(made: Lab, stack: AsyncExitStack) -> None:
     await hire("uma", Role.ADMIN, ALL)
     ivy = await owner.invite(Role.BIDDER, name="Ivy", classes=(FieldClass.GENERAL,))
     (made.directory / "link").write_text(ivy.link)
+    for vault in vaults:
+        await vault.session.sync()

@@ -314,10 +314,14 @@ def transcript(relation: sigma.Relation, proof: sigma.Proof) -> Json:
 
 
 def identities(draws: Draws) -> Json:
-    from protocol.identity import verify_card
+    from protocol.identity import join_context, verify_card
     from protocol.wire import from_bytes
 
     ada, bob = person("Ada"), person("Bob")
+    invite = fixed("an invite's id")
+    joins = join_context(VAULT_ID, invite)
+    joining = to_bytes(ada.card(joins))
+    draws.taken()
     card = ada.card(VAULT_ID)
     drawn = draws.taken()
     relation = ada.public.knowledge(VAULT_ID)
@@ -329,6 +333,11 @@ def identities(draws: Draws) -> Json:
     kem = ada.public.kem_key
     cases: list[tuple[str, bytes, bytes]] = [
         ("a-card-for-another-vault", raw, fixed("another vault")),
+        ("a-card-for-no-invite", raw, joins),
+        ("a-card-for-another-invite", joining, join_context(VAULT_ID, fixed("another invite"))),
+        ("a-card-for-an-invite-of-another-vault", joining,
+         join_context(fixed("another vault"), invite)),
+        ("a-card-for-a-join", joining, VAULT_ID),
         (
             "a-changed-signature",
             to_bytes(replace(card, signature=flipped(card.signature, 40))),
@@ -375,14 +384,14 @@ def identities(draws: Draws) -> Json:
     ]
     from protocol.identity import IdentityCard
 
-    def check(data: bytes, vault_id: bytes) -> None:
-        verify_card(from_bytes(IdentityCard, data), vault_id)
+    def check(data: bytes, context: bytes) -> None:
+        verify_card(from_bytes(IdentityCard, data), context)
 
     return {
         "about": "SPEC section 4: identities, cards, words",
         "identities": [_identity(each) for each in (ada, bob)],
         "card": {
-            "vault_id": VAULT_ID.hex(),
+            "context": VAULT_ID.hex(),
             "seed": ada.seed.expose().hex(),
             "drawn": drawn,
             "signed": ada.public.signed_bytes(VAULT_ID).hex(),
@@ -390,14 +399,20 @@ def identities(draws: Draws) -> Json:
             "transcript": transcript(relation, proof),
             "nonces": [_hedged(ada.seed, transcript(relation, proof), drawn, 0)],
         },
+        "joining": {
+            "vault_id": VAULT_ID.hex(),
+            "invite": invite.hex(),
+            "context": joins.hex(),
+            "card": joining.hex(),
+        },
         "invalid_cards": [
             {
                 "name": name,
-                "vault_id": vault_id.hex(),
+                "context": context.hex(),
                 "card": data.hex(),
-                "error": refusal(check, data, vault_id),
+                "error": refusal(check, data, context),
             }
-            for name, data, vault_id in cases
+            for name, data, context in cases
         ],
         "words": [
             {

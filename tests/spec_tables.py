@@ -348,7 +348,7 @@ def one_act() -> str:
         (b"\x01", "the leaf's type: an act"),
         (b"\x93", "the envelope: an array of 3"),
         (encode(kind), f'payload type: "{kind.decode()}"'),
-        (encode(body)[: -len(body)], f"the body: {len(body)} bytes, of which the signature is"),
+        (encode(body)[: -len(body)], f"the body: {len(body)} bytes, what the signature is over"),
         (b"\x98", "an array of 8"),
         (encode(version), "version 1"),
         (encode(vault_id), "vault id"),

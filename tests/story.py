@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from client.columns import Cells
@@ -45,7 +46,7 @@ from tests.fixed_draws import (
     person,
     refusal,
 )
-from tests.world import NOW, World
+from tests.world import NOW, World, joining
 
 
 class Story(World):
@@ -415,18 +416,28 @@ def _an_admin(story: Story) -> None:
     story.refuse("an-invite-of-a-key-seen-before", owner, seen, "conflict")
     foreign = replace(payload, card=admin.card(VAULT_ID))
     story.refuse("a-card-for-another-vault", owner, foreign, "integrity")
+    joins = replace(payload, card=joining(admin, story.vault_id, admin).card)
+    story.refuse("an-invite-with-a-card-for-a-join", owner, joins, "integrity")
     invite, payload = story.invited("admin", owner, Role.ADMIN, core)
     story.refuse("an-invite-without-its-catalogs", owner, payload, "not_authorised", sides=())
     story.step("an invite for an admin", owner, payload, readers=(invite,))
     story.refuse("an-invite-that-does-more-than-join", invite, acts.Noop(), "not_authorised")
     again = replace(story.invited("again", owner, Role.BIDDER)[1], access_key=payload.access_key)
     story.refuse("an-access-key-seen-before", owner, again, "conflict")
-    join = acts.Join(admin.card(story.vault_id))
+    join = joining(admin, story.vault_id, invite)
     late = _cited(story, story.ledger.size, story.ledger.tree.root(), payload.expiry + 1)
     story.refuse("a-join-after-its-invite-ended", invite, join, "out_of_order", cited=late)
     story.refuse(
-        "a-join-with-a-key-seen-before", invite, acts.Join(owner.card(story.vault_id)), "conflict"
+        "a-join-with-a-key-seen-before", invite, joining(owner, story.vault_id, invite), "conflict"
     )
+    for_the_vault = acts.Join(admin.card(story.vault_id))
+    story.refuse("a-join-with-a-card-for-no-invite", invite, for_the_vault, "integrity")
+    spare, payload = story.invited("spare", owner, Role.BIDDER)
+    story.step("an invite for somebody else", owner, payload, readers=(spare,))
+    # What was made for the first invite, the server gives to whoever holds the second.
+    story.refuse("a-join-with-a-card-for-another-invite", spare, join, "integrity")
+    withdraw = acts.WithdrawInvite(spare.member_id)
+    story.step("which is withdrawn", owner, withdraw)
     story.step("the admin joins", invite, join, readers=(admin,))
     story.refuse("a-join-with-a-used-invite", invite, join, "not_authorised", number=1)
     confirm = acts.Confirm(admin.member_id)
@@ -454,6 +465,13 @@ def _an_admin(story: Story) -> None:
     story.refuse(
         "the-owner-is-revoked", admin, acts.Revoke(owner.member_id, Reason.OTHER), "not_authorised"
     )
+    own = acts.WithdrawGrant(admin.member_id, core)
+    story.refuse("an-admin-ends-a-grant-of-an-admin", admin, own, "not_authorised")
+    second_invite, second = story.invited("a second admin", owner, Role.KEYLESS_ADMIN)
+    story.step("an invite for a second admin", owner, second, readers=(second_invite,))
+    withdraw = acts.WithdrawInvite(second_invite.member_id)
+    story.refuse("an-admin-withdraws-the-invite-of-an-admin", admin, withdraw, "not_authorised")
+    story.step("the owner withdraws it", owner, withdraw)
 
 
 def _data(story: Story) -> None:
@@ -572,7 +590,7 @@ def _a_bidder(story: Story) -> None:
     invite, payload = story.invited("bidder", admin, Role.BIDDER, planned)
     story.step("an invite for a bidder, by the admin", admin, payload, readers=(invite,))
     story.step(
-        "the bidder joins", invite, acts.Join(bidder.card(story.vault_id)), readers=(bidder,)
+        "the bidder joins", invite, joining(bidder, story.vault_id, invite), readers=(bidder,)
     )
     confirm = acts.Confirm(bidder.member_id)
     story.step("the bidder is confirmed by the admin", admin, confirm, readers=(bidder,))
@@ -616,6 +634,12 @@ def _less(story: Story) -> None:
     records = _again(story, owner)
     keyless_data = commit("two", 0, True, records)
     story.refuse("data-by-an-admin-without-keys", admin, keyless_data, "not_authorised")
+    names = commit("two", 0, True, _again(story, owner, {NAMES_0: [encode({"file": "x.csv"})]}))
+    story.refuse("names-of-fields-by-an-admin-without-keys", admin, names, "not_authorised")
+    row = encode({"name": "Bob", "party": bidder.member_id})
+    named = story.sealed(admin, PEOPLE_COLLECTION, {PEOPLE_FIELD: [row]})
+    story.step("the admin without keys names the bidder", admin,
+               commit("named", 0, True, named, to=PEOPLE_COLLECTION))  # fmt: skip
     own = story.next_epochs(owner, (COLLECTION, NAMES_0))["payload"]
     story.refuse("a-key-by-an-admin-without-keys", admin, own, "not_authorised")
     story.step("the bidder spends a number", bidder, acts.Noop())
@@ -627,14 +651,19 @@ def _less(story: Story) -> None:
     story.step("nor does its last second", owner, acts.Expire(), cited=on_time)
     late = _cited(story, story.ledger.size, story.ledger.tree.root(), NOW + DAY + 1)
     story.step("the owner's later date does", owner, acts.Expire(), cited=late)
-    join = acts.Join(story.people_of["auditor"].card(story.vault_id))
+    join = joining(story.people_of["auditor"], story.vault_id, auditor)
     story.refuse("a-join-with-an-invite-that-ended", auditor, join, "not_authorised")
 
 
-def _again(story: Story, author: Identity) -> Manifest:
+def _again(
+    story: Story,
+    author: Identity,
+    columns: Mapping[int, Sequence[bytes | None]] = MappingProxyType({0: [b"Oslo"], 1: [b"NO93"]}),
+    to: bytes = COLLECTION,
+) -> Manifest:
     """Seal a record under the newest epochs, without keeping it."""
     kept = len(story.blocks)
-    manifest = story.sealed(author, COLLECTION, {0: [b"Oslo"], 1: [b"NO93"]})
+    manifest = story.sealed(author, to, columns)
     del story.blocks[kept:]
     story.draws.taken()
     return manifest
@@ -669,6 +698,10 @@ def _handover(story: Story) -> None:
     story.step(
         "every key anew", owner, **story.next_epochs(owner, *fields), readers=(bidder, admin)
     )
+    row = encode({"name": "Cy", "party": admin.member_id})
+    rest = _again(story, owner, {PEOPLE_FIELD: [row]}, PEOPLE_COLLECTION)
+    other_half = commit("half", 1, True, rest, to=PEOPLE_COLLECTION)
+    story.refuse("the-other-half-after-an-offer", owner, other_half, "out_of_order")
     revoke = acts.Revoke(admin.member_id, Reason.LEFT)
     story.step("the admin leaves", owner, revoke, cited=story.citation(size=1))
     story.refuse("an-act-by-somebody-removed", admin, acts.Noop(), "not_authorised")
@@ -706,15 +739,9 @@ def _before_the_offer(story: Story) -> None:
     story.refuse("an-offer-for-too-long", owner, long, "out_of_order")
     none = acts.Accept(3, story.ledger.size, story.receipts())
     story.refuse("an-acceptance-of-nothing", bidder, none, "out_of_order")
-    row = encode({"name": "Bob", "party": bidder.member_id})
-    named = story.sealed(owner, PEOPLE_COLLECTION, {PEOPLE_FIELD: [row]})
-    story.step("half an upload", owner, commit("half", 0, False, named, to=PEOPLE_COLLECTION))
-    offer = acts.Offer(bidder.member_id, ends, roots)
-    story.refuse("an-offer-over-half-an-upload", owner, offer, "out_of_order")
     row = encode({"name": "Cy", "party": admin.member_id})
-    named = story.sealed(owner, PEOPLE_COLLECTION, {PEOPLE_FIELD: [row]})
-    story.step("the other half", owner, commit("half", 1, True, named, to=PEOPLE_COLLECTION))
-    story.draws.taken()
+    half = _again(story, owner, {PEOPLE_FIELD: [row]}, PEOPLE_COLLECTION)
+    story.step("half an upload", owner, commit("half", 0, False, half, to=PEOPLE_COLLECTION))
 
 
 def _sold(story: Story) -> None:

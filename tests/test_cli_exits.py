@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import resource
 import sqlite3
@@ -248,7 +249,11 @@ def contribute(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
 @click.command()
 @click.pass_context
 def extra(ctx: click.Context) -> None:
-    """Be another package's command."""
+    """Be another package's command.
+
+    Example:
+      sealroom extra
+    """
     click.echo(f"extra, json={ctx.find_root().obj.json}")
     ctx.exit(7)
 
@@ -261,6 +266,8 @@ def test_commands_of_other_packages_are_gathered(
     assert capsys.readouterr().out == "extra, json=True\n"
     assert run("--help") == 0
     assert "Be another package's command." in capsys.readouterr().out
+    assert run("extra", "--help") == 0
+    assert "\n  Example:\n    sealroom extra\n" in capsys.readouterr().out
 
 
 def test_no_other_package_replaces_a_command_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +313,7 @@ def test_the_command_hardens_its_process(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("resource.setrlimit", lambda *limit: asked.append(limit))
     monkeypatch.setattr("os.umask", lambda mask: asked.append(mask))
     monkeypatch.setattr("sys.argv", ["sealroom", "--version"])
+    monkeypatch.setattr("sys.stderr", io.StringIO())  # no stream of a terminal: left as it is
     with pytest.raises(SystemExit) as caught:
         main.main()
     assert caught.value.code == 0

@@ -202,7 +202,7 @@ def test_a_whole_transfer(tmp_path: Path) -> None:
 
 
 def test_an_upload_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    table = write_table(tmp_path / "large.csv", 200_000)
+    table = write_table(tmp_path / "large.csv", 120_000)
     home = ("--json", "--home", tmp_path / "home")
     upload = (*home, "upload", table, "--collection", "large")
     with running(tmp_path) as server:
@@ -224,7 +224,7 @@ def test_an_upload_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> 
         assert sealroom(*home, "collection", "show", "large").code == 1
 
         done = sealroom(*upload).ok()
-        assert done["records"] == 200_000
+        assert done["records"] == 120_000
         assert done["resumed_batches"] > 0
 
 
@@ -293,7 +293,8 @@ def test_at_a_terminal_a_passphrase_is_asked_for_and_not_shown(tmp_path: Path) -
 def test_a_version_comes_at_once_and_without_the_heavy_libraries() -> None:
     probe = (
         "import sys, client.cli.main as m; "
-        "print(m.run(['--version']), {'pyarrow', 'numpy', 'aiohttp', 'rich', 'nacl'} & {*sys.modules})"
+        "heavy = {'pyarrow', 'numpy', 'aiohttp', 'rich', 'nacl'}; "
+        "print(m.run(['--version']), heavy & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1] == "0 set()"
@@ -340,7 +341,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.quickly("sam", "vault", "create", *server.create, "--title", "Lark")
         table = write_table(directory / "t.csv")
         made.quickly("sam", "upload", table, "--collection", "customers", *CLASSES)
-        for name in ("Ann", "Bob", "Carl"):
+        for name in ("Ann", "Bob", "Carl", "Dora"):
             invited = made.quickly(
                 "sam", "invite", "bidder", "--name", name, "--classes", "general"
             )
@@ -392,10 +393,8 @@ def test_files_that_are_refused(
     if file in FILES:
         (tmp_path / file).write_bytes(FILES[file])
     before = world.acts()
-    failed = quickly(
-        *("--json", "--home", world.home("sam")),
-        *("upload", tmp_path / file, "--collection", "refused", *options),
-    )
+    home = ("--json", "--home", world.home("sam"))
+    failed = quickly(*home, "upload", tmp_path / file, "--collection", "refused", *options)
     assert_failed(failed, 1, code)
     collections = world.quickly("sam", "collection", "list")["collections"]
     assert [each["name"] for each in collections if each["records"]] == ["customers"]
@@ -537,11 +536,35 @@ def test_a_wrong_token(world: World, tmp_path: Path) -> None:
     failed = quickly(*home, "vault", "create", *right[:-1], "wrong")
     assert_failed(failed, 3)
     assert quickly(*home, "vault", "list").ok() == {"vaults": []}
+    (kept,) = quickly(*home, "identity", "show").ok()["identities"]
+    made = quickly(*home, "vault", "create", *right).ok()
+    (serving,) = quickly(*home, "identity", "show").ok()["identities"]
+    assert serving == kept | {"vault_id": made["vault_id"]}
 
 
 def test_a_vault_that_this_home_does_not_have(world: World) -> None:
     failed = quickly("--json", "--home", world.home("ann"), "--vault", "Finch", "members")
     assert_failed(failed, 1, "input")
+
+
+def test_an_identity_serves_in_one_vault(world: World) -> None:
+    home = ("--json", "--home", world.home("other"))
+    join = (*home, "join", world.links["Dora"], "--yes", "--name")
+    before = world.acts()
+    assert_failed(quickly(*join, "identity-1"), 1, "input")
+    assert world.acts() == before
+    assert quickly(*join, "another").ok()["role"] == "bidder"
+    shown = quickly(*home, "identity", "show").ok()["identities"]
+    assert [each["name"] for each in shown] == ["identity-1", "another"]
+    assert len({each["vault_id"] for each in shown}) == 2
+    assert_failed(quickly(*home, "members"), 1, "input")  # of which vault?
+    named = quickly(*home, "--vault", "Lark", "members").ok()["members"]
+    assert [each["role"] for each in named if each["me"]] == ["bidder"]
+
+
+def test_no_link_leads_into_a_vault_of_ones_own(world: World) -> None:
+    link = quickly("--json", "--home", world.home("sam"), "join", world.links["Dora"], "--yes")
+    assert_failed(link, 1, "input")
 
 
 def test_a_file_that_is_there_is_not_replaced(world: World, tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import pytest_asyncio
 
@@ -18,7 +18,7 @@ from client.crypto import wraps
 from client.crypto.cells import SealedBatch, seal_batch
 from client.crypto.secrets import Share
 from client.errors import Refused
-from client.results import Progress
+from client.results import Progress, as_json
 from client.session import Draft, saying
 from protocol import api
 from protocol.acts import Noop, Reason, Role
@@ -41,6 +41,7 @@ from tests.deals import (
     honest,
     in_batches_of,
     joined,
+    journal_of,
     kept_by,
     rows,
     through,
@@ -473,10 +474,12 @@ async def test_whom_and_when_one_may_offer(tmp_path: Path) -> None:
         await deal.seller.upload(rows(9), collection="c", options=in_batches_of(1))
 
 
-async def test_an_upload_half_committed_stops_an_offer(
+async def test_an_upload_half_committed_neither_stops_an_offer_nor_comes_back_by_halves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with a_deal(tmp_path) as deal:
+    file = tmp_path / "t.csv"
+    file.write_text("n\n1\n2\n")
+    async with a_deal(tmp_path / "d") as deal:
         monkeypatch.setattr(uploads, "PART_BYTES", 1)
         real, parts = deal.seller.session.act, 0
 
@@ -489,7 +492,48 @@ async def test_an_upload_half_committed_stops_an_offer(
 
         monkeypatch.setattr(deal.seller.session, "act", only_one)
         with pytest.raises(KeyError):
-            await deal.seller.upload(pa.table({"n": [1, 2]}), collection="c")
+            await deal.seller.upload(file, collection="c")
         monkeypatch.setattr(deal.seller.session, "act", real)
-        with pytest.raises(Refused, match="half committed"):
-            await deal.offer()
+        assert deal.seller.session.state.pending
+
+        await deal.offer()
+        assert not deal.seller.session.state.pending
+        await deal.buyer.reject(Reason.OTHER)
+        await deal.seller.upload(file, collection="c")
+
+        assert (await deal.seller.read("c")).to_pydict() == {"n": ["1", "2"]}
+        assert journal_of(deal.seller) == (0, 0)
+
+
+@pytest.mark.threat("K1")
+async def test_the_owner_compares_the_buyers_words_itself_before_it_discloses(
+    tmp_path: Path,
+) -> None:
+    async with (
+        a_deal(tmp_path) as deal,
+        joined(deal.lab, deal.seller, "Ada", Role.ADMIN) as ada,
+        # Whoever the admin confirmed under that name need not be whom the owner means.
+        joined(deal.lab, ada, "Cy") as other,
+    ):
+        size = deal.seller.session.believed.ledger.size
+        with pytest.raises(Refused) as caught:
+            await deal.seller.offer("Cy")
+        assert caught.value.refusal == "not_compared"
+        with pytest.raises(PinMismatch):
+            await deal.seller.offer("Cy", words=deal.words)
+        assert "offer" not in await acts_since(deal.seller, size)
+        words = await other.words(deal.seller.identity.member_id.hex())
+        await deal.seller.offer("Cy", words=words)
+        await other.accept(words=words)
+        assert (await other.status()).role == "owner"
+
+
+async def test_results_are_ready_for_json(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal:
+        await deal.seller.upload(rows(1), collection="c")
+        log = as_json(await deal.seller.log())
+        assert json.loads(json.dumps(log)) == log
+        assert {"genesis", "commit", "join"} <= {entry["kind"] for entry in log["entries"]}
+        assert as_json({"role": Role.OWNER, "id": b"\x01", "both": (None, 1)}) == {
+            "role": "owner", "id": "01", "both": [None, 1]
+        }  # fmt: skip

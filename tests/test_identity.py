@@ -28,6 +28,7 @@ from protocol.identity import (
     IdentityCard,
     PublicIdentity,
     check_kem_key,
+    join_context,
     verify_card,
 )
 from protocol.labels import Label, framed
@@ -224,6 +225,31 @@ def test_a_card_is_for_one_vault() -> None:
     moved = replace(card, signature=ALICE.sign(ALICE.public.signed_bytes(b"w" * 32)))
     with pytest.raises(IntegrityError):
         verify_card(moved, b"w" * 32)  # the proof is still for the first
+
+
+@pytest.mark.threat("K1")
+def test_a_joiner_s_card_is_for_one_vault_and_one_invite() -> None:
+    context = join_context(VAULT, BOB.member_id)
+    assert context == VAULT + BOB.member_id
+    card = ALICE.card(context)
+    assert verify_card(card, context) == ALICE.public
+    for other in (
+        VAULT,
+        BOB.member_id,
+        BOB.member_id + VAULT,
+        join_context(b"w" * 32, BOB.member_id),
+        join_context(VAULT, ALICE.member_id),
+    ):
+        with pytest.raises(IntegrityError):
+            verify_card(card, other)
+        resigned = replace(card, signature=ALICE.sign(ALICE.public.signed_bytes(other)))
+        with pytest.raises(IntegrityError):
+            verify_card(resigned, other)  # the proof is for the first invite as well
+        reproved = replace(card, proof=ALICE.card(other).proof)
+        with pytest.raises(IntegrityError):
+            verify_card(reproved, other)
+    with pytest.raises(IntegrityError):
+        verify_card(ALICE.card(VAULT), context)
 
 
 @pytest.mark.parametrize("key", ["signing_key", "kem_key", "rewrap_key"])

@@ -10,7 +10,7 @@ from client.crypto.identity import Identity
 from protocol import acts
 from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
-from protocol.errors import ManifestMismatch, NotAuthorised, OutOfOrder, StaleAct
+from protocol.errors import Conflict, ManifestMismatch, NotAuthorised, OutOfOrder, StaleAct
 from protocol.ledger.state import InviteStatus, MemberStatus, Phase
 from tests.world import World, of_class
 
@@ -92,6 +92,44 @@ def test_an_offer_s_roots_are_current_where_it_lands(sale: Sale) -> None:
     sale.commit(sale.owner, sale.data, sale.records(sale.data))
     with pytest.raises(ManifestMismatch, match="roots"):
         sale.judge(sale.owner, payload)
+
+
+@pytest.mark.threat("R11")
+@pytest.mark.parametrize("whose", ["admin", "owner"])
+def test_an_offer_drops_what_is_half_committed(sale: Sale, whose: str) -> None:
+    """Else an admin who never ends an upload keeps the owner from selling."""
+    author = sale.admin if whose == "admin" else sale.owner
+    first, second = (sale.manifest(sale.data, (0x8002,), 1) for _ in range(2))
+    half = acts.Commit(b"u" * 16, sale.data, 0, False, (first,))
+    rest = acts.Commit(b"u" * 16, sale.data, 1, True, (second,))
+    sale.land(author, half)
+    sale.judge(author, rest)  # the control: without an offer it goes on
+    roots, shown = sale.state.roots(), sale.state.collections
+    sale.offer(sale.buyer)
+    assert sale.state.pending == {}
+    assert (sale.state.roots(), sale.state.collections) == (roots, shown)
+    with pytest.raises(OutOfOrder, match="offer is open"):
+        sale.judge(author, rest)
+    assert sale.state.offer is not None
+    sale.land(sale.buyer, acts.Reject(sale.state.offer.index, Reason.TERMS))
+    sale.epochs(sale.owner, (sale.data, 0x8002), readers=(sale.admin,))
+    again = sale.manifest(sale.data, (0x8002,), 1)
+    with pytest.raises(OutOfOrder, match="next part of that upload is 0"):
+        sale.judge(author, acts.Commit(b"u" * 16, sale.data, 1, True, (again,)))
+    with pytest.raises(Conflict, match="batch id"):
+        sale.judge(author, acts.Commit(b"u" * 16, sale.data, 0, True, (replace(again, batch_id=first.batch_id),)))
+    sale.land(author, acts.Commit(b"u" * 16, sale.data, 0, True, (again,)))
+    batches = sale.state.collections[sale.data].batches
+    assert [batch.manifest for batch in batches[-1:]] == [again]
+    assert len(batches) == len(shown[sale.data].batches) + 1
+
+
+def test_a_refused_offer_drops_nothing(sale: Sale) -> None:
+    half = acts.Commit(b"u" * 16, sale.data, 0, False, (sale.records(sale.data),))
+    sale.land(sale.owner, half)
+    with pytest.raises(ManifestMismatch):
+        sale.judge(sale.owner, sale.an_offer(roots=()))
+    assert set(sale.state.pending) == {b"u" * 16}
 
 
 def test_one_offer_at_a_time(offered: Sale) -> None:

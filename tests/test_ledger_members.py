@@ -10,12 +10,13 @@ from client.crypto.identity import Identity
 from protocol import acts
 from protocol.acts import Reason, Role, Rule
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass, is_catalog
-from protocol.errors import Conflict, LimitExceeded, NotAuthorised, OutOfOrder
+from protocol.errors import Conflict, IntegrityError, LimitExceeded, NotAuthorised, OutOfOrder
+from protocol.identity import join_context
 from protocol.ledger import members as transitions
 from protocol.ledger.holders import covers, held, holders, holds, may_read, newly_held
 from protocol.ledger.state import InviteStatus, MemberStatus
 from protocol.limits import LIMITS
-from tests.world import World, in_order, of_class, of_field
+from tests.world import World, in_order, of_class, of_field, joining
 
 GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
 CARRYING = replace(acts.DEFAULT_POLICY, invite_data=True)
@@ -157,6 +158,45 @@ def test_admins_are_made_and_removed_by_the_owner_only(role: Role) -> None:
         world.judge(world.owner, payload)
 
 
+@pytest.mark.threat("K14")
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.KEYLESS_ADMIN])
+def test_an_invite_of_an_admin_is_withdrawn_by_the_owner_only(role: Role) -> None:
+    world = World()
+    world.people()
+    admins = [world.member(Role.ADMIN), world.member(Role.KEYLESS_ADMIN)]
+    of_admin, of_bidder = world.invite(world.owner, role)[1], world.invite(world.owner)[1]
+    for author in admins:
+        with pytest.raises(NotAuthorised, match="only the owner withdraws the invite"):
+            world.judge(author, acts.WithdrawInvite(of_admin.member_id))
+        world.judge(author, acts.WithdrawInvite(of_bidder.member_id))
+    assert world.state.invites[of_admin.member_id].live
+    world.land(world.owner, acts.WithdrawInvite(of_admin.member_id))
+    for author in admins:  # what is closed already is so for everybody
+        with pytest.raises(OutOfOrder, match="no open invite"):
+            world.judge(author, acts.WithdrawInvite(of_admin.member_id))
+
+
+@pytest.mark.threat("K14")
+def test_a_grant_of_an_admin_is_withdrawn_by_the_owner_only() -> None:
+    """Its own too: else an admin could taint, at will, all that another one works on."""
+    world, _ = world_with_data()
+    rules = (of_class(CORE),)
+    admin, other = world.member(Role.ADMIN, rules), world.member(Role.ADMIN, rules)
+    keyless, bidder = world.member(Role.KEYLESS_ADMIN), world.member(Role.BIDDER, rules)
+    waiting = world.join(world.invite(world.owner, Role.ADMIN, rules)[1])
+    for author in (admin, other, keyless):
+        for victim in (admin, other, keyless, waiting):
+            with pytest.raises(NotAuthorised, match="only the owner withdraws grants"):
+                world.judge(author, acts.WithdrawGrant(victim.member_id, rules))
+        world.judge(author, acts.WithdrawGrant(bidder.member_id, rules))
+    for victim in (admin, waiting):
+        world.land(world.owner, acts.WithdrawGrant(victim.member_id, rules))
+    # Made a bidder, it is anybody's to withdraw from.
+    world.land(world.owner, acts.ChangeRole(other.member_id, Role.BIDDER))
+    world.land(keyless, acts.WithdrawGrant(other.member_id, rules))
+    assert data_of(world.held(admin) | world.held(other)) == set()
+
+
 @pytest.mark.parametrize("role", [Role.KEYLESS_ADMIN, Role.AUDITOR])
 def test_roles_without_data_are_granted_none(role: Role) -> None:
     world, _ = world_with_data()
@@ -204,7 +244,7 @@ def test_no_key_is_enrolled_twice() -> None:
         with pytest.raises(Conflict, match="seen"):
             world.judge(world.owner, payload)
         with pytest.raises(Conflict, match="seen"):
-            world.judge(link, acts.Join(seen.card(world.vault_id)))
+            world.judge(link, joining(seen, world.vault_id, link))
 
 
 @pytest.mark.parametrize("key", ["kem_key"])
@@ -279,7 +319,7 @@ def test_a_leaked_link_opens_names_at_most_and_nothing_after_it_was_used() -> No
     assert data_of(set(world.opened[link.member_id])) == set()
     world.join(link)
     with pytest.raises(NotAuthorised, match="closed"):
-        world.judge(link, acts.Join(Identity.generate().card(world.vault_id)))
+        world.judge(link, joining(Identity.generate(), world.vault_id, link))
     assert link.member_id not in holders(
         world.state, data, world.state.collections[data].catalogs[1]
     )
@@ -311,7 +351,7 @@ def test_live_members_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     world.people()
     monkeypatch.setattr(transitions, "LIMITS", replace(LIMITS, members=2))
     member, (_, link) = world.member(), world.invite(world.owner)
-    newcomer = acts.Join(Identity.generate().card(world.vault_id))
+    newcomer = joining(Identity.generate(), world.vault_id, link)
     with pytest.raises(LimitExceeded, match="members"):
         world.judge(link, newcomer)
     world.remove(member)
@@ -319,6 +359,40 @@ def test_live_members_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- join and confirm
+
+
+@pytest.mark.threat("K1")
+@pytest.mark.threat("K2")
+@pytest.mark.parametrize("role", [Role.BIDDER, Role.ADMIN])
+def test_a_joiner_s_card_serves_the_invite_it_was_made_for_and_no_other(role: Role) -> None:
+    """A server that holds a join back could hand its card to the holder of another invite."""
+    world = World()
+    world.people()
+    _, invite = world.invite(world.owner, Role.AUDITOR)
+    _, other = world.invite(world.owner, role)
+    newcomer = Identity.generate()
+    held_back = joining(newcomer, world.vault_id, invite)
+    with pytest.raises(IntegrityError):
+        world.judge(other, held_back)
+    for context in (
+        world.vault_id,
+        join_context(bytes(32), invite.member_id),
+        join_context(world.vault_id, world.owner.member_id),
+        acts.NO_VAULT,
+    ):
+        with pytest.raises(IntegrityError):
+            world.judge(invite, acts.Join(newcomer.card(context)))
+    world.land(invite, held_back, readers=(newcomer,))
+    assert world.state.members[newcomer.member_id].role is Role.AUDITOR
+
+
+def test_the_card_of_an_invite_is_for_the_vault_alone() -> None:
+    world = World()
+    new, made = card(world)
+    for context in (join_context(world.vault_id, new.member_id), bytes(32)):
+        with pytest.raises(IntegrityError):
+            world.judge(world.owner, replace(made, card=new.card(context)))
+    world.judge(world.owner, made)
 
 
 def test_a_newcomer_waits_with_what_its_invite_planned() -> None:
@@ -672,12 +746,10 @@ def test_a_removed_member_s_uploads_are_dropped_and_nobody_else_s() -> None:
 
 
 def test_an_admin_made_auditor_leaves_no_upload_behind() -> None:
-    """It could never end one, and an offer waits for all of them."""
+    """It could never end one."""
     world, data = world_with_data()
     admin = world.member(Role.ADMIN)
-    bidder = world.member()
     part = acts.Commit(b"a" * 16, data, 0, False, (world.manifest(data, (0x8000,), 1),))
     world.land(admin, part)
     world.land(world.owner, acts.ChangeRole(admin.member_id, Role.AUDITOR))
     assert not world.state.pending
-    world.offer(bidder)

@@ -24,7 +24,7 @@ from protocol.acts import Reason, Role
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass
 from protocol.errors import SealroomError
 from protocol.ledger import Ledger
-from tests.world import World, in_order, of_class, of_field
+from tests.world import World, in_order, of_class, of_field, joining
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
 DAY = 86_400
@@ -197,7 +197,12 @@ class Model:
         return ok
 
     def withdraw_invite(self, author: bytes, key: bytes) -> bool:
-        ok = self.offer is None and self.may(author, STAFF) and self.invites[key].live
+        ok = (
+            self.offer is None
+            and self.may(author, STAFF)
+            and self.invites[key].live
+            and self.admins_by_owner(author, self.invites[key].role)
+        )
         if ok:
             self.close(key)
         return ok
@@ -260,7 +265,11 @@ class Model:
     def withdraw(self, author: bytes, member: bytes, rules: set[Grant]) -> bool:
         found = self.members[member]
         ok = (
-            self.offer is None and self.may(author, STAFF) and found.live and rules <= found.named()
+            self.offer is None
+            and self.may(author, STAFF)
+            and found.live
+            and self.admins_by_owner(author, found.role)
+            and rules <= found.named()
         )
         if ok:
             before = self.held(member)
@@ -306,10 +315,9 @@ class Model:
     ) -> bool:
         places = {(collection, n, self.newest(collection, n)) for n in numbers}
         started = self.pending.get(upload)
-        catalog = numbers[0] >= 0x8000
         ok = (
             self.offer is None
-            and self.may(author, STAFF if catalog else KEYED)
+            and self.may(author, STAFF if collection == PEOPLE_COLLECTION else KEYED)
             and all(self.may_hold(self.members[author], *place[:2]) for place in places)
             and all(self.epochs.get(place) is False for place in places)
         )
@@ -325,10 +333,10 @@ class Model:
             self.offer is None
             and author == self.owner
             and (found.role, found.status) == ("bidder", "in")
-            and not self.pending
         )
         if ok:
             self.offer = (buyer, expiry)
+            self.pending = {}
         return ok
 
     def accept(self, author: bytes) -> bool:
@@ -546,7 +554,7 @@ class VaultMachine(RuleBasedStateMachine):
     def enter(self, link: Identity, confirm: bool) -> None:
         newcomer, predicted = self.somebody_new(), self.settled(link)
         lands = predicted.join(link.member_id, newcomer.member_id, self.world.now)
-        payload = acts.Join(newcomer.card(self.world.vault_id))
+        payload = joining(newcomer, self.world.vault_id, link)
         self.act(link, predicted, lands, payload, newcomers=[newcomer])
         if lands:
             self.people[newcomer.member_id] = newcomer
@@ -622,7 +630,11 @@ class VaultMachine(RuleBasedStateMachine):
     def commit(self, data: st.DataObject, last: bool) -> None:
         author = self.anyone(data)
         collection = data.draw(st.sampled_from(sorted(self.model.collections)))
-        numbers = data.draw(st.sampled_from([[0, 1, 2], [0, 1, 2], [0x8000], [0x8002]]))
+        numbers = data.draw(
+            st.sampled_from([[0, 1, 2], [0, 1, 2], [0x8000], [0x8002], [PEOPLE_FIELD]])
+        )
+        if numbers == [PEOPLE_FIELD]:
+            collection = PEOPLE_COLLECTION
         mine = [
             upload
             for upload, each in self.world.state.pending.items()

@@ -14,10 +14,10 @@ from client.crypto.identity import Identity
 from client.crypto.wraps import create_epoch
 from protocol import acts
 from protocol.acts import Reason, Role
-from protocol.blocks import Address, FieldClass
+from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass
 from protocol.errors import ApiMisuse, NotAuthorised, OutOfOrder, StaleAct
 from protocol.ledger.transitions import TRANSITIONS
-from tests.world import World, of_class, of_field
+from tests.world import World, of_class, of_field, joining
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
 
@@ -111,7 +111,8 @@ class Scene(World):
             "stranger": Identity.generate(),
         }
         # Those who were removed tainted what they held; what follows is written under new epochs.
-        self.epochs(self.owner, *((self.data, n) for n in self.state.collections[self.data].fields))
+        fields = ((self.data, n) for n in self.state.collections[self.data].fields)
+        self.epochs(self.owner, (PEOPLE_COLLECTION, PEOPLE_FIELD), *fields)
 
     def next_epoch(self, author: Identity, number: int) -> acts.CreateEpoch:
         following = len(self.state.epochs[self.data, number]) + 1
@@ -157,7 +158,7 @@ PAYLOADS: dict[str, Callable[[Scene], acts.Payload]] = {
     "genesis": a_genesis,
     "invite": an_invite,
     "withdraw-invite": lambda s: acts.WithdrawInvite(s.invited.member_id),
-    "join": lambda s: acts.Join(Identity.generate().card(s.vault_id)),
+    "join": lambda s: joining(Identity.generate(), s.vault_id, s.actors["invite"]),
     "confirm": lambda s: acts.Confirm(s.actors["unconfirmed bidder"].member_id),
     "change-role": lambda s: acts.ChangeRole(s.victim.member_id, Role.AUDITOR),
     "revoke": lambda s: acts.Revoke(s.victim.member_id, Reason.LEFT),
@@ -167,10 +168,10 @@ PAYLOADS: dict[str, Callable[[Scene], acts.Payload]] = {
     "withdraw-grant": lambda s: acts.WithdrawGrant(s.victim.member_id, (of_class(CORE),)),
     "commit": lambda s: acts.Commit(
         os.urandom(16),
-        s.data,
+        PEOPLE_COLLECTION,
         0,
         True,
-        (s.manifest(s.data, s.state.collections[s.data].catalogs[:1], 1),),
+        (s.manifest(PEOPLE_COLLECTION, (PEOPLE_FIELD,), 1),),
     ),
     "offer": lambda s: acts.Offer(s.actors["bidder"].member_id, s.now + 86_400, s.state.roots()),
     "accept": an_acceptance,

@@ -430,7 +430,7 @@ async def test_cells_that_are_not_of_the_type_their_writer_names(
         where, number = collection_of(vault), catalog_field(GENERAL)
         await commit_names(vault, where, number, {"fields": [[0, "n", kind]]})
         out = tmp_path / "out.parquet"
-        with pytest.raises(IntegrityError, match="field 'n' holds what is no|did not open"):
+        with pytest.raises(IntegrityError, match=r"field 'n' holds what is no|did not open"):
             await vault.export("c", path=out)
         assert not out.exists()
         # Four bytes are four bytes: which four-byte type they are, the last writer says.

@@ -41,7 +41,7 @@ from protocol.ledger.sides import (
 from protocol.limits import LIMITS
 from protocol.rewrap import REWRAP_PROOF_BYTES, Wrap
 from tests import edwards
-from tests.world import World, of_class
+from tests.world import World, joining, of_class
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
 
@@ -109,7 +109,7 @@ def case(world: Crowd, kind: str) -> Case:
         payload = acts.Invite(card, Role.BIDDER, rules, False, world.now + 86_400, key)
         readers = (newcomer,)
     elif kind == "join":
-        payload = acts.Join(newcomer.card(world.vault_id))
+        payload = joining(newcomer, world.vault_id, world.link)
         author, readers = world.link, (newcomer,)
     elif kind == "confirm":
         payload, readers = acts.Confirm(world.waiting.member_id), (world.waiting,)

@@ -228,7 +228,7 @@ def test_a_card_is_as_the_specification_says() -> None:
     case = load("identities")["card"]
     card = from_bytes(IdentityCard, raw(case["card"]))
     identity = Identity(Seed(raw(case["seed"])))
-    assert verify_card(card, raw(case["vault_id"])) == identity.public
+    assert verify_card(card, raw(case["context"])) == identity.public
     assert identity.sign(raw(case["signed"])) == card.signature
     script = case["transcript"]
     _check_nonces(case["seed"], script, case["nonces"])
@@ -238,6 +238,16 @@ def test_a_card_is_as_the_specification_says() -> None:
     nonces = [raw(each["nonce"]) for each in case["nonces"]]
     assert [response] == _responses(challenge, witness, nonces)
     assert script["commitments"] == [_times(nonces[0], edwards.BASE).hex()]
+
+
+def test_a_joiner_s_card_is_for_its_invite() -> None:
+    case = load("identities")["joining"]
+    assert case["context"] == case["vault_id"] + case["invite"]
+    card = from_bytes(IdentityCard, raw(case["card"]))
+    identity = Identity(Seed(raw(load("identities")["card"]["seed"])))
+    assert verify_card(card, raw(case["context"])) == identity.public
+    parts = [raw(case["context"]), *identity.public.keys()]
+    assert identity.sign(framed(Label.IDENTITY_SIGNATURE, *parts)) == card.signature
 
 
 def _check_nonces(seed: str, script: Json, nonces: list[Json]) -> None:
@@ -275,7 +285,7 @@ def _times(scalar: bytes, point: tuple[int, int]) -> bytes:
 @pytest.mark.parametrize("case", cases("identities", "invalid_cards"))
 def test_no_other_card_is_taken(case: Json) -> None:
     def check() -> None:
-        verify_card(from_bytes(IdentityCard, raw(case["card"])), raw(case["vault_id"]))
+        verify_card(from_bytes(IdentityCard, raw(case["card"])), raw(case["context"]))
 
     expect(case["error"], check)
 

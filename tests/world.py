@@ -24,6 +24,7 @@ from protocol.blocks import (
     Padding,
 )
 from protocol.checkpoint import Checkpoint, signed_message
+from protocol.identity import join_context
 from protocol.labels import Label
 from protocol.ledger import Landed, Ledger, act_leaf, check_sides, sides_root
 from protocol.ledger.holders import held
@@ -234,7 +235,7 @@ class World:
 
     def join(self, invite: Identity) -> Identity:
         newcomer = Identity.generate()
-        payload = acts.Join(newcomer.card(self.vault_id))
+        payload = joining(newcomer, self.vault_id, invite)
         self.land(invite, payload, readers=(newcomer,))
         return newcomer
 
@@ -281,3 +282,8 @@ def of_field(collection: bytes, number: int) -> Rule:
 def in_order(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """Return rules in the one order in which an act lists them."""
     return tuple(sorted(set(rules), key=rule_order))
+
+
+def joining(newcomer: Identity, vault_id: bytes, invite: Identity) -> acts.Join:
+    """Return what a newcomer says to join a vault through an invite."""
+    return acts.Join(newcomer.card(join_context(vault_id, invite.member_id)))

@@ -79,6 +79,9 @@ def serve(
 
     It keeps what members seal and can open none of it. The first start makes its keys and a
     token for creating vaults, and shows the token. The log goes to stderr, as JSON lines.
+
+    Example:
+      sealroom serve --listen 0.0.0.0:8443 --name vault.example.com:8443 --data /srv/sealroom
     """
     os.umask(0o077)
     # A core dump would hold the server's own keys.

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from protocol import acts
-from protocol.blocks import Manifest
+from protocol.blocks import PEOPLE_COLLECTION, Manifest
 from protocol.errors import OutOfOrder
 from protocol.ledger.holders import holds, is_keyed
 from protocol.ledger.state import Member, State
@@ -44,10 +44,9 @@ def could_commit(state: State, author: Member, manifest: Manifest) -> bool:
     An upload does not say which collection it is for; its commit does, and is judged exactly.
     """
     numbers = tuple(ref.field for ref in manifest.blocks)
-    if not manifest.is_catalog and not is_keyed(author.role):
-        return False
     return any(
-        (manifest.is_catalog or numbers == tuple(range(len(where.classes))))
+        (is_keyed(author.role) or where.id == PEOPLE_COLLECTION)
+        and (manifest.is_catalog or numbers == tuple(range(len(where.classes))))
         and all(where.has(number) and holds(author, where, number) for number in numbers)
         for where in state.collections.values()
     )

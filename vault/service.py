@@ -39,6 +39,7 @@ from protocol.errors import (
     MalformedMessage,
     NotAuthorised,
     OutOfOrder,
+    StaleAct,
 )
 from protocol.ledger import Ledger, act_leaf
 from protocol.ledger.holders import may_read
@@ -169,9 +170,10 @@ class VaultService:
         Obligations, in this order:
         (1) it is an act, and the request was signed by its author;
         (2) its number was not used before; the very same act again is answered as before;
-        (3) the ledger takes it, and its sides are exactly what it must carry, proofs and all;
-        (4) what a commit lists is staged, by its author under that upload;
-        (5) it is stored, with all its effects, before the ledger in memory has it.
+        (3) the checkpoint it cites is recent, so that what has expired is expired;
+        (4) the ledger takes it, and its sides are exactly what it must carry, proofs and all;
+        (5) what a commit lists is staged, by its author under that upload;
+        (6) it is stored, with all its effects, before the ledger in memory has it.
 
         Raises:
             SealroomError: one of these fails; nothing changed.
@@ -199,12 +201,14 @@ class VaultService:
             if act.number != due:
                 raise OutOfOrder(f"the author's next act is number {due}", hint="Sync first.")
             # (3)
-            admitted = await asyncio.to_thread(vault.check, leaf, sent.sides)
+            _expect_recent(act, self.now())
             # (4)
+            admitted = await asyncio.to_thread(vault.check, leaf, sent.sides)
+            # (5)
             if isinstance(act.payload, acts.Commit):
                 upload = act.payload.upload
                 expect_staged(act.payload, await self._storage.staged(vault.id, upload, act.author))
-            # (5)
+            # (6)
             effects = effects_of(vault.state, admitted.landed.after, act.payload)
             await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
             vault.take(admitted)
@@ -433,6 +437,18 @@ def _uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:
     if upload in vault.state.uploads:
         raise Conflict("that upload was committed before", hint="Begin another one.")
     return member
+
+
+def _expect_recent(act: Act, now: int) -> None:
+    """Refuse a citation kept from long ago, by which an expired invite or offer would live on.
+
+    The ledger reads no clock: there, only somebody's later citation ends what has expired.
+
+    Raises:
+        StaleAct: it is older than the table of limits allows.
+    """
+    if now - act.cited_time > LIMITS.citation_age_seconds:
+        raise StaleAct("an act cites a checkpoint of long ago", hint="Sync, and try again.")
 
 
 def _same(vault: OpenVault, index: int, leaf: bytes) -> int:

@@ -29,17 +29,27 @@ def handover() -> None:
 @handover.command()
 @click.argument("member")
 @options.expires_option("the offer")
+@options.words_options
 @click.pass_obj
-def offer(invocation: Invocation, member: str, expires: float) -> None:
+def offer(
+    invocation: Invocation, member: str, expires: float, words: str | None, yes: bool
+) -> None:
     """Offer the vault to a confirmed bidder: every key, with proofs.
 
     Only the owner may. Offering is disclosing: from then on the bidder can open everything,
-    accepted or not.
+    accepted or not. So you compare its twelve words yourself, unless you did at 'confirm'.
 
     Example:
-      sealroom handover offer Ann --expires 7d
+      sealroom handover offer Ann --expires 7d --words "abandon ability able about above ..."
     """
-    done = invocation.in_vault(lambda vault: vault.offer(member, days=expires))
+    typed = options.checked_words(words)
+
+    def offering(same: bool) -> OfferResult:
+        return invocation.in_vault(
+            lambda vault: vault.offer(member, days=expires, words=typed, yes=yes or same)
+        )
+
+    done = compared(offering, lambda: invocation.in_vault(lambda vault: vault.words(member)))
     invocation.show(done, lambda: _print_offered(member, done))
 
 

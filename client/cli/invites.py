@@ -7,10 +7,9 @@ import sys
 import click
 
 from client.cli import options
-from client.cli.invocation import Invocation, ask_whether_same, somebody_there
+from client.cli.invocation import Invocation
 from client.cli.output import age, moment, print_facts, rows_of_words, say, visible
 from client.cli.vault import UNTITLED
-from client.errors import Refused
 from client.results import InviteResult, JoinResult
 
 INVITED_ROLES = tuple(each for each in options.ROLES if each != "owner")
@@ -81,10 +80,9 @@ def join(invocation: Invocation, link: str, name: str | None, words: str | None,
     """Join a vault with an invite link, and compare words.
 
     Put the LINK in quotes. With - for LINK it is read from standard input, where no other user
-    of this machine sees it. On a terminal the twelve words are shown, and you are asked whether
-    the inviter reads out the same. In a script the command joins, and then ends with 3 as long
-    as the words were not compared: repeat it with --words, or with --yes if a person has
-    compared them.
+    of this machine sees it. Then read the twelve words to the inviter, by voice or in person,
+    and have theirs read to you: they confirm you once they are the same. The same command with
+    --words (or --yes) remembers that you compared them too.
 
     Example:
       sealroom join "sealroom://vault.example.com:8443/6b1f...#s3cr3t..."
@@ -95,40 +93,14 @@ def join(invocation: Invocation, link: str, name: str | None, words: str | None,
     typed = options.checked_words(words)
     whole = sys.stdin.readline() if link == "-" else link
     parse_link(whole)
-    done = _joined(invocation, whole, name, typed, yes)
-    if not done.compared:
-        _compare(invocation, done)
-        done = _joined(invocation, whole, name, None, True)
-    invocation.show(done, lambda: _print_joined(done))
 
-
-def _joined(
-    invocation: Invocation, link: str, name: str | None, words: str | None, yes: bool
-) -> JoinResult:
     async def joining() -> JoinResult:
-        vault, result = await invocation.home.join(link, words=words, yes=yes, identity=name)
+        vault, result = await invocation.home.join(whole, words=typed, yes=yes, identity=name)
         await vault.close()
         return result
 
-    return invocation.work(joining, stopped="The same command does the rest.")
-
-
-def _compare(invocation: Invocation, done: JoinResult) -> None:
-    """Ask the person there, or say what is left to be done.
-
-    Raises:
-        Refused: nobody is there to ask; the membership stands.
-        PinMismatch: the words are not the same.
-    """
-    if not somebody_there():
-        raise Refused(
-            "joined, but the twelve words were not compared",
-            code="not_compared",
-            hint="Ask the inviter for theirs by voice, and repeat the command with --words. "
-            f"Yours are: {done.words}",
-        )
-    invocation.aside(f"Joined {visible(done.title) or UNTITLED} as {done.role}.")
-    ask_whether_same(done.words)
+    done = invocation.work(joining, stopped="The same command does the rest.")
+    invocation.show(done, lambda: _print_joined(done))
 
 
 def _print_joined(done: JoinResult) -> None:
@@ -143,3 +115,6 @@ def _print_joined(done: JoinResult) -> None:
     )
     for at, row in enumerate(rows_of_words(done.words)):
         say(f"{'words' if at == 0 else '':7}  {row}")
+    if not done.compared:
+        say("Read these words to the inviter, by voice or in person, and hear theirs: they must")
+        say("be the same. 'sealroom join LINK --words \"...\"' remembers that they were.")

@@ -56,6 +56,7 @@ def _contributed(name: str) -> click.Command | None:
         except ModuleNotFoundError as error:
             return _absent(name, str(error.name))
         if isinstance(command, click.Command):
+            _keep_examples(command)
             return command
     return None
 

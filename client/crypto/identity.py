@@ -67,13 +67,16 @@ class Identity:
         wide = hkdf(self.seed.expose(), framed(Label.SEED_REWRAP), length=64)
         return RewrapScalar(bytes(Scalar.reduced(wide)))
 
-    def card(self, vault_id: bytes) -> IdentityCard:
-        """Return the public identity with signature and proof, for one vault (SPEC section 4)."""
+    def card(self, context: bytes) -> IdentityCard:
+        """Return the public identity with signature and proof (SPEC section 4).
+
+        `context` is what `protocol.identity.verify_card` checks the card for.
+        """
         witness = (self.rewrap_scalar.expose(),)
         return IdentityCard(
             identity=self.public,
-            signature=self.sign(self.public.signed_bytes(vault_id)),
-            proof=prove(self.public.knowledge(vault_id), witness, self.seed),
+            signature=self.sign(self.public.signed_bytes(context)),
+            proof=prove(self.public.knowledge(context), witness, self.seed),
         )
 
     def sign(self, message: bytes) -> bytes:

@@ -9,7 +9,7 @@ from protocol import acts
 from protocol.acts import NO_VAULT, Role, Rule
 from protocol.blocks import PEOPLE_COLLECTION, Address, is_catalog
 from protocol.errors import Conflict, LimitExceeded, NotAuthorised, OutOfOrder, Unsupported
-from protocol.identity import IdentityCard, PublicIdentity, verify_card
+from protocol.identity import IdentityCard, PublicIdentity, join_context, verify_card
 from protocol.labels import Label, digest
 from protocol.ledger.holders import CATALOG_ROLES, DATA_ROLES, covers, held, is_keyed
 from protocol.ledger.state import (
@@ -50,7 +50,7 @@ def genesis(act: acts.Act, payload: acts.Genesis, vault_id: bytes) -> State:
 
 def invite(state: State, act: acts.Act, payload: acts.Invite, at: int) -> State:
     """Open an invite: catalogs only, data where policy lets it, for a bounded time."""
-    identity = _enrolled(state, payload.card)
+    identity = _enrolled(state, payload.card, state.vault_id)
     if payload.role is Role.OWNER:
         raise NotAuthorised("nobody is invited as owner")
     _owner_for_admins(state, act.author, payload.role, "invites")
@@ -90,6 +90,7 @@ def withdraw_invite(state: State, act: acts.Act, payload: acts.WithdrawInvite, a
     found = state.invites.get(payload.invite)
     if found is None or not found.live:
         raise OutOfOrder("no open invite with that id")
+    _owner_for_admins(state, act.author, found.role, "withdraws the invite of")
     return close_invite(state, found, InviteStatus.WITHDRAWN)
 
 
@@ -100,7 +101,7 @@ def join(state: State, act: acts.Act, payload: acts.Join, at: int) -> State:
         raise OutOfOrder("the invite has expired", hint="Ask for a new one.")
     if sum(each.live for each in state.members.values()) >= LIMITS.members:
         raise LimitExceeded("too many members")
-    identity = _enrolled(state, payload.card)
+    identity = _enrolled(state, payload.card, join_context(state.vault_id, used.id))
     member = Member(
         identity, used.role, MemberStatus.UNCONFIRMED, used.rules, used.planned, at, used.id
     )
@@ -173,6 +174,7 @@ def grant(state: State, act: acts.Act, payload: acts.Grant, at: int) -> State:
 def withdraw_grant(state: State, act: acts.Act, payload: acts.WithdrawGrant, at: int) -> State:
     """End rules of a member, planned ones too; taint the data epochs it no longer holds."""
     member = _member(state, payload.member)
+    _owner_for_admins(state, act.author, member.role, "withdraws grants of")
     gone = set(payload.rules)
     if not gone <= {*member.rules, *member.planned}:
         raise OutOfOrder(
@@ -244,9 +246,9 @@ def _check_covered(state: State, giver: bytes, rules: tuple[Rule, ...]) -> None:
         raise NotAuthorised("who grants data holds all of it", hint="Ask the owner.")
 
 
-def _enrolled(state: State, card: IdentityCard) -> PublicIdentity:
-    """Return a new identity, proved for this vault, none of whose keys was ever seen in it."""
-    identity = verify_card(card, state.vault_id)
+def _enrolled(state: State, card: IdentityCard, context: bytes) -> PublicIdentity:
+    """Return a new identity, proved for this context, none of whose keys was ever seen here."""
+    identity = verify_card(card, context)
     if _key_hashes(identity) & state.seen_keys:
         raise Conflict(
             "a key that was seen in this vault before", hint="Make a new identity and try again."

@@ -1,0 +1,312 @@
+"""Names in catalogs: written before the data they name, read strictly, hostile or not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client import catalogs
+from client.catalogs import (
+    FIELDS_A_ROW,
+    NAME_CHARACTERS,
+    NamedField,
+    collection_rows,
+    person_row,
+    read_names,
+    read_people,
+    seal_rows,
+)
+from client.columns import Cells
+from client.crypto.cells import ColumnToSeal, seal_batch
+from client.errors import Refused
+from client.membership import write_person
+from client.session import saying
+from client.vault import Vault
+from protocol import api
+from protocol.acts import Commit, Role
+from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, FieldClass, catalog_field
+from protocol.encoding import decode, encode
+from protocol.errors import ManifestMismatch
+from protocol.limits import LIMITS
+from tests.deals import (
+    Tampering,
+    a_deal,
+    a_vault,
+    commit_names,
+    honest,
+    joined,
+    rows,
+    through,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
+NUMBER = catalog_field(GENERAL)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def vault(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
+    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, made):
+        yield made
+
+
+async def collection(vault: Vault, called: str, **classes: FieldClass) -> bytes:
+    made = await vault.upload(rows(2), collection=called, classes=classes, default=GENERAL)
+    return bytes.fromhex(made.collection_id)
+
+
+async def names_after(vault: Vault, name: str, *hostile: dict[str, Any]) -> Any:
+    where = await collection(vault, name)
+    await commit_names(vault, where, NUMBER, *hostile)
+    return await read_names(vault.session, where)
+
+
+PLAIN = {
+    0: NamedField("name", "string"),
+    1: NamedField("orders", "int32"),
+    2: NamedField("note", "string"),
+}
+
+
+async def test_an_upload_is_named_by_its_catalogs(vault: Vault) -> None:
+    where = await collection(vault, "named", name=CORE)
+    names = await read_names(vault.session, where)
+    assert (names.name, names.title, names.file) == ("named", "Project Lark", None)
+    assert names.format == {"kind": "arrow"}
+    assert names.fields == PLAIN
+
+
+async def test_a_class_names_its_own_fields_alone(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal:
+        where = await collection(deal.seller, "c", name=CORE, orders=SENSITIVE)
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+        await deal.buyer.session.sync()
+        names = await read_names(deal.buyer.session, where)
+        assert names.fields == {1: PLAIN[1]}
+        assert (names.name, names.title) == ("c", "Project Lark")
+        people = await read_people(deal.buyer.session)
+        assert (people.title, people.names) == (None, {})
+
+
+async def test_later_rows_override_earlier_ones_word_by_word(vault: Vault) -> None:
+    names = await names_after(
+        vault,
+        "over",
+        {"collection": "new name"},
+        {"fields": [[0, "nombre", "string"]], "file": "f.csv"},
+        {"title": "Lark II", "format": {"kind": "csv"}},
+    )
+    assert (names.name, names.file, names.title) == ("new name", "f.csv", "Lark II")
+    assert names.format == {"kind": "csv"}
+    assert names.fields == {**PLAIN, 0: NamedField("nombre", "string")}
+
+
+HOSTILE: dict[str, Any] = {
+    "a number that is no field": {"fields": [[3, "x", "string"]]},
+    "a catalog's number": {"fields": [[NUMBER, "x", "string"]]},
+    "a number below zero": {"fields": [[-1, "x", "string"]]},
+    "no type": {"fields": [[0, "x", "strong"]]},
+    "an empty name": {"fields": [[0, "", "string"]]},
+    "a name of bytes": {"fields": [[0, b"x", "string"]]},
+    "a field of two": {"fields": [[0, "x"]]},
+    "a field of none": {"fields": [None, 7, "text", []]},
+    "fields of a number": {"fields": 7},
+    "fields of text": {"fields": "abc"},
+    "a title of bytes": {"title": b"x", "collection": 7, "file": None, "format": "csv"},
+    "nothing": {},
+    "something else": {"else": {"a": [1, 2]}},
+}
+
+
+@pytest.mark.threat("D9")
+@pytest.mark.parametrize("row", HOSTILE)
+async def test_what_a_writer_got_wrong_names_nothing_and_keeps_nobody_out(
+    vault: Vault, row: str
+) -> None:
+    names = await names_after(vault, row, HOSTILE[row])
+    assert names.fields == PLAIN
+    assert (names.name, names.title) == (row, "Project Lark")
+    assert (await vault.read(row)).equals(rows(2))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [b"", b"\xc1", b"\x93\x01", b"\x81\xa1a", encode(7), encode(None), b"\xd9\x01a", None],
+)
+async def test_a_cell_that_is_no_map_in_the_one_encoding_names_nothing(
+    vault: Vault, cell: bytes | None
+) -> None:
+    name = f"cell {cell!r}"
+    where = await collection(vault, name)
+    session = vault.session
+    address = session.writable(where, NUMBER)
+    cells = Cells.from_list([cell, encode({"file": "after"})], string_like=True)
+    key = session.key(address).key.expose()
+    sealed = seal_batch([ColumnToSeal(NUMBER, address.epoch, GENERAL, key, cells)])
+    batch = sealed.manifest.batch_id
+    await session.transport.stage(session.vault_id, batch, batch, sealed.body())
+    await session.act(saying(Commit(batch, where, 0, True, (sealed.manifest,))))
+    names = await read_names(session, where)
+    assert names.fields == PLAIN
+    assert names.file == "after"
+
+
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=9)
+            | st.binary(max_size=9),
+            lambda inner: st.lists(inner, max_size=4)
+            | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+            max_leaves=8,
+        ),
+        max_size=4,
+    )
+)  # fmt: skip
+async def test_whatever_is_listed_a_row_is_read_or_names_nothing(
+    vault: Vault, listed: list[Any]
+) -> None:
+    where = next(c for c in vault.session.state.collections.values() if len(c.classes) == 3)
+    names = catalogs.Names()
+    row = decode(encode({"fields": listed}), max_bytes=LIMITS.cell_bytes)
+    assert isinstance(row, dict)
+    for each in catalogs._listed(row, "fields"):
+        catalogs._add_field(names, where, each)
+    assert set(names.fields) <= {0, 1, 2}
+
+
+async def test_an_admin_without_keys_cannot_stop_the_vault_by_a_name(tmp_path: Path) -> None:
+    async with (
+        a_vault(tmp_path) as (lab, seller),
+        joined(lab, seller, "Kim", Role.KEYLESS_ADMIN) as keyless,
+    ):
+        where = await collection(seller, "c")
+        with pytest.raises(Refused):
+            await commit_names(keyless, where, NUMBER, {"fields": [[0, "x", "int8"]]})
+        await commit_names(keyless, PEOPLE_COLLECTION, PEOPLE_FIELD, {"party": 7, "name": ["x"]})
+        with pytest.raises(Refused):
+            await keyless.read("c")
+        assert (await seller.read("c")).equals(rows(2))
+        assert [m.name for m in await seller.members()] == ["Sue", "Kim"]
+
+
+async def test_long_names_are_cut_for_people_and_never_for_fields(vault: Vault) -> None:
+    long = "字" * (NAME_CHARACTERS + 1)
+    names = await names_after(
+        vault, "long", {"file": long, "title": long, "fields": [[0, long, "string"]]}
+    )
+    assert names.file == names.title == long[:NAME_CHARACTERS]
+    assert names.fields[0].name == long
+
+
+async def test_people_are_named_in_the_catalog_that_owner_and_admins_hold(tmp_path: Path) -> None:
+    async with (
+        a_vault(tmp_path) as (lab, seller),
+        joined(lab, seller, "Ada", Role.ADMIN) as admin,
+    ):
+        me = seller.identity.member_id
+        await write_person(seller.session, me, "Susan", note="left on good terms")
+        await admin.session.sync()
+        people = await read_people(admin.session)
+        assert people.title == "Project Lark"
+        assert people.names[me] == "Susan"
+        assert people.notes == {me: "left on good terms"}
+        assert "Ada" in people.names.values()
+
+
+async def test_rows_of_a_person() -> None:
+    assert person_row(b"p", "Ann") == {"party": b"p", "name": "Ann"}
+    assert person_row(b"p", "Ann", title="T", note="N") == {
+        "party": b"p", "name": "Ann", "title": "T", "note": "N"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [0, 1, FIELDS_A_ROW, FIELDS_A_ROW + 1, 3 * FIELDS_A_ROW])
+async def test_the_fields_of_a_catalog_fit_in_cells_however_many(count: int) -> None:
+    fields = {i: NamedField("字" * 1_365, "dictionary<" + "x" * 240) for i in range(count)}
+    made = collection_rows(
+        title="T", collection="c", file="f.csv", table_format={"kind": "csv"}, fields=fields
+    )
+    assert all(len(encode(row)) < LIMITS.cell_bytes for row in made)
+    listed = [tuple(each) for row in made for each in row["fields"]]  # type: ignore[union-attr,arg-type]
+    assert listed == [(i, field.name, field.type) for i, field in fields.items()]
+    assert [row.get("collection") for row in made] == ["c"] + [None] * (len(made) - 1)
+
+
+# --- C3: names that were overridden
+
+
+@pytest.mark.threat("C3")
+async def test_an_older_block_of_names_is_not_taken_for_a_newer_one(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal:
+        seller = deal.seller
+        await write_person(seller.session, deal.buyer.identity.member_id, "Bob A")
+        await seller.rotate()
+        await write_person(seller.session, deal.buyer.identity.member_id, "Bob B")
+
+        def older(_: api.FetchBlocks, blocks: list[bytes]) -> list[bytes]:
+            return [*blocks[:-1], blocks[0]] if len(blocks) > 1 else blocks
+
+        store = seller.session.store
+        store._db.execute("DELETE FROM blocks")
+        liar = Tampering(honest(seller), older)
+        with through(seller, liar), pytest.raises(ManifestMismatch):
+            await read_people(seller.session)
+        assert liar.lies
+        # What was fetched before the lie was checked, and is kept; the lie is not.
+        people = await read_people(seller.session)
+        assert people.names[deal.buyer.identity.member_id] == "Bob B"
+
+
+async def test_a_kept_block_is_checked_again_before_it_is_believed(vault: Vault) -> None:
+    where = await collection(vault, "kept")
+    await read_names(vault.session, where)
+    found = vault.session.state.collections[where].blocks(NUMBER)
+    batch = found[0][0].batch_id
+    kept = vault.session.store.block(batch, NUMBER)
+    assert kept is not None
+    vault.session.store.keep_block(batch, NUMBER, kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(ManifestMismatch):
+        await read_names(vault.session, where)
+    vault.session.store.keep_block(batch, NUMBER, kept)
+    assert (await read_names(vault.session, where)).name == "kept"
+
+
+async def test_names_are_fetched_once_and_kept_sealed(vault: Vault) -> None:
+    where = await collection(vault, "once")
+    asked: list[int] = []
+
+    def count(request: api.FetchBlocks, blocks: list[bytes]) -> list[bytes]:
+        asked.append(len(blocks))
+        return blocks
+
+    with through(vault, Tampering(honest(vault), count)):
+        await read_names(vault.session, where)
+        await read_names(vault.session, where)
+    assert asked == [1]
+    everything = b"".join(
+        block for (block,) in vault.session.store._db.execute("SELECT block FROM blocks")
+    )
+    assert b"orders" not in everything
+
+
+async def test_rows_are_sealed_under_the_newest_key(vault: Vault) -> None:
+    address = vault.session.writable(PEOPLE_COLLECTION, PEOPLE_FIELD)
+    sealed = seal_rows(vault.session, address, [person_row(b"p" * 32, "Ann")] * 3)
+    (ref,) = sealed.manifest.blocks
+    assert (ref.field, ref.epoch, sealed.manifest.records) == (PEOPLE_FIELD, address.epoch, 3)
+
+
+async def test_a_column_may_be_called_anything(vault: Vault) -> None:
+    names = ["../etc/passwd", "=cmd()", "\u202egnp.exe", " ", "a\tb\nc", "😀", "NULL"]
+    table = pa.table({name: [1] for name in names})
+    await vault.upload(table, collection="any")
+    assert (await vault.read("any")).schema.names == names

@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from benchmarks.blocks import BlockWork
-from benchmarks.conditions import Conditions
+from benchmarks.conditions import Conditions, Neighbours
 from benchmarks.figures import Repetition, Size
 from benchmarks.mixed_table import write_mixed_csv
 from benchmarks.report import report
@@ -45,16 +45,18 @@ Say = Callable[[str], None]
 )
 def main(quick: bool, large: bool, repetitions: int, result: Path) -> None:
     """Measure sealing, opening and a whole transfer over TLS, and print a table."""
-    conditions, started = Conditions.now(), datetime.now(UTC)
+    conditions, started, neighbours = Conditions.now(), datetime.now(UTC), Neighbours()
     sizes = [
         measure(records, 1 if quick or records == LARGE else repetitions, _progress)
         for records in (QUICK if quick else (*RECORDS, *([LARGE] if large else [])))
     ]
-    click.echo(report(conditions, sizes))
+    others = neighbours.share()
+    click.echo(report(conditions, others, sizes))
     written = {
         "command": _command(quick, large, repetitions),
         "time": started.isoformat(timespec="seconds"),
         "conditions": asdict(conditions),
+        "others_share": None if others is None else round(others, 3),
         "sizes": [size.as_json() for size in sizes],
     }
     result.parent.mkdir(parents=True, exist_ok=True)

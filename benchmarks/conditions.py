@@ -64,6 +64,37 @@ class Conditions:
         ]
 
 
+class Neighbours:
+    """How much of the machine other processes took from now on: they falsify what is measured."""
+
+    def __init__(self) -> None:
+        self._began = _ticks()
+
+    def share(self) -> float | None:
+        """Return it as a share of all processor time since; None where the system does not tell.
+
+        Processes that this one started count as its own once they have ended.
+        """
+        now = _ticks()
+        if now is None or self._began is None:
+            return None
+        whole, busy, own = (new - old for new, old in zip(now, self._began, strict=True))
+        return max(0.0, (busy - own) / whole) if whole else 0.0
+
+
+def _ticks() -> tuple[float, float, float] | None:
+    """Return the seconds of all processors, those not idle, and those of this process."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+    except OSError:
+        return None
+    hertz = os.sysconf("SC_CLK_TCK")
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    each = [int(ticks) / hertz for ticks in first.split()[1:9]]
+    own = sum(os.times()[:4])
+    return sum(each), sum(each) - each[3] - each[4], own
+
+
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(

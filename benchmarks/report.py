@@ -10,6 +10,9 @@ from benchmarks.conditions import Conditions
 from benchmarks.figures import Size, Spread, growth
 
 MIB: Final = 1024 * 1024
+BUSY_SHARE: Final = 0.05
+"""From here on what else a machine does shows in the figures."""
+
 _READING: Final = (
     "Medians, (least to greatest). x (a) compares with the reference of the same repetition:",
     "one reused AESGCM object in a Python loop, random nonces, 40 bytes of associated data, no",
@@ -17,14 +20,24 @@ _READING: Final = (
 )
 
 
-def report(conditions: Conditions, sizes: Sequence[Size]) -> str:
-    """Return all of it: conditions, a table for each size, and how the last grew from the first."""
-    lines = [*conditions.lines(), "", *_READING]
+def report(conditions: Conditions, others: float | None, sizes: Sequence[Size]) -> str:
+    """Return all of it: conditions, a table for each size, and how each grew from the one before.
+
+    `others` is the share of the machine that other processes took meanwhile, None if unknown.
+    """
+    lines = [*conditions.lines(), _others_line(others), "", *_READING]
     for size in sizes:
         lines += ["", *_size_lines(size)]
     for small, large in pairwise(sizes):
         lines += ["", *_growth_lines(small, large, growth(small, large))]
     return "\n".join(lines)
+
+
+def _others_line(others: float | None) -> str:
+    if others is None:
+        return "what else the machine did is unknown"
+    advice = " (measure again when it is idle)" if others > BUSY_SHARE else ""
+    return f"other processes took {others:.0%} of the machine{advice}"
 
 
 def _size_lines(size: Size) -> Iterator[str]:

@@ -24,10 +24,11 @@ from protocol.blocks import (
     FieldClass,
     Manifest,
     catalog_class,
+    verify_block,
 )
 from protocol.encoding import Value, decode, encode
-from protocol.errors import SealroomError
-from protocol.ledger.state import Collection
+from protocol.errors import CommitmentMismatch, IntegrityError, SealroomError
+from protocol.ledger.state import Collection, State
 from protocol.limits import LIMITS
 
 NAME_CHARACTERS: Final = 500
@@ -45,13 +46,17 @@ class NamedField:
 
 @dataclass(slots=True)
 class Names:
-    """What this member may know of one collection's names."""
+    """What this member may know of one collection's names.
+
+    `failure` is why a committed row did not open, for whoever then misses a name.
+    """
 
     name: str | None = None
     file: str | None = None
     title: str | None = None
     format: Mapping[str, Any] | None = None
     fields: dict[int, NamedField] = field(default_factory=dict)
+    failure: SealroomError | None = None
 
 
 @dataclass(slots=True)
@@ -66,14 +71,22 @@ class People:
 async def read_people(session: Session) -> People:
     """Return the people catalog, empty for whoever does not hold it.
 
+    Any admin can write to it, so a row counts only from somebody who may name its party: the
+    owner (or a former one), whoever invited it, or itself. Otherwise an admin could give its
+    own puppet the name of somebody else's bidder, and wait for the owner to grant by name.
+
     Raises:
-        IntegrityError, ManifestMismatch: a block that is not the committed one, or does not open.
+        ManifestMismatch: the server sent a block that is not the committed one.
     """
     people = People()
-    for row in await _rows(session, session.state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD):
-        people.title = _text(row, "title") or people.title
+    state = session.state
+    rows, _ = await _rows(session, state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD)
+    owners = {state.owner, *(each.seller for each in state.handovers)}
+    for author, row in rows:
+        if author in owners:
+            people.title = _text(row, "title") or people.title
         party, name, note = row.get("party"), _text(row, "name"), _text(row, "note")
-        if isinstance(party, bytes):
+        if isinstance(party, bytes) and author in owners | {party, _inviter(state, party)}:
             if name:
                 people.names[party] = name
             if note:
@@ -81,16 +94,24 @@ async def read_people(session: Session) -> People:
     return people
 
 
+def _inviter(state: State, party: bytes) -> bytes | None:
+    member = state.members.get(party)
+    invite = state.invites.get(party if member is None else member.invite or party)
+    return None if invite is None else invite.inviter
+
+
 async def read_names(session: Session, collection: bytes) -> Names:
     """Return the names of those classes of a collection whose catalogs this member holds.
 
     Raises:
-        IntegrityError, ManifestMismatch: as `read_people`.
+        ManifestMismatch: as `read_people`.
     """
     names = Names()
     where = session.state.collections[collection]
     for number in where.catalogs:
-        for row in await _rows(session, where, number):
+        rows, failure = await _rows(session, where, number)
+        names.failure = names.failure or failure
+        for _, row in rows:
             names.name = _text(row, "collection") or names.name
             names.file = _text(row, "file") or names.file
             names.title = _text(row, "title") or names.title
@@ -152,9 +173,18 @@ def seal_rows(
     return seal_batch([column])
 
 
-async def _rows(session: Session, where: Collection, number: int) -> list[dict[str, Value]]:
+async def _rows(
+    session: Session, where: Collection, number: int
+) -> tuple[list[tuple[bytes, dict[str, Value]]], SealroomError | None]:
+    """Return every row of a catalog with its author, in commit order.
+
+    A block that is what was committed and yet does not open names nothing. That is its
+    writer's doing, or that of whoever made its key: any admin could do it, and must not
+    thereby close the vault to the others, so it is told beside the rows. Another block than
+    was committed is the server's doing, and raises.
+    """
     if not session.may_open(where.id, number):
-        return []
+        return [], None
     blocks = where.blocks(number)
     missing = [
         (manifest, ref)
@@ -162,13 +192,21 @@ async def _rows(session: Session, where: Collection, number: int) -> list[dict[s
         if session.store.block(manifest.batch_id, number) is None
     ]
     async for manifest, ref, block in fetch_blocks(session, where.id, missing):
-        _opened(session, where, manifest, ref, block)
+        verify_block(ref, block)
         session.store.keep_block(manifest.batch_id, ref.field, block)
-    rows: list[dict[str, Value]] = []
+    authors = {batch.manifest.batch_id: batch.author for batch in where.batches}
+    rows: list[tuple[bytes, dict[str, Value]]] = []
+    failure: SealroomError | None = None
     for manifest, ref in blocks:
         block = session.store.block(manifest.batch_id, number) or b""
-        rows += _opened(session, where, manifest, ref, block)
-    return rows
+        verify_block(ref, block)
+        try:
+            opened = _opened(session, where, manifest, ref, block)
+        except (IntegrityError, CommitmentMismatch) as error:
+            failure = failure or error
+        else:
+            rows += [(authors[manifest.batch_id], row) for row in opened]
+    return rows, failure
 
 
 def _opened(
@@ -202,8 +240,9 @@ def _listed(row: Mapping[str, Value], key: str) -> Sequence[Value]:
 def _add_field(names: Names, where: Collection, its_class: FieldClass, value: Value) -> None:
     """Take the name and type of a field, from the catalog of its own class and no other."""
     match value:
-        case (int(number), str(name), str(kind)) if 0 <= number < len(where.classes):
-            if where.classes[number] is its_class and name and _is_type(kind):
+        case (int(number), str(name), str(kind)) if type(number) is int:
+            mine = 0 <= number < len(where.classes) and where.classes[number] is its_class
+            if mine and name and _is_type(kind):
                 names.fields[number] = NamedField(name, kind)
 
 

@@ -63,7 +63,7 @@ async def select_fields(
     for number in numbers:
         named = names.fields.get(number)
         if named is None:
-            raise IntegrityError(f"the catalog does not name field {number}")
+            raise names.failure or IntegrityError(f"the catalog does not name field {number}")
         columns.append(Column(named.name, named.type))
     return Selection(where, names, numbers, tuple(columns))
 
@@ -93,6 +93,8 @@ def _numbers(
 
 def _unknown_field(where: Collection, names: Names, name: str) -> SealroomError:
     """Say that a name is wrong, or may be one of those that were not granted."""
+    if names.failure is not None:
+        return names.failure
     known = ", ".join(named.name for named in names.fields.values()) or "none"
     hidden = len(where.classes) - len(names.fields)
     if hidden:

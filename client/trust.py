@@ -35,6 +35,7 @@ from protocol.errors import (
     Stale,
     Unsupported,
     VerificationFailed,
+    WeakKey,
 )
 from protocol.ledger import CheckedSides, Landed, Ledger, State, check_sides
 from protocol.ledger.sides import WrapTable
@@ -302,7 +303,7 @@ class Believed:
 
         Raises:
             NotAuthorised: nobody gave this identity that key.
-            CommitmentMismatch, IntegrityError: what was given is not the published key.
+            CommitmentMismatch, IntegrityError, WeakKey: what was given is not the published key.
         """
         if (party, address) not in self._keys:
             self._open_box(party, address)
@@ -319,7 +320,7 @@ class Believed:
             checked = CheckedSides(wraps, {party: (box.box, box.info, addresses)})
             try:
                 opened = open_keys(self._identities[party], self.state, checked)
-            except (CommitmentMismatch, IntegrityError) as error:
+            except (CommitmentMismatch, IntegrityError, WeakKey) as error:
                 failure = _given(error, box.position, self._acts[box.position])
             else:
                 self._keys.update({(party, a): key for a, key in opened.items()})

@@ -117,17 +117,19 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
 async def _journal(session: Session, plan: Plan) -> tuple[JournalledUpload, int]:
     """Return the journal of this very upload, an interrupted one where there is one."""
     source = _source_id(plan)
+    journals = session.store.unfinished_uploads()
+    for begun in journals:
+        if begun.source == source and begun.upload in session.state.uploads:
+            return begun, len(session.store.batches(begun.upload))
+    # Also where one is resumed: another upload may have taken the name meanwhile.
+    await _refuse_taken(session, plan.collection)
     collection = secrets.token_bytes(16)
-    for begun in session.store.unfinished_uploads():
-        if begun.source == source and (
-            begun.upload in session.state.uploads or _usable(session, begun)
-        ):
+    for begun in journals:
+        if begun.source == source and await _usable(session, begun):
             return begun, len(session.store.batches(begun.upload))
         if begun.source == source or _left_empty(session, plan, begun):
             session.store.end_upload(begun.upload)
             collection = begun.collection
-    if collection not in session.state.collections:
-        await _refuse_taken(session, plan.collection)
     return _begin(session, plan, collection, source), 0
 
 
@@ -169,9 +171,17 @@ def _source_id(plan: Plan) -> bytes:
     return hashlib.sha256(content + text).digest()
 
 
-def _usable(session: Session, begun: JournalledUpload) -> bool:
-    """Say whether what was sealed before can still be committed: no epoch tainted meanwhile."""
-    for _, manifest in session.store.batches(begun.upload).values():
+async def _usable(session: Session, begun: JournalledUpload) -> bool:
+    """Say whether what was sealed before can still be committed.
+
+    No epoch was tainted meanwhile, and the server still has all of it: what is long staged
+    and not committed expires there. What else it lists is nothing to go by.
+    """
+    batches = session.store.batches(begun.upload)
+    staged = set((await session.transport.staged(session.vault_id, begun.upload)).batches)
+    if not {_parsed(manifest).batch_id for _, manifest in batches.values()} <= staged:
+        return False
+    for _, manifest in batches.values():
         for ref in _parsed(manifest).blocks:
             epoch = session.state.epoch(Address(begun.collection, ref.field, ref.epoch))
             if epoch is None or epoch.tainted:

@@ -2,8 +2,8 @@
 
 An identity is an Ed25519 signing key, an X-Wing (ML-KEM-768 with X25519) KEM key and a
 rewrap key P = p·G. Its card carries a signature and a proof of knowledge of p, both over
-all three keys and the vault they are meant for, so that nobody enrols keys of others, keys
-made from others' (rogue keys), or a card copied from another vault.
+all three keys and what they are meant for, so that nobody enrols keys of others, keys made
+from others' (rogue keys), or a card copied from another vault or made for another invite.
 """
 
 from __future__ import annotations

@@ -43,10 +43,11 @@ def root_of(leaf_hashes: Iterable[bytes]) -> bytes:
 def verify_inclusion(
     leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> None:
-    """Verify that the leaf hash stands at `index` in the tree of `size` leaves and that root.
+    """Verify that a tree of that root has the leaf hash at `index`, if it has `size` leaves.
 
-    Index and size are part of what is proved: a proof for another place does not pass. That the
-    root is the log's is the caller's to know, from a verified checkpoint.
+    The size is not proved: one proof may pass for several sizes, as far as they put the leaf on
+    the same path. So size and root are the caller's to know, both from one verified checkpoint;
+    then a proof for another index does not pass.
 
     Raises:
         MalformedMessage: no such place, a proof of another length, something not 32 bytes.

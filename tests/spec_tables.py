@@ -216,6 +216,7 @@ MEANINGS: Final = {
     "offer_seconds": "an offer's life, whatever the policy",
     "request_skew_seconds": "a request's time from the server's, either way",
     "checkpoint_age_seconds": "a checkpoint's time from the client's, either way",
+    "citation_age_seconds": "a cited checkpoint's time before the server's, in a new act",
     "staged_seconds": "how long a server keeps what was staged and not committed",
 }
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import transfer
+from benchmarks import conditions, transfer
 from benchmarks.blocks import BlockWork, Round
-from benchmarks.conditions import REPOSITORY, Conditions
+from benchmarks.conditions import REPOSITORY, Conditions, Neighbours
 from benchmarks.figures import Memory, Repetition, Size, growth
 from benchmarks.memory import peak_bytes
 from benchmarks.mixed_table import CLASSES, NULL_TEXT, mixed_rows, write_mixed_csv
@@ -132,10 +132,10 @@ def test_growth_is_told_by_name_and_only_where_it_is_known() -> None:
 
 
 def test_the_report_shows_conditions_every_figure_and_the_growth() -> None:
-    conditions = Conditions.now()
+    known = Conditions.now()
     sizes = [Size.of(100, 19.0, [a_repetition()]), Size.of(200, 19.0, [a_repetition(2.0)])]
-    text = report(conditions, sizes)
-    for shown in (conditions.processor, conditions.python, "100 records", "From 100 to 200"):
+    text = report(known, 0.02, sizes)
+    for shown in (known.processor, known.python, "100 records", "From 100 to 200"):
         assert shown in text
     for row in ("(a) seal", "(a) open", "seal", "open", "upload", "accept", "export"):
         assert f"\n  {row:<10} " in text
@@ -144,13 +144,41 @@ def test_the_report_shows_conditions_every_figure_and_the_growth() -> None:
     assert "server 30 MiB" in text
 
 
+@pytest.mark.parametrize(
+    ("others", "shown"),
+    [(None, "is unknown"), (0.04, "took 4% of the machine\n"), (0.4, "took 40% of the machine (")],
+)
+def test_the_report_says_what_else_the_machine_did(others: float | None, shown: str) -> None:
+    assert shown in report(Conditions.now(), others, [Size.of(100, 19.0, [a_repetition()])])
+
+
+@on_linux
+def test_neighbours_are_told_from_what_this_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([(100.0, 50.0, 10.0), (200.0, 110.0, 40.0)])
+    monkeypatch.setattr(conditions, "_ticks", lambda: next(ticks))
+    assert Neighbours().share() == pytest.approx(0.3)
+    monkeypatch.setattr(conditions, "_ticks", lambda: None)
+    assert Neighbours().share() is None
+
+
+@on_linux
+def test_work_of_a_child_is_no_neighbours() -> None:
+    whole, busy, own = conditions._ticks() or (0.0, 0.0, 0.0)
+    subprocess.run([sys.executable, "-c", "sum(range(20_000_000))"], check=True)
+    later = conditions._ticks()
+    assert later is not None
+    assert later[0] > whole > busy > own
+    assert later[2] - own > 0.1
+    assert later[1] - busy > 0.1
+
+
 def test_conditions_say_what_was_measured() -> None:
-    conditions = Conditions.now()
-    assert conditions.commit is None or len(conditions.commit) == 40
-    assert conditions.cores >= 1
-    assert conditions.memory_gib > 0
-    assert {"cryptography", "PyNaCl", "SQLite"} <= conditions.libraries.keys()
-    assert str(REPOSITORY) not in "\n".join(conditions.lines())
+    known = Conditions.now()
+    assert known.commit is None or len(known.commit) == 40
+    assert known.cores >= 1
+    assert known.memory_gib > 0
+    assert {"cryptography", "PyNaCl", "SQLite"} <= known.libraries.keys()
+    assert str(REPOSITORY) not in "\n".join(known.lines())
 
 
 # --- processes

@@ -114,6 +114,7 @@ HOSTILE: dict[str, Any] = {
     "a catalog's number": {"fields": [[NUMBER, "x", "string"]]},
     "a number below zero": {"fields": [[-1, "x", "string"]]},
     "no type": {"fields": [[0, "x", "strong"]]},
+    "a number that is true": {"fields": [[True, "x", "string"]]},
     "an empty name": {"fields": [[0, "", "string"]]},
     "a name of bytes": {"fields": [[0, b"x", "string"]]},
     "a field of two": {"fields": [[0, "x"]]},
@@ -179,7 +180,7 @@ async def test_whatever_is_listed_a_row_is_read_or_names_nothing(
     row = decode(encode({"fields": listed}), max_bytes=LIMITS.cell_bytes)
     assert isinstance(row, dict)
     for each in catalogs._listed(row, "fields"):
-        catalogs._add_field(names, where, each)
+        catalogs._add_field(names, where, GENERAL, each)
     assert set(names.fields) <= {0, 1, 2}
 
 

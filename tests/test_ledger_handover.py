@@ -94,7 +94,7 @@ def test_an_offer_s_roots_are_current_where_it_lands(sale: Sale) -> None:
         sale.judge(sale.owner, payload)
 
 
-@pytest.mark.threat("R11")
+@pytest.mark.threat("W10")
 @pytest.mark.parametrize("whose", ["admin", "owner"])
 def test_an_offer_drops_what_is_half_committed(sale: Sale, whose: str) -> None:
     """Else an admin who never ends an upload keeps the owner from selling."""

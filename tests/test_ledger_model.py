@@ -551,6 +551,15 @@ class VaultMachine(RuleBasedStateMachine):
         known = [k for k, each in self.model.invites.items() if each.live] or sorted(self.links)
         self.enter(self.links[data.draw(st.sampled_from(sorted(known)))], confirm)
 
+    @precondition(lambda self: len(self.links) > 1)
+    @rule(data=st.data())
+    def join_by_another_s_card(self, data: st.DataObject) -> None:
+        """What somebody made to join by one invite, sent by the holder of another."""
+        links = st.sampled_from(sorted(self.links))
+        one, other = data.draw(st.lists(links, min_size=2, max_size=2, unique=True))
+        payload = joining(self.somebody_new(), self.world.vault_id, self.links[one])
+        self.act(self.links[other], self.settled(self.links[other]), False, payload)
+
     def enter(self, link: Identity, confirm: bool) -> None:
         newcomer, predicted = self.somebody_new(), self.settled(link)
         lands = predicted.join(link.member_id, newcomer.member_id, self.world.now)

@@ -127,6 +127,17 @@ def test_there_is_no_proof_for_a_place_that_is_not_there(index: int, size: int) 
         TREE.inclusion_proof(index, size)
 
 
+@pytest.mark.parametrize(("index", "size", "other"), [(0, 3, 4), (2, 5, 8), (4, 7, 8)])
+def test_an_inclusion_proof_does_not_prove_the_size(index: int, size: int, other: int) -> None:
+    """Whoever took a size from beside the proof would believe whoever sent it."""
+    proof = TREE.inclusion_proof(index, size)
+    verify_inclusion(LEAVES[index], index, other, proof, ROOTS[size])
+    verify_inclusion(LEAVES[index], index, size, proof, ROOTS[size])
+    for place in set(range(size)) - {index}:
+        with pytest.raises((IntegrityError, MalformedMessage)):
+            verify_inclusion(LEAVES[index], place, size, proof, ROOTS[size])
+
+
 @pytest.mark.parametrize(("index", "size"), [(0, 1), (3, 5), (4, 5), (69, 70)])
 def test_a_proof_has_one_length(index: int, size: int) -> None:
     proof = TREE.inclusion_proof(index, size)

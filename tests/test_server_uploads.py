@@ -15,7 +15,13 @@ import pytest
 from client.crypto.identity import Identity
 from protocol import acts, api
 from protocol.acts import Role
-from protocol.blocks import FieldClass, Manifest, catalog_field
+from protocol.blocks import (
+    PEOPLE_COLLECTION,
+    PEOPLE_FIELD,
+    FieldClass,
+    Manifest,
+    catalog_field,
+)
 from protocol.ledger import act_leaf
 from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash
@@ -142,12 +148,16 @@ async def test_who_uploads_a_field_could_commit_it_somewhere(tmp_path: Path) -> 
         await live.push()
         records = live.records(cast.collection)
         names = live.manifest(cast.collection, (catalog_field(FieldClass.CORE),), records=1)
+        people = live.manifest(PEOPLE_COLLECTION, (PEOPLE_FIELD,), records=1)
         no_such = live.manifest(cast.collection, (0, 1, 2))
         no_names = live.manifest(cast.collection, (catalog_field(FieldClass.SENSITIVE),))
         for who, manifest, status in (
             (some, records, 403),
             (cast["keyless"], records, 403),
-            (cast["keyless"], names, 200),
+            (cast["keyless"], names, 403),
+            (cast["keyless"], people, 200),
+            (cast["auditor"], people, 403),
+            (some, names, 200),
             (cast["admin"], records, 200),
             (live.owner, no_such, 403),
             (live.owner, no_names, 403),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from protocol import acts, api
 from protocol.acts import Citation, Role
 from protocol.blocks import FieldClass
 from protocol.checkpoint import signed_message
-from protocol.errors import NotAuthorised
+from protocol.errors import NotAuthorised, OutOfOrder, StaleAct
 from protocol.labels import Label, digest
 from protocol.ledger import act_leaf
 from protocol.ledger.log import OBSERVATION_LEAF
@@ -23,8 +25,9 @@ from protocol.merkle import verify_consistency
 from protocol.wire import Envelope, from_bytes, to_bytes
 from tests.casts import staged_cast
 from tests.servers import Answer, LiveVault, asking, live_vault, running_server
-from tests.world import of_class
+from tests.world import joining, of_class
 from vault import service as service_module
+from vault.app import RunningServer
 from vault.tls import load_or_create_checkpoint_key
 
 
@@ -210,6 +213,151 @@ async def test_what_the_ledger_refuses_is_not_appended(tmp_path: Path) -> None:
             assert (refused.status, refused.code) == (status, code)
         assert await log_size(live) == live.ledger.size
         assert (await live.submit(owner, noop(live, owner))).status == 200
+
+
+@pytest.mark.threat("V4")
+async def test_an_act_that_cites_a_checkpoint_of_long_ago_is_refused(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        old = live.citation(time=live.now - LIMITS.citation_age_seconds - 60)
+        recent = live.citation(time=live.now - LIMITS.citation_age_seconds + 60)
+        leaves = [
+            act_leaf(live.signed(live.owner, live.draft(live.owner, acts.Noop(), cited)))
+            for cited in (old, recent)
+        ]
+        live.judge(live.owner, acts.Noop(), old)  # the ledger, which reads no clock, takes it
+        refused = await live.submit(live.owner, leaves[0])
+        assert (refused.status, refused.code) == (409, "stale_act")
+        assert refused.error.hint
+        assert await log_size(live) == 1
+        assert (await live.submit(live.owner, leaves[1])).read(api.Submitted).index == 1
+
+
+@dataclass
+class Later:
+    """A vault on a server whose clock is the test's, asked without HTTP."""
+
+    server: RunningServer
+    live: LiveVault
+    clock: list[float]
+
+    async def push(self) -> None:
+        """Send what landed here and was not sent yet."""
+        live, service = self.live, self.server.service
+        for at in range(live.pushed, len(live.leaves)):
+            leaf, sides = live.leaves[at]
+            author = live.authors[at].member_id
+            if at == 0:
+                asked = api.CreateVault(self.server.token.reveal(), leaf[1:])
+                await service.create_vault(author, asked)
+            else:
+                await service.submit(live.vault_id, author, api.SubmitAct(leaf[1:], sides))
+        live.pushed = len(live.leaves)
+
+    async def after(self, seconds: int) -> None:
+        self.clock[0] += seconds
+        self.live.now += seconds
+
+    async def submitted(self, author: Identity, payload: acts.Payload, cited: Citation) -> int:
+        """Send an act without sides, and return the index of its leaf."""
+        live = self.live
+        leaf = act_leaf(live.signed(author, live.draft(author, payload, cited)))
+        sent = api.SubmitAct(leaf[1:], ())
+        answer = await self.server.service.submit(live.vault_id, author.member_id, sent)
+        return answer.index
+
+
+@asynccontextmanager
+async def later(tmp_path: Path) -> AsyncIterator[Later]:
+    clock = [1_800_000_000.0]
+    async with running_server(tmp_path, lambda: clock[0]) as server:
+        key = load_or_create_checkpoint_key(tmp_path)
+        yield Later(server, LiveVault(server=key, now=int(clock[0])), clock)
+
+
+@pytest.mark.threat("V4")
+@pytest.mark.parametrize(("age", "fits"), [(0, True), (3_600, True), (3_601, False)])
+async def test_how_old_a_citation_may_be(tmp_path: Path, age: int, fits: bool) -> None:
+    async with later(tmp_path) as found:
+        await found.push()
+        live, cited = found.live, found.live.citation()
+        await found.after(age)
+        if fits:
+            assert await found.submitted(live.owner, acts.Noop(), cited) == 1
+        else:
+            with pytest.raises(StaleAct, match="long ago"):
+                await found.submitted(live.owner, acts.Noop(), cited)
+            assert await found.submitted(live.owner, acts.Noop(), live.citation()) == 1
+
+
+async def test_an_act_that_landed_is_answered_again_however_old(tmp_path: Path) -> None:
+    async with later(tmp_path) as found:
+        live = found.live
+        live.people()
+        await found.push()
+        await found.after(9 * 86_400)
+        leaf, sides = live.leaves[1]
+        sent = api.SubmitAct(leaf[1:], sides)
+        answer = await found.server.service.submit(live.vault_id, live.owner.member_id, sent)
+        assert answer.index == 1
+
+
+@pytest.mark.threat("V7")
+async def test_an_expired_invite_does_not_live_on_by_a_checkpoint_that_was_kept(
+    tmp_path: Path,
+) -> None:
+    async with later(tmp_path) as found:
+        live = found.live
+        live.people()
+        _, invite = live.invite(live.owner, days=1)
+        await found.push()
+        kept, newcomer = live.citation(), Identity.generate()
+        payload = joining(newcomer, live.vault_id, invite)
+        live.judge(invite, payload, kept)  # nobody dated its end in the log
+        await found.after(86_401)
+        with pytest.raises(StaleAct, match="long ago"):
+            await found.submitted(invite, payload, kept)
+        with pytest.raises(OutOfOrder, match="expired"):
+            await found.submitted(invite, payload, live.citation())
+        live.land(live.owner, acts.Noop())  # with a newer date, which ends the invite
+        await found.push()
+        assert not live.state.invites[invite.member_id].live
+
+
+@pytest.mark.threat("W2")
+async def test_an_expired_offer_is_not_accepted_by_a_checkpoint_that_was_kept(
+    tmp_path: Path,
+) -> None:
+    async with later(tmp_path) as found:
+        live = found.live
+        live.people()
+        buyer = live.member(Role.BIDDER)
+        live.offer(buyer, days=1)
+        await found.push()
+        kept = live.citation()
+        assert live.state.offer is not None
+        acceptance = acts.Accept(live.state.offer.index, kept.size, live.receipts())
+        live.judge(buyer, acceptance, kept)
+        await found.after(86_401)
+        with pytest.raises(StaleAct, match="long ago"):
+            await found.submitted(buyer, acceptance, kept)
+        with pytest.raises(OutOfOrder, match="offer"):
+            await found.submitted(buyer, acceptance, live.citation())
+
+
+@pytest.mark.threat("K1")
+async def test_a_card_made_for_another_invite_enrols_nobody(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        live.people()
+        _, invite = live.invite(live.owner, Role.AUDITOR)
+        _, other = live.invite(live.owner, Role.BIDDER)
+        await live.push()
+        held_back = joining(Identity.generate(), live.vault_id, invite)
+        stolen = act_leaf(live.signed(other, live.draft(other, held_back)))
+        refused = await live.submit(other, stolen)
+        assert (refused.status, refused.code) == (422, "integrity")
+        assert await log_size(live) == live.ledger.size
+        rightly = act_leaf(live.signed(invite, live.draft(invite, held_back)))
+        assert (await live.submit(invite, rightly)).status == 200
 
 
 async def test_an_observation_is_no_act(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
+from client.crypto import wraps
 from client.crypto.identity import Identity, seal_box
 from client.crypto.secrets import Share
 from client.crypto.wraps import create_epoch
@@ -40,8 +41,9 @@ from protocol.errors import (
     Stale,
     Unsupported,
     VerificationFailed,
+    WeakKey,
 )
-from protocol.group import base_mul
+from protocol.group import Point, base_mul, mul
 from protocol.labels import Label
 from protocol.ledger import act_leaf
 from protocol.ledger.holders import holders
@@ -779,6 +781,49 @@ async def test_a_wrong_share_is_found_before_its_use_and_can_be_mended(tmp_path:
         await ada.withdraw_grant("Bo", classes=[CORE])
         await ada.grant("Bo", classes=[CORE])
         assert (await bo.vault.read("customers", fields=["iban"])).num_rows == 3
+
+
+class Nothing:
+    """The identity, which is no `Point`, where a key is to be wrapped."""
+
+    def __add__(self, other: Point) -> Point:
+        return other
+
+
+@pytest.mark.threat("Z3")
+async def test_an_epoch_without_a_key_hides_none_that_was_given_before(tmp_path: Path) -> None:
+    """Each rewrap of the identity is proved, and one box holds it beside keys that are right."""
+    async with company(tmp_path) as cast:
+        log = await forged(cast)
+        ada, party, good = await cast("ada"), bidder(log, confirmed=True), newest(log, 0)
+        new = create_epoch(ada.identity, log.vault_id, following(log, 0))
+        bad, scalar = new.definition.address, (99).to_bytes(32, "little")
+        empty = Wrap(base_mul(scalar), mul(scalar, ada.identity.public.rewrap_key))
+        real = wraps.unwrap
+
+        def lenient(identity: Identity, wrap: Wrap) -> Any:
+            return Nothing() if wrap == empty else real(identity, wrap)
+
+        def share(address: Address) -> Share:
+            return new.share if address == bad else ada.session.key(address).share
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wraps, "unwrap", lenient)
+            act = log.draft(ada.identity, acts.CreateEpoch((new.definition,)))
+            sides = log.sides(ada.session, act, {bad: replace(new, first_wrap=empty)})
+            log.take(log.signed(ada.identity, act, sides))
+            log.take(log.spoken(ada.identity, acts.WithdrawGrant(party, (of_class(GENERAL),))))
+            act = log.draft(ada.identity, acts.Grant(party, (of_class(GENERAL),)))
+            log.take(log.signed(ada.identity, act, log.sides(ada.session, act, shares=share)))
+        bo = await cast.actor("bo", Forger(log))
+        await bo.session.sync()
+        (path,) = (bo.home.directory / "vaults").glob("*.db")
+        with VaultStore(path) as store:
+            box = store.boxes(party)[0]
+        assert {good, bad} <= {address for address, _ in box.wraps}, "the newest has both"
+        with bo.catches(WeakKey, match=r"given in act \d+ by member"):
+            bo.session.key(bad)
+        opens(bo, good)
 
 
 async def landed(author: Vault, signed: Signed) -> int:

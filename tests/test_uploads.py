@@ -252,9 +252,21 @@ async def test_a_changed_file_is_another_upload(mine: Vault, file: Path) -> None
 
     assert (await uploaded(mine, file, "changed")).resumed_batches == 0
 
-    assert (await mine.read("changed")).equals(other)
-    # The other file's journal waits for its file.
-    assert journal_of(mine)[0] == 1
+    # It went into the collection that the first had begun, and nothing else is left of that.
+    await exact(mine, "changed", other)
+    assert all(each.name for each in await mine.collections())
+
+
+async def test_an_upload_whose_name_was_taken_meanwhile_is_not_resumed(
+    mine: Vault, file: Path
+) -> None:
+    with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
+        await uploaded(mine, file, "two of a name")
+    # Other classes, so another collection.
+    await mine.upload(rows(3), collection="two of a name")
+    with pytest.raises(Refused, match="there is a collection 'two of a name' already"):
+        await uploaded(mine, file, "two of a name")
+    assert (await mine.read("two of a name")).equals(rows(3))
 
 
 @pytest.mark.parametrize(
@@ -343,43 +355,69 @@ async def test_a_file_that_changes_while_it_is_read_leaves_nothing_of_the_other_
 # --- V9: the journal says what is committed, never the server
 
 
+class Listing(Watched):
+    """The honest server, but for what it says is staged."""
+
+    def __init__(self, vault: Vault, listed: Callable[[set[bytes]], set[bytes]]) -> None:
+        super().__init__(vault)
+        self.listed = listed
+        self.lies = 0
+
+    async def staged(self, vault_id: bytes, upload: bytes) -> api.Staged:
+        true = set((await super().staged(vault_id, upload)).batches)
+        told = self.listed(true)
+        self.lies += told != true
+        return api.Staged(tuple(sorted(told)))
+
+
+def committed_by(vault: Vault) -> set[bytes]:
+    return {
+        manifest.batch_id
+        for act in vault.session.believed.acts
+        if act is not None and isinstance(act.payload, Commit)
+        for manifest in act.payload.manifests
+    }
+
+
 @pytest.mark.threat("V9")
 async def test_batches_that_a_server_lists_are_never_committed(
     tmp_path: Path, file: Path
 ) -> None:
     async with with_ada(tmp_path / "deal") as (deal, ada):
-        with through(deal.seller, Breaking(honest(deal.seller), 9)), pytest.raises(Unreachable):
-            await uploaded(deal.seller, file)
-        (begun,) = deal.seller.session.store.unfinished_uploads()
-        own = set(deal.seller.session.store.batches(begun.upload))
-        # Another holder of the keys stages batches of its own under the very upload id.
+        seller = deal.seller
+        with through(seller, Ending(seller, 4)), pytest.raises(Unreachable):
+            await uploaded(seller, file)
+        (begun,) = seller.session.store.unfinished_uploads()
+        # Another holder of the keys made a batch of its own, which the server puts there.
         foreign = await forged(ada, begun.collection)
-        honest_transport = cast(ServiceTransport, honest(deal.seller))
-        await honest_transport.stage(
-            deal.seller.session.vault_id, begun.upload, foreign.manifest.batch_id, foreign.body()
-        )
-        listed: list[bytes] = []
+        alien = foreign.manifest.batch_id
+        vault_id = seller.session.vault_id
+        await honest(seller).stage(vault_id, begun.upload, alien, foreign.body())
 
-        class Poisoning(Watched):
-            async def staged(self, vault_id: bytes, upload: bytes) -> api.Staged:
-                found = await super().staged(vault_id, upload)
-                listed.extend(found.batches)
-                return found
+        poisoning = Listing(seller, lambda true: {*true, bytes(16), b"f" * 16})
+        with through(seller, poisoning):
+            assert (await uploaded(seller, file)).resumed_batches == 4
 
-        watched = Poisoning(deal.seller)
-        with through(deal.seller, watched):
-            await uploaded(deal.seller, file)
+        assert poisoning.lies
+        assert len(poisoning.stages) == 2
+        assert committed_by(seller).isdisjoint({alien, bytes(16), b"f" * 16})
+        await exact(seller)
 
-        assert len(own) + len(watched.stages) == 6
-        committed = {
-            manifest.batch_id
-            for act in deal.seller.session.believed.acts
-            if act is not None and isinstance(act.payload, Commit)
-            for manifest in act.payload.manifests
-        }
-        assert foreign.manifest.batch_id not in committed
-        assert not listed, "a resumed upload has no need to ask what is staged"
-        await exact(deal.seller)
+
+@pytest.mark.threat("V9")
+async def test_batches_that_a_server_has_lost_are_sealed_anew_with_all_the_others(
+    mine: Vault, file: Path
+) -> None:
+    first = Ending(mine, 4)
+    with through(mine, first), pytest.raises(Unreachable):
+        await uploaded(mine, file, "lost")
+    forgetful = Listing(mine, lambda true: true - {min(true)})
+    with through(mine, forgetful):
+        assert (await uploaded(mine, file, "lost")).resumed_batches == 0
+    assert forgetful.lies
+    assert len(forgetful.stages) == 6
+    assert committed_by(mine).isdisjoint(batch for _, batch in first.stages)
+    await exact(mine, "lost")
 
 
 async def forged(member: Vault, collection: bytes) -> SealedBatch:
@@ -517,15 +555,17 @@ async def test_one_batch_that_fails_stops_the_others_on_their_way(
     mine: Vault, file: Path
 ) -> None:
     ended: list[str] = []
+    another = asyncio.Event()
 
     class OneFails(Watched):
         async def stage(self, *given: Any) -> None:
             mine_is = len(ended)
             ended.append("begun")
             if mine_is == 3:
-                await asyncio.sleep(0.01)
+                await another.wait()
                 raise Unreachable("the cable was cut")
             if mine_is > 3:
+                another.set()
                 try:
                     await asyncio.Event().wait()
                 finally:

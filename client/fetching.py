@@ -94,9 +94,7 @@ def _requests(listed: Sequence[Listed]) -> Iterator[list[Listed]]:
     request: list[Listed] = []
     size = 0
     for manifest, ref in listed:
-        if request and (
-            size + ref.length > REQUEST_BYTES or len(request) >= LIMITS.fetch_blocks
-        ):
+        if request and (size + ref.length > REQUEST_BYTES or len(request) >= LIMITS.fetch_blocks):
             yield request
             request, size = [], 0
         request.append((manifest, ref))

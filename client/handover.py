@@ -20,6 +20,7 @@ from protocol.blocks import Address, BlockRef, Manifest, is_catalog, verify_bloc
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch
 from protocol.ledger.state import Collection, Member, OpenOffer, State
 
+
 async def offer(
     session: Session, buyer: Member, seconds: int, *, words: str | None, yes: bool
 ) -> int:
@@ -94,9 +95,7 @@ async def verify(
             f"Yours are: {words_with(session, session.state.owner)}",
         )
     # (3)
-    keys = {
-        address: session.key(address).key.expose() for address in sorted(opened.addresses)
-    }
+    keys = {address: session.key(address).key.expose() for address in sorted(opened.addresses)}
     # (4)
     if opened.roots != session.state.roots():
         raise ManifestMismatch("the offer is of other data than was committed")

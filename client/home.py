@@ -136,9 +136,7 @@ class Home(Folder):
         transport = self.connect(url, pin, signer)
         try:
             genesis = _genesis(owner, info, policy)
-            entry = VaultEntry(
-                acts.vault_id_of(genesis), url, pin, title, stored.name, None, True
-            )
+            entry = VaultEntry(acts.vault_id_of(genesis), url, pin, title, stored.name, None, True)
             # Before the server has it: a vault whose keys were lost in a crash helps nobody.
             self._edit(lambda keyring: keyring.with_vault(entry))
             try:
@@ -347,5 +345,3 @@ async def _join_result(vault: Vault, words: str | None, yes: bool) -> JoinResult
         compared=compared,
         head_age=max(0, int(session.clock()) - session.believed.pin.time),
     )
-
-

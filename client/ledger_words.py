@@ -24,7 +24,8 @@ async def log_entries(session: Session) -> tuple[LogEntry, ...]:
             continue
         author = act.author.hex()
         name = _name(session, names, act.author)
-        entries.append(LogEntry(index, act.kind, author, name, _detail(session, act, names, labels)))
+        detail = _detail(session, act, names, labels)
+        entries.append(LogEntry(index, act.kind, author, name, detail))
     return tuple(entries)
 
 
@@ -45,7 +46,8 @@ def _detail(
     match payload:
         case acts.Invite():
             rules = [rule_text(rule, dict(labels)) for rule in payload.rules]
-            return {"who": who(payload.card.identity.member_id), "role": payload.role, "plans": rules}
+            invite = payload.card.identity.member_id
+            return {"who": who(invite), "role": payload.role, "plans": rules}
         case acts.WithdrawInvite():
             return {"who": who(payload.invite)}
         case acts.Join():

@@ -66,15 +66,17 @@ async def write_person(session: Session, party: bytes, name: str, **more: str | 
             return
 
 
-async def find_party(session: Session, text: str) -> Party:
+async def find_party(session: Session, text: str, *, removed: bool = False) -> Party:
     """Find a member or an open invite by name, id, or an unambiguous prefix of id or words.
+
+    With `removed`, a member who was removed is found where nobody else fits.
 
     Raises:
         InputError: nobody, or several.
     """
     people = await read_people(session)
     wanted = text.strip().lower()
-    live = list(session.state.parties())
+    live: list[Party] = list(session.state.parties())
     # Names are given by admins: one that is another's id, or begins like it, must not win.
     found = [p for p in live if p.id.hex() == wanted] or [
         p
@@ -82,6 +84,11 @@ async def find_party(session: Session, text: str) -> Party:
         if _name_of(session, people.names, p).lower() == wanted
         or (len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted))
     ]
+    if removed and not found:
+        gone = [each for each in session.state.members.values() if not each.live]
+        found = [
+            p for p in gone if wanted in (p.id.hex(), _name_of(session, people.names, p).lower())
+        ]
     if len(found) != 1:
         how = "nobody" if not found else "several members"
         raise InputError(
@@ -90,9 +97,9 @@ async def find_party(session: Session, text: str) -> Party:
     return found[0]
 
 
-async def find_member(session: Session, text: str) -> Member:
-    """Find a live member; raises as `find_party`."""
-    party = await find_party(session, text)
+async def find_member(session: Session, text: str, *, removed: bool = False) -> Member:
+    """Find a live member, or on request a removed one; raises as `find_party`."""
+    party = await find_party(session, text, removed=removed)
     if not isinstance(party, Member):
         raise InputError(f"{text!r} is an invite that nobody has used yet")
     return party
@@ -354,16 +361,20 @@ async def rotate(session: Session, fields: Sequence[tuple[bytes, int]]) -> Rotat
 async def revoke(session: Session, member: Member, reason: Reason) -> RevokeResult:
     """Remove a member, then replace every tainted epoch that the revoker may hold.
 
-    The removal is one act and comes first: access is cut even if the rest is interrupted,
-    and whoever next writes replaces what is left.
+    The removal is one act and comes first: access is cut even if the rest is interrupted.
+    Safe to repeat: for a member who was removed it does what is left.
     """
     people = await read_people(session)
     name = _name_of(session, people.names, member) or None
     await session.sync()
-    known = session.state.members[member.id]
-    could = sorted({(a.collection, a.field) for a in held(session.state, known.id) | known.kept})
+    before, index = session.state, session.state.members[member.id].removed_at
+    if index is None:
+        index = await session.act(saying(acts.Revoke(member.id, reason)))
+    else:
+        before = session.believed.state_at(index)
+    known = before.members[member.id]
+    could = sorted({(a.collection, a.field) for a in held(before, known.id) | known.kept})
     labels = await field_labels(session, could)
-    index = await session.act(saying(acts.Revoke(member.id, reason)))
     mine = [field for field in _tainted(session.state) if session.holds(*field)]
     left = [field for field in _tainted(session.state) if not session.holds(*field)]
     author = session.state.members[session.identity.member_id]
@@ -388,9 +399,7 @@ def _tainted(state: State) -> list[tuple[bytes, int]]:
     return [field for field, known in sorted(state.epochs.items()) if known[-1].tainted]
 
 
-async def field_labels(
-    session: Session, fields: Sequence[tuple[bytes, int]]
-) -> tuple[str, ...]:
+async def field_labels(session: Session, fields: Sequence[tuple[bytes, int]]) -> tuple[str, ...]:
     """Return each field's name where this member may know it."""
     labels = []
     for collection, number in fields:
@@ -452,4 +461,3 @@ def held_fields(session: Session, collection: bytes | None = None) -> list[tuple
         for number in each.fields
         if holds(me, each, number)
     ]
-

@@ -11,6 +11,7 @@ check that fails leaves it as it was to the byte.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from client.errors import Refused
 from protocol.blocks import Address
 from protocol.errors import IntegrityError, Unsupported
 from protocol.rewrap import Wrap
@@ -100,6 +102,7 @@ class VaultStore:
             IntegrityError: it is no such file.
             Unsupported: another version of sealroom wrote it; it is left as it is.
         """
+        self._path = path
         if path is not None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -142,6 +145,30 @@ class VaultStore:
                     f"this home was written by another version of sealroom (schema {version})",
                     hint="Use that version, or a new home.",
                 )
+
+    @contextlib.contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Let one process of this home upload to this vault at a time.
+
+        Raises:
+            Refused: another one is at it.
+        """
+        if self._path is None:
+            yield
+            return
+        lock = os.open(self._path.with_suffix(".upload"), os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refused(
+                    "another upload to this vault is running from this home",
+                    code="busy",
+                    hint="Wait for it, then repeat the command.",
+                ) from None
+            yield
+        finally:
+            os.close(lock)  # gives the lock up, also where the process dies
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -249,9 +276,7 @@ class VaultStore:
 
     def unfinished_uploads(self) -> tuple[JournalledUpload, ...]:
         """Return the uploads that were begun and neither committed nor given up."""
-        return tuple(
-            JournalledUpload(*row) for row in self._db.execute("SELECT * FROM uploads")
-        )
+        return tuple(JournalledUpload(*row) for row in self._db.execute("SELECT * FROM uploads"))
 
     def add_batch(self, upload: bytes, sequence: int, records: int, manifest: bytes) -> None:
         """Write down a batch that the server acknowledged; only these are ever committed."""

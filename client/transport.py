@@ -8,8 +8,9 @@ checking and opening are in `client.trust` and beyond.
 from __future__ import annotations
 
 import asyncio
-import io
 import contextlib
+import io
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ import aiohttp
 from nacl.signing import SigningKey
 from yarl import URL
 
-from client.errors import Refused, Unreachable
+from client.errors import InputError, Refused, Unreachable
 from client.pinning import as_pin_error, client_ssl_context
 from client.request_signing import sign_request
 from protocol import api
 from protocol.errors import LimitExceeded, MalformedMessage, SealroomError
 from protocol.limits import KIB, MIB
+from protocol.requests import AUTHORITY
 from protocol.wire import from_bytes, to_bytes
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ LEAST_RATE: Final = 16 * KIB
 
 ATTEMPTS: Final = 4
 PAUSE_SECONDS: Final = 0.2
+_BASE: Final = re.compile(rf"https://{AUTHORITY}")
 _RETRY_CODES: Final = frozenset({"replay", "server_restarted", "busy", "rate_limited"})
 
 
@@ -100,7 +103,11 @@ class HttpTransport:
         signer: Signer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._base = url.rstrip("/")
+        if _BASE.fullmatch(url) is None:
+            raise InputError(
+                "a server's address is https://HOST or https://HOST:PORT, in small letters"
+            )
+        self._base = url
         self._pin = pin
         self._signer = signer
         self._clock = clock
@@ -254,6 +261,8 @@ class HttpTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers={"User-Agent"},
             )
+            # aiohttp would send some requests again as they are; here a retry is signed anew.
+            self._session._retry_connection = False
         return self._session
 
     def _unreachable(self, error: BaseException) -> SealroomError:

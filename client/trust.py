@@ -12,6 +12,7 @@ import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from client.crypto.identity import Identity
@@ -292,6 +293,13 @@ class Believed:
         self._reload()
         return self._ledger.size
 
+    def state_at(self, size: int) -> State:
+        """Replay the kept log again, and return the state after its first `size` leaves."""
+        ledger = Ledger()
+        for leaf in islice(self._store.leaves(), size):
+            ledger.append(ledger.check(leaf))
+        return ledger.state
+
     # --- keys
 
     def read_as(self, identity: Identity) -> None:
@@ -328,9 +336,7 @@ class Believed:
         raise failure or NotAuthorised(f"you hold no key of {address}", hint="Ask for a grant.")
 
 
-def _checked_sides(
-    landed: Landed, sides: tuple[bytes, ...], on_record: WrapTable
-) -> CheckedSides:
+def _checked_sides(landed: Landed, sides: tuple[bytes, ...], on_record: WrapTable) -> CheckedSides:
     if landed.act is None or landed.before is None:
         if sides:
             raise MalformedMessage("sides beside a leaf that has none")

@@ -101,13 +101,14 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
     started = time.monotonic()
     await session.sync_as_member()
     session.expect_may(acts.DefineCollection)
-    journal, resumed = await _journal(session, plan)
-    if journal.upload not in session.state.uploads:
-        await _prepare_collection(session, plan, journal.collection)
-        sender = _Sender(session, plan, journal)
-        await sender.run(on_progress)
-        await _commit(session, journal)
-    session.store.end_upload(journal.upload)
+    with session.store.uploading():
+        journal, resumed = await _journal(session, plan)
+        if journal.upload not in session.state.uploads:
+            await _prepare_collection(session, plan, journal.collection)
+            sender = _Sender(session, plan, journal)
+            await sender.run(on_progress)
+            await _commit(session, journal)
+        session.store.end_upload(journal.upload)
     return _result(session, plan, journal, resumed, time.monotonic() - started)
 
 
@@ -141,18 +142,22 @@ def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
     """
     where = session.state.collections.get(begun.collection)
     return (
-        begun.name == plan.collection
+        begun.name == _name_tag(begun.collection, plan.collection)
         and begun.upload not in session.state.uploads
         and (where is None or (where.classes == plan.classes and not where.batches))
     )
 
 
 def _begin(session: Session, plan: Plan, collection: bytes, source: bytes) -> JournalledUpload:
-    begun = JournalledUpload(
-        secrets.token_bytes(16), collection, source, plan.batch_rows, plan.collection
-    )
+    tag = _name_tag(collection, plan.collection)
+    begun = JournalledUpload(secrets.token_bytes(16), collection, source, plan.batch_rows, tag)
     session.store.begin_upload(begun)
     return begun
+
+
+def _name_tag(collection: bytes, name: str) -> str:
+    """Return what stands for a name in the journal: names lie in no file unsealed."""
+    return hashlib.sha256(collection + name.encode()).hexdigest()
 
 
 def _source_id(plan: Plan) -> bytes:

@@ -432,7 +432,7 @@ class Vault:
         """Remove a member at once, then replace the keys it held, as far as one may."""
         await self.session.sync_as_member()
         self.session.expect_may(acts.Revoke)
-        found = await membership.find_member(self.session, member)
+        found = await membership.find_member(self.session, member, removed=True)
         return await membership.revoke(self.session, found, reason)
 
     async def rotate(
@@ -468,9 +468,7 @@ class Vault:
         await self.session.sync_as_member()
         self.session.expect_may(acts.Offer)
         buyer = await membership.find_member(self.session, member)
-        index = await handover.offer(
-            self.session, buyer, int(days * DAY), words=words, yes=yes
-        )
+        index = await handover.offer(self.session, buyer, int(days * DAY), words=words, yes=yes)
         opened = self.session.state.offer
         keys, expires = (len(opened.addresses), opened.expiry) if opened else (0, 0)
         return OfferResult(index, buyer.id.hex(), keys, expires, time.monotonic() - started)

@@ -175,11 +175,21 @@ class WantedBatch:
 class FetchBlocks:
     """Body of POST `.../blocks`: blocks of one collection, answered in exactly this order.
 
-    The answer is, for each block, its length as 4 bytes big-endian and then the block.
+    The answer is, for each block, its length as 4 bytes big-endian and then the block. Each
+    batch is named once, with all its wanted fields: otherwise a small request could make the
+    server look up one large manifest thousands of times.
+
+    Raises:
+        MalformedMessage: a batch is named twice.
     """
 
     collection: Id16
     batches: Annotated[tuple[WantedBatch, ...], ListOf(WantedBatch, LIMITS.fetch_blocks, 1)]
+
+    def __post_init__(self) -> None:
+        """Refuse a batch that is named twice."""
+        if len({each.batch for each in self.batches}) != len(self.batches):
+            raise MalformedMessage("each batch is named once, with all its fields")
 
 
 @record

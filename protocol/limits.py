@@ -15,6 +15,7 @@ class Limits:
     """Caps that every implementation enforces; sizes in bytes, times in seconds."""
 
     act_bytes: int = 1 * MIB
+    genesis_bytes: int = 8 * KIB
     sides_bytes: int = 16 * MIB
     side_parts: int = 16_384
     message_depth: int = 12

@@ -335,8 +335,11 @@ def identities(draws: Draws) -> Json:
         ("a-card-for-another-vault", raw, fixed("another vault")),
         ("a-card-for-no-invite", raw, joins),
         ("a-card-for-another-invite", joining, join_context(VAULT_ID, fixed("another invite"))),
-        ("a-card-for-an-invite-of-another-vault", joining,
-         join_context(fixed("another vault"), invite)),
+        (
+            "a-card-for-an-invite-of-another-vault",
+            joining,
+            join_context(fixed("another vault"), invite),
+        ),
         ("a-card-for-a-join", joining, VAULT_ID),
         (
             "a-changed-signature",

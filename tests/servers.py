@@ -172,11 +172,11 @@ async def asking(url: str, pin: bytes) -> AsyncIterator[Asker]:
 
 @asynccontextmanager
 async def raw(
-    url: str, pin: bytes
+    url: str, pin: bytes, local: tuple[str, int] | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Open a TLS connection, to write to as one likes."""
+    """Open a TLS connection, to write to as one likes; `local` is where it comes from."""
     reader, writer = await asyncio.open_connection(
-        "127.0.0.1", int(url.rpartition(":")[2]), ssl=client_ssl_context(pin)
+        "127.0.0.1", int(url.rpartition(":")[2]), ssl=client_ssl_context(pin), local_addr=local
     )
     try:
         yield reader, writer

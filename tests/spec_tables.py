@@ -188,6 +188,7 @@ def labels() -> str:
 
 MEANINGS: Final = {
     "act_bytes": "an act's body",
+    "genesis_bytes": "a body that creates a vault; a genesis has about 1,700 bytes",
     "sides_bytes": "all parts of one act's sides",
     "side_parts": "parts of one act's sides",
     "message_depth": "nesting of arrays and maps",

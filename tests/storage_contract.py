@@ -357,6 +357,39 @@ class StorageContract:
         assert await storage.read_block(VAULT, b"\x99" * 16, 0) == b"block"
         assert await stage(storage, BATCH, manifest=b"anew") is True
 
+    async def test_what_the_log_names_already_does_not_expire(self, storage: Storage) -> None:
+        await storage.create_vault(OTHER, leaf(0))
+        await stage(storage, BATCH, now=100)
+        await stage(storage, NEXT, upload=SECOND, now=100)
+        await stage(storage, BATCH, vault=OTHER, now=100)
+        await storage.append(VAULT, 1, [leaf(1)], Effects(hold_uploads=(UPLOAD,)))
+        assert await storage.expire_staged(200) == 2
+        assert len(await storage.staged(VAULT, UPLOAD)) == 1
+        assert await storage.staged(OTHER, UPLOAD) == []
+        # until it is let go, which an upload that is gone does not mind
+        await storage.append(VAULT, 2, [leaf(2)], Effects(release_uploads=(UPLOAD, SECOND)))
+        assert await storage.expire_staged(200) == 1
+        assert await storage.staged(VAULT, UPLOAD) == []
+
+    async def test_nothing_is_held_that_is_not_staged(self, storage: Storage) -> None:
+        await stage(storage, NEXT, upload=SECOND)
+        await storage.append(VAULT, 1, [leaf(1)], publish(SECOND, NEXT))
+        for gone in (UPLOAD, SECOND):
+            with pytest.raises(NotStaged):
+                await storage.append(VAULT, 2, [leaf(2)], Effects(hold_uploads=(gone,)))
+        assert await storage.size(VAULT) == 2
+
+    async def test_a_held_upload_is_shown_and_goes_with_its_member(self, storage: Storage) -> None:
+        await stage(storage, BATCH)
+        await stage(storage, NEXT, upload=SECOND, member=BOB)
+        held = Effects(hold_uploads=(UPLOAD, SECOND))
+        await storage.append(VAULT, 1, [leaf(1)], held)
+        assert await storage.read_block(VAULT, BATCH, 0) is None
+        await storage.append(VAULT, 2, [leaf(2)], publish())
+        assert await storage.read_block(VAULT, BATCH, 0) == b"block"
+        await storage.append(VAULT, 3, [leaf(3)], Effects(drop_members=(BOB,)))
+        assert await storage.staged(VAULT, SECOND) == []
+
     # --- vaults are apart
 
     @pytest.mark.threat("H10")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from client.catalogs import (
     seal_rows,
 )
 from client.columns import Cells
-from client.crypto.cells import ColumnToSeal, seal_batch
+from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused
 from client.membership import write_person
 from client.session import saying
@@ -33,7 +35,7 @@ from protocol import api
 from protocol.acts import Commit, Role
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, FieldClass, catalog_field
 from protocol.encoding import decode, encode
-from protocol.errors import ManifestMismatch
+from protocol.errors import IntegrityError, ManifestMismatch
 from protocol.limits import LIMITS
 from tests.deals import (
     Tampering,
@@ -138,6 +140,15 @@ async def test_what_a_writer_got_wrong_names_nothing_and_keeps_nobody_out(
     assert (await vault.read(row)).equals(rows(2))
 
 
+async def test_a_field_is_named_by_the_catalog_of_its_own_class_and_no_other(
+    vault: Vault,
+) -> None:
+    where = await collection(vault, "classes", name=CORE)
+    await commit_names(vault, where, NUMBER, {"fields": [[0, "x", "int8"], [1, "n", "int32"]]})
+    names = await read_names(vault.session, where)
+    assert names.fields == {**PLAIN, 1: NamedField("n", "int32")}
+
+
 @pytest.mark.parametrize(
     "cell",
     [b"", b"\xc1", b"\x93\x01", b"\x81\xa1a", encode(7), encode(None), b"\xd9\x01a", None],
@@ -240,6 +251,28 @@ async def test_the_fields_of_a_catalog_fit_in_cells_however_many(count: int) -> 
     listed = [tuple(each) for row in made for each in row["fields"]]  # type: ignore[union-attr,arg-type]
     assert listed == [(i, field.name, field.type) for i, field in fields.items()]
     assert [row.get("collection") for row in made] == ["c"] + [None] * (len(made) - 1)
+
+
+async def test_a_committed_catalog_that_does_not_open_keeps_nobody_from_what_others_named(
+    vault: Vault,
+) -> None:
+    where = await collection(vault, "spoiled")
+    session = vault.session
+    sealed = seal_rows(session, session.writable(where, NUMBER), [{"title": "never read"}])
+    block = sealed.blocks[0][:-1] + bytes([sealed.blocks[0][-1] ^ 1])
+    ref = replace(sealed.manifest.blocks[0], sha256=hashlib.sha256(block).digest())
+    spoiled = SealedBatch(replace(sealed.manifest, blocks=(ref,)), (block,))
+    batch = spoiled.manifest.batch_id
+    await session.transport.stage(session.vault_id, batch, batch, spoiled.body())
+    await session.act(saying(Commit(batch, where, 0, True, (spoiled.manifest,))))
+
+    names = await read_names(session, where)
+    assert names.fields == PLAIN
+    assert isinstance(names.failure, IntegrityError)
+    assert (await vault.read("spoiled")).equals(rows(2))
+    # Whoever misses a name is told why it may be missing.
+    with pytest.raises(IntegrityError, match="did not open"):
+        await vault.read("spoiled", fields=["phone"])
 
 
 # --- C3: names that were overridden

@@ -496,6 +496,18 @@ def test_wrong_usage_asks_nobody(command: str, world: World, capsys: Any) -> Non
     assert world.unlocked == 0
 
 
+def test_the_token_need_not_be_typed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALROOM_TOKEN", "from-the-environment")
+    for command, token in (
+        ("vault create https://h", "from-the-environment"),
+        ("vault create https://h --token typed", "typed"),
+    ):
+        assert world.run(*split(command)) == 0
+        ((_, _, named),) = world.calls
+        assert named["token"] == token
+        world.calls.clear()
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -117,7 +117,10 @@ def test_an_offer_drops_what_is_half_committed(sale: Sale, whose: str) -> None:
     with pytest.raises(OutOfOrder, match="next part of that upload is 0"):
         sale.judge(author, acts.Commit(b"u" * 16, sale.data, 1, True, (again,)))
     with pytest.raises(Conflict, match="batch id"):
-        sale.judge(author, acts.Commit(b"u" * 16, sale.data, 0, True, (replace(again, batch_id=first.batch_id),)))
+        sale.judge(
+            author,
+            acts.Commit(b"u" * 16, sale.data, 0, True, (replace(again, batch_id=first.batch_id),)),
+        )
     sale.land(author, acts.Commit(b"u" * 16, sale.data, 0, True, (again,)))
     batches = sale.state.collections[sale.data].batches
     assert [batch.manifest for batch in batches[-1:]] == [again]

@@ -16,7 +16,7 @@ from protocol.ledger import members as transitions
 from protocol.ledger.holders import covers, held, holders, holds, may_read, newly_held
 from protocol.ledger.state import InviteStatus, MemberStatus
 from protocol.limits import LIMITS
-from tests.world import World, in_order, of_class, of_field, joining
+from tests.world import World, in_order, joining, of_class, of_field
 
 GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
 CARRYING = replace(acts.DEFAULT_POLICY, invite_data=True)

@@ -24,7 +24,7 @@ from protocol.acts import Reason, Role
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass
 from protocol.errors import SealroomError
 from protocol.ledger import Ledger
-from tests.world import World, in_order, of_class, of_field, joining
+from tests.world import World, in_order, joining, of_class, of_field
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
 DAY = 86_400
@@ -379,6 +379,7 @@ class VaultMachine(RuleBasedStateMachine):
         self.create(owner, [(PEOPLE_COLLECTION, PEOPLE_FIELD)])
         self.add_collection(owner)
         self.greet(Role.ADMIN, {("class", None, int(CORE))})
+        self.greet(Role.KEYLESS_ADMIN, set())
         self.greet(Role.BIDDER, {("class", None, int(GENERAL))})
 
     def fresh(self, size: int) -> bytes:
@@ -540,7 +541,9 @@ class VaultMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.links)
     @rule(data=st.data())
     def withdraw_invite(self, data: st.DataObject) -> None:
-        author, link = self.anyone(data), data.draw(st.sampled_from(sorted(self.links)))
+        self.do_withdraw_invite(self.anyone(data), data.draw(st.sampled_from(sorted(self.links))))
+
+    def do_withdraw_invite(self, author: Identity, link: bytes) -> None:
         predicted = self.settled(author)
         lands = predicted.withdraw_invite(author.member_id, link)
         self.act(author, predicted, lands, acts.WithdrawInvite(link))
@@ -605,6 +608,25 @@ class VaultMachine(RuleBasedStateMachine):
         member = data.draw(st.sampled_from(granted or sorted(self.people)))
         named = sorted(self.model.members[member].named(), key=repr)
         rules = {data.draw(st.sampled_from(named))} if named else self.some_rules(data, 1)
+        self.do_withdraw_grant(author, member, rules)
+
+    @precondition(lambda self: self.model.offer is None)
+    @rule(data=st.data(), role=st.sampled_from([Role.ADMIN, Role.KEYLESS_ADMIN]))
+    def admins_among_themselves(self, data: st.DataObject, role: Role) -> None:
+        """One of them takes from another, or from itself, what the owner gave."""
+        author = self.people[self.one_of(data, self.those_in(*ADMINS))]
+        granted = [w for w in self.those_in("admin") if self.model.members[w].named()]
+        if data.draw(st.booleans()) and granted:
+            member = data.draw(st.sampled_from(granted))
+            named = sorted(self.model.members[member].named(), key=repr)
+            self.do_withdraw_grant(author, member, {data.draw(st.sampled_from(named))})
+            return
+        link = self.somebody_new()
+        self.send(self.people[self.model.owner], link, role, set())
+        if link.member_id in self.links:
+            self.do_withdraw_invite(author, link.member_id)
+
+    def do_withdraw_grant(self, author: Identity, member: bytes, rules: set[Grant]) -> None:
         predicted = self.settled(author)
         lands = predicted.withdraw(author.member_id, member, rules)
         self.act(author, predicted, lands, acts.WithdrawGrant(member, self.typed(rules)))
@@ -638,6 +660,8 @@ class VaultMachine(RuleBasedStateMachine):
     @rule(data=st.data(), last=st.sampled_from([True, True, True, False]))
     def commit(self, data: st.DataObject, last: bool) -> None:
         author = self.anyone(data)
+        if data.draw(st.integers(0, 2)) == 0:
+            author = self.people[self.one_of(data, self.those_in("keyless-admin"))]
         collection = data.draw(st.sampled_from(sorted(self.model.collections)))
         numbers = data.draw(
             st.sampled_from([[0, 1, 2], [0, 1, 2], [0x8000], [0x8002], [PEOPLE_FIELD]])
@@ -655,6 +679,8 @@ class VaultMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def offer(self, data: st.DataObject) -> None:
         author = self.people[self.one_of(data, [self.model.owner])]
+        if data.draw(st.booleans()):
+            self.write(author, PEOPLE_COLLECTION, [PEOPLE_FIELD], last=False)
         buyer = self.one_of(data, self.those_in("bidder"))
         expiry = self.world.now + 10 * DAY
         predicted = self.settled(author)

@@ -17,7 +17,7 @@ from protocol.acts import Reason, Role
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass
 from protocol.errors import ApiMisuse, NotAuthorised, OutOfOrder, StaleAct
 from protocol.ledger.transitions import TRANSITIONS
-from tests.world import World, of_class, of_field, joining
+from tests.world import World, joining, of_class, of_field
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
 

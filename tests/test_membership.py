@@ -126,16 +126,22 @@ async def test_a_name_never_passes_for_somebody_elses_id_or_words(tmp_path: Path
     """Names are an admin's to give: the one whose id is typed is the one who is meant."""
     async with company(tmp_path) as cast:
         olga, ada = await cast("olga"), await cast("ada")
-        bo, una = await id_of(cast, "bo"), await id_of(cast, "una")
+        bo = await id_of(cast, "bo")
         words = words_with(olga.session, bo)
-        await write_person(ada.session, una, bo.hex())
+        puppet = bytes.fromhex((await ada.invite(Role.BIDDER, name="Zed")).invite_id)
+        await write_person(ada.session, puppet, bo.hex())
         await olga.session.sync()
         assert (await find_party(olga.session, bo.hex())).id == bo
         for name in (bo.hex()[:8], words, "Bo"):
-            await write_person(ada.session, una, name)
+            await write_person(ada.session, puppet, name)
             await olga.session.sync()
             with pytest.raises(InputError, match="names several members"):
                 await find_party(olga.session, name)
+        # Nor may she name whom she did not invite.
+        await write_person(ada.session, await id_of(cast, "una"), "Nina")
+        await olga.session.sync()
+        with pytest.raises(InputError, match="names nobody"):
+            await find_party(olga.session, "Nina")
 
 
 # --- words
@@ -169,6 +175,7 @@ async def test_nobody_is_confirmed_before_the_words_were_compared(tmp_path: Path
 
 
 @pytest.mark.threat("K1")
+@pytest.mark.threat("V7")
 async def test_whoever_took_a_link_for_somebody_else_has_other_words(tmp_path: Path) -> None:
     """The server read the link and joined first; whom the words are asked of tells its own."""
     async with company(tmp_path) as cast:
@@ -497,8 +504,12 @@ async def test_a_removal_cuts_off_and_replaces_what_its_author_may_hold(tmp_path
         assert done.rotated.index > done.index
         with pytest.raises(Refused, match="no longer a member"):
             await bo.read("customers", fields=["name"])
-        with pytest.raises(InputError):
-            await ada.revoke("Bo", Reason.LOST_BID)
+        again = await ada.revoke("Bo", Reason.LOST_BID)
+        assert (again.index, again.rotated.index, again.could_read) == (
+            done.index,
+            None,
+            done.could_read,
+        )
         assert (await (await cast("olga")).status()).tainted_fields == 0
 
 

@@ -9,21 +9,26 @@ import re
 import resource
 import signal
 import stat
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
 from click.testing import CliRunner
 
+from client.cli import main
 from protocol import acts, api
 from protocol.blocks import Manifest
 from protocol.ledger import act_leaf
 from protocol.wire import to_bytes
 from tests.casts import Cast, staged_cast
 from tests.servers import (
+    Answer,
     Asker,
     LiveVault,
     asking,
@@ -77,19 +82,23 @@ async def test_it_says_where_it_is_and_shows_the_token_once(tmp_path: Path) -> N
 async def test_it_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
     async with subprocess_server(tmp_path / "one") as running_one:
         port = running_one.url.rpartition(":")[2]
+        one, two, three, four = (tmp_path / name for name in ("one", "two", "three", "four"))
+        free, taken, absent = "127.0.0.1:0", f"127.0.0.1:{port}", "no.such.host.invalid:0"
         cases = (
-            (tmp_path / "two", f"127.0.0.1:{port}", "cannot listen on", "--listen"),
-            (tmp_path / "one", "127.0.0.1:0", "another server works on this", "another"),
-            (tmp_path / "three", "127.0.0.1", "is not HOST:PORT", "127.0.0.1:8443"),
-            (tmp_path / "four", "no.such.host.invalid:0", "cannot listen on", "--listen"),
-            (tmp_path / "one" / TOKEN_FILE / "x", "127.0.0.1:0", "the database failed", "disk"),
+            (two, taken, "listen_failed", "cannot listen on", "--listen"),
+            (one, free, "storage_in_use", "another server works on this", "another"),
+            (three, "127.0.0.1", "invalid_config", "is not HOST:PORT", "127.0.0.1:8443"),
+            (four, absent, "listen_failed", "cannot listen on", "--listen"),
+            (one / TOKEN_FILE / "x", free, "storage_failed", "the database failed", "disk"),
         )
-        for data_dir, listen, error, hint in cases:
+        for data_dir, listen, code, error, hint in cases:
             process = await start_process(data_dir, listen=listen)
             out, err = await asyncio.wait_for(process.communicate(), 20)
             said = err.decode().splitlines()
             assert process.returncode == 1
-            assert out == b""
+            told = json.loads(out)["error"]
+            assert said[-2:] == [f"error: {told['message']}", f"hint: {told['hint']}"]
+            assert told["code"] == code
             assert said[-2].startswith("error: "), said
             assert error in said[-2]
             assert said[-1].startswith("hint: ")
@@ -123,6 +132,13 @@ async def test_what_was_acknowledged_survives_being_killed(tmp_path: Path) -> No
         await kept.check()
 
 
+async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask again, as often as the server says that this was too often."""
+    while (answer := await ask()).status == 429:
+        await asyncio.sleep(int(answer.headers["Retry-After"]))
+    return answer
+
+
 @dataclass
 class Kept:
     """What a server acknowledged, and must have after whatever happened to it."""
@@ -138,7 +154,8 @@ class Kept:
         """Upload for ever."""
         while True:
             manifest = self.live.records(self.cast.collection)
-            answer = await self.live.stage(self.cast["admin"], self.upload, manifest)
+            staging = partial(self.live.stage, self.cast["admin"], self.upload, manifest)
+            answer = await patiently(staging)
             self.staged.update(answer.read(api.Staged).batches)
 
     async def commit(self) -> None:
@@ -146,10 +163,12 @@ class Kept:
         live, owner = self.live, self.live.owner
         while True:
             upload, manifest = os.urandom(16), live.records(self.cast.collection)
-            (await live.stage(owner, upload, manifest)).read(api.Staged)
+            staging = partial(live.stage, owner, upload, manifest)
+            (await patiently(staging)).read(api.Staged)
             payload = acts.Commit(upload, self.cast.collection, 0, True, (manifest,))
             leaf = act_leaf(live.signed(owner, live.draft(owner, payload)))
-            index = (await live.submit(owner, leaf)).read(api.Submitted).index
+            submitting = partial(live.submit, owner, leaf)
+            index = (await patiently(submitting)).read(api.Submitted).index
             self.acts[index] = leaf
             self.committed.append(manifest)
             live.land_leaf(leaf, ())
@@ -261,15 +280,42 @@ def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(cli, "_serve", failing)
     denied = CliRunner().invoke(serve, options, obj={"json": True})
     assert (denied.exit_code, failed) == (1, True)
-    assert (
-        denied.output
-        == "error: d: Permission denied\nhint: Choose another directory with --data.\n"
-    )
+    message, hint = "d: Permission denied", "Choose another directory with --data."
+    told = {"code": "invalid_config", "message": message, "hint": hint}
+    assert denied.stdout == json.dumps({"error": told}) + "\n"
+    assert denied.stderr == f"error: {message}\nhint: {hint}\n"
     unhinted = CliRunner().invoke(serve, options)
     assert (unhinted.exit_code, unhinted.output) == (1, "error: no hint\n")
     both = CliRunner().invoke(serve, ["--tls-cert", "a"])
     assert both.exit_code == 1
     assert "error: a certificate needs its key" in both.output
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_below_the_root_command_errors_are_the_roots_to_tell(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(os, "umask", lambda mask: None)
+    monkeypatch.setattr(resource, "setrlimit", lambda *values: None)
+    monkeypatch.setattr(cli, "configure_logging", lambda: None)
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    root = ("--json",) if as_json else ()
+    for options, code, message in (
+        (("--listen", "nowhere"), "invalid_config", "nowhere is not HOST:PORT"),
+        (("--data", str(in_the_way / "below")), "storage_failed", "the database failed"),
+    ):
+        assert main.run([*root, "serve", *options]) == 1
+        out, err = capsys.readouterr()
+        assert err.startswith("error: ")
+        assert err.count("error: ") == 1
+        assert message in err
+        assert "hint: " in err
+        if not as_json:
+            assert out == ""
+            continue
+        told = json.loads(out)["error"]
+        assert (told["code"], message in told["message"]) == (code, True)
 
 
 async def test_people_are_shown_what_they_need(tmp_path: Path) -> None:

@@ -197,13 +197,15 @@ async def test_what_is_never_committed_expires(tmp_path: Path) -> None:
 async def test_a_fetch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
-        batch = cast.batch.batch_id
+        more = [live.records(cast.collection) for _ in range(3)]
+        live.commit(live.owner, cast.collection, *more)
+        await live.push()
         limits = replace(LIMITS, fetch_blocks=3, fetch_bytes=300)
         monkeypatch.setattr(fetches, "LIMITS", limits)
-        one = (batch, (0,))
-        assert (await live.fetch(live.owner, cast.collection, one, one)).status == 200
-        for wanted in ((one,) * 3, (one,) * 4):
-            refused = await live.fetch(live.owner, cast.collection, *wanted)
+        one, *_ = wanted = [(each.batch_id, (0,)) for each in (cast.batch, *more)]
+        assert (await live.fetch(live.owner, cast.collection, *wanted[:2])).status == 200
+        for too_much in (wanted[:3], wanted, [(one[0], (0, 1)), *wanted[1:3]]):
+            refused = await live.fetch(live.owner, cast.collection, *too_much)
             assert (refused.status, refused.code) == (413, "limit_exceeded")
 
 

@@ -33,7 +33,7 @@ from vault.storage.base import (
     StorageFull,
     StoredLeaf,
 )
-from vault.storage.sqlite import FILE_NAME, LOCK_NAME, SqliteStorage
+from vault.storage.sqlite import FILE_NAME, LOCK_NAME, SCHEMA_VERSION, SqliteStorage
 
 pytest.register_assert_rewrite("tests.storage_contract")
 
@@ -119,7 +119,7 @@ async def test_nobody_else_reads_the_files(tmp_path: Path) -> None:
     await storage.close()
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, 99])
 async def test_another_schema_version_is_refused_and_left_alone(
     tmp_path: Path, version: int
 ) -> None:
@@ -127,7 +127,8 @@ async def test_another_schema_version_is_refused_and_left_alone(
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     before = (tmp_path / FILE_NAME).read_bytes()
-    with pytest.raises(Unsupported, match=f"schema version {version}, this build knows 1"):
+    known = f"schema version {version}, this build knows {SCHEMA_VERSION}"
+    with pytest.raises(Unsupported, match=known):
         await SqliteStorage.open(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == before
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from client import transport
 from client.crypto.identity import Identity
-from client.errors import Refused, Unreachable
+from client.errors import InputError, Refused, Unreachable
 from client.home import Home
 from client.transport import ANSWER_BYTES, ATTEMPTS, HttpTransport, Signer
 from protocol import api
@@ -214,16 +214,16 @@ async def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
         assert "running" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "HTTPS://a", "https://a:443", "ftp://a"])
-async def test_nothing_is_said_but_over_https(url: str) -> None:
-    async with HttpTransport(url, pin=None, signer=SIGNER) as client:
-        with pytest.raises(MalformedMessage):
-            await client.server_info()
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://a:b"])
-async def test_nor_without_a_signature(url: str) -> None:
-    with pytest.raises(MalformedMessage):
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://a", "ftp://a", "HTTPS://a", "a", "//a", "https:a", "https://", ""),
+        *("https://A", "https://a:b", "https://a:b:c", "https://a:443", "https://a:0443"),
+        *("https://a/", "https://a/b", "https://a?b", "https://a#b", "https://u@a", "https://a\n"),
+    ],
+)
+def test_nothing_is_said_but_over_https(url: str) -> None:
+    with pytest.raises(InputError):
         HttpTransport(url, pin=None)
 
 
@@ -354,9 +354,11 @@ async def test_an_endless_answer_ends_at_its_cap(tmp_path: Path, status: int) ->
         nonlocal sent
         response = web.StreamResponse(status=status, headers={"Content-Type": api.CONTENT_TYPE})
         await response.prepare(request)
-        while True:
+        while request.transport is not None and not request.transport.is_closing():
             await response.write(bytes(1 << 16))
             sent += 1 << 16
+            await asyncio.sleep(0)
+        return response
 
     async with scripted(tmp_path) as server:
         with pytest.raises(LimitExceeded, match="larger than any should be"):
@@ -380,13 +382,14 @@ async def test_each_kind_of_answer_has_its_own_cap(tmp_path: Path) -> None:
                 with pytest.raises(LimitExceeded):
                     await ask()
             # Larger ones are allowed here: this fails for what it says.
-            for ask in (
+            larger: list[Callable[[], Awaitable[object]]] = [
                 lambda: client.log_page(VAULT, 0),
                 lambda: client.observations(VAULT, 0),
                 lambda: client.staged(VAULT, bytes(16)),
-            ):
+            ]
+            for each in larger:
                 with pytest.raises(MalformedMessage):
-                    await ask()
+                    await each()
 
 
 @pytest.mark.threat("D6")
@@ -407,7 +410,8 @@ async def test_a_drip_that_never_pauses_ends_too(
 
         with pytest.raises(Unreachable, match="took too long"):
             await server.told(silent)
-        server.script = [pieces(bytes(3), *(b"\x00" for _ in range(1_000)), every=0.02)]
+        length = (1_000).to_bytes(4, "big")
+        server.script = [pieces(length, *(b"\x00" for _ in range(1_000)), every=0.02)]
         async with server.client() as client:
             with pytest.raises(Unreachable, match="took too long"):
                 await anext(client.fetch(VAULT, _wanted(), (1_000,)))

@@ -704,3 +704,9 @@ async def test_a_part_has_no_more_batches_than_an_act_may_list(
     ]
     assert parts == [4, 4, 2]
     assert (await mine.read("parts")).equals(rows(9))
+
+
+async def test_a_home_uploads_to_a_vault_once_at_a_time(mine: Vault, file: Path) -> None:
+    with mine.session.store.uploading(), pytest.raises(Refused, match="another upload"):
+        await uploaded(mine, file, "twice at once")
+    assert (await uploaded(mine, file, "twice at once")).records == TABLE.num_rows

@@ -1,9 +1,10 @@
 """Who asks: what a key id is to a vault at this moment, and so what it may see (SPEC section 10).
 
 - a live member reads all of the log; what else it may do goes by its role and the ledger;
-- a former member reads the log up to its removal, and may send its own acts again;
+- a former member reads the log up to its removal, which shows what became of its acts;
 - an open invite reads all of the log and joins; its access key reads and does nothing else;
-- a closed invite may send its own join again, and is nobody otherwise;
+- a closed invite may send its own join again while that member is there, and is nobody
+  otherwise;
 - nobody is told nothing.
 """
 
@@ -55,6 +56,20 @@ class Caller:
             raise not_found()
         return size
 
+    def expect_author(self) -> None:
+        """Check that this is a live member or an open invite: nobody else signs an act.
+
+        Raises:
+            NotAuthorised: a former member, or an access key.
+            NotFound: an invite that is closed.
+        """
+        if self.member is None:
+            self.visible(0)
+            if self.invite is None or self.id != self.invite.id:
+                raise NotAuthorised("an access key reads the log, and nothing else")
+        elif not self.member.live:
+            raise _removed()
+
     def expect_role(self, roles: frozenset[Role]) -> Member:
         """Return the member, who is confirmed, was not removed, and has one of these roles.
 
@@ -66,13 +81,17 @@ class Caller:
         if member is None:
             self.visible(0)
             raise NotAuthorised("an invite reads the log and joins, and nothing else")
-        if member.status is MemberStatus.REVOKED:
-            raise NotAuthorised("not after being removed from the vault")
+        if not member.live:
+            raise _removed()
         if member.role not in roles:
             raise NotAuthorised(f"the role {member.role} may not do this")
         if member.status is not MemberStatus.CONFIRMED:
             raise NotAuthorised("not before being confirmed")
         return member
+
+
+def _removed() -> NotAuthorised:
+    return NotAuthorised("not after being removed from the vault")
 
 
 def caller_of(state: State, keyid: bytes, behind: bytes | None) -> Caller | None:

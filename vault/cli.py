@@ -9,6 +9,8 @@ import re
 import resource
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,18 +89,37 @@ def serve(
     # A core dump would hold the server's own keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     configure_logging()
+    as_json = _wants_json(ctx)
     try:
-        config = _config(listen, data_dir, names, tls_cert, tls_key, open_to_all)
-        asyncio.run(_serve(config, as_json=_wants_json(ctx)))
+        with _directory_blamed(data_dir):
+            config = _config(listen, data_dir, names, tls_cert, tls_key, open_to_all)
+            asyncio.run(_serve(config, as_json=as_json))
     except SealroomError as error:
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+        if ctx.parent is not None:
+            raise  # the root tells the errors of all its commands in one way
+        _tell(error, as_json=as_json)
         sys.exit(1)
+
+
+@contextmanager
+def _directory_blamed(data_dir: Path) -> Iterator[None]:
+    """Name the directory where the system refuses something: nothing else here is a file's."""
+    try:
+        yield
     except OSError as error:
-        click.echo(f"error: {data_dir}: {error.strerror}", err=True)
-        click.echo("hint: Choose another directory with --data.", err=True)
-        sys.exit(1)
+        raise InvalidConfig(
+            f"{data_dir}: {error.strerror}", hint="Choose another directory with --data."
+        ) from error
+
+
+def _tell(error: SealroomError, *, as_json: bool) -> None:
+    """Say an error as the root command does, where there is none."""
+    if as_json:
+        told = {"code": error.code, "message": str(error), "hint": error.hint}
+        click.echo(json.dumps({"error": told}))
+    click.echo(f"error: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
 
 
 def _config(

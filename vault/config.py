@@ -20,7 +20,12 @@ class InvalidConfig(SealroomError):
 class Config:
     """The settings of a server; valid once constructed.
 
-    `requests_per_second` and `request_burst` hold for each member. A body must arrive within
+    `requests_per_second` and `request_burst` hold for each member; an act counts as `act_cost`
+    requests (or as one burst, if that is less), because each is stored for ever and replayed by
+    everybody.
+    `creates_per_second` and `create_burst` hold for all together who create vaults. Of
+    `max_connections` one remote address (of IPv6, one /64 network) has at most
+    `max_connections_per_address`; behind a proxy all come from one. A body must arrive within
     `body_deadline_seconds`, and after `body_grace_seconds` at `body_bytes_per_second` or
     faster on average. `staged_bytes_per_member` caps what a member has uploaded and not
     committed. `hosts` are the names and addresses in a certificate that the server makes.
@@ -42,10 +47,14 @@ class Config:
     authorities: tuple[str, ...] = ()
     requests_per_second: int = 50
     request_burst: int = 200
+    act_cost: int = 5
+    creates_per_second: int = 10
+    create_burst: int = 20
     body_deadline_seconds: int = 300
     body_grace_seconds: int = 10
     body_bytes_per_second: int = 16 * KIB
     max_connections: int = 1_024
+    max_connections_per_address: int = 256
     concurrent_uploads: int = 8
     staged_bytes_per_member: int = 16 * 1_024 * MIB
     loaded_vaults: int = 64
@@ -65,10 +74,14 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "port": (0, 65_535),
     "requests_per_second": (1, 1_000_000),
     "request_burst": (1, 1_000_000),
+    "act_cost": (1, 1_000_000),
+    "creates_per_second": (1, 1_000_000),
+    "create_burst": (1, 1_000_000),
     "body_deadline_seconds": (1, 86_400),
     "body_grace_seconds": (1, 30),
     "body_bytes_per_second": (1, 1_024 * MIB),
     "max_connections": (1, 1_000_000),
+    "max_connections_per_address": (1, 1_000_000),
     "concurrent_uploads": (1, 1_024),
     "staged_bytes_per_member": (1, 2**50),
     "loaded_vaults": (1, 1_000_000),

@@ -7,11 +7,15 @@ whatever they ask for:
     length are the route's, by the head alone;
 (2) the request is signed by a key that the vault knows, and was not used before; whoever is
     not known gets the answer of a vault that is not there;
-(3) the key has not asked too often;
+(3) the key has not asked too often, where an act counts as several requests;
 (4) what the head shows to be no use is refused before the body is read;
 (5) the body came in time, and is the one that was signed.
 
 Only then the handler is called. Every answer but a success is an `ErrorBody`.
+
+Creating a vault is the one request whose key is in its body. That body is short, whoever does
+not show the server's token has nothing of it parsed, and all others together have few parsed a
+second, in another thread.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from protocol import api
 from protocol.errors import (
     IntegrityError,
     LimitExceeded,
@@ -49,6 +54,8 @@ from vault.statuses import refusal_of
 
 LARGE_BODY: Final = MIB
 """Bodies above this wait for one of a few places, so that memory is bounded."""
+ALL_STRANGERS: Final = b""
+"""The one bucket from which creating vaults is paid, whoever asks."""
 _OTHER_PATH: Final = PathTemplate("/{other}")
 
 
@@ -96,6 +103,12 @@ class Door:
         self._pace = Pace.of(config)
         self._authorities = frozenset(config.authorities) or None
         self._rates = RateLimit(config.requests_per_second, config.request_burst)
+        self._costs = {api.ACTS: min(config.act_cost, config.request_burst)}
+        self._creates = RateLimit(config.creates_per_second, config.create_burst)
+        # Strangers' requests get a guard of their own: they must not fill the members', nor
+        # move the time that it keeps across restarts. This one forgets everything at a restart,
+        # and may: creating a vault again creates nothing, and is answered as the first time.
+        self._creation_guard = ReplayGuard(LIMITS.request_skew_seconds, 0)
         self._under_way: set[RequestHandler] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -165,7 +178,8 @@ class Door:
         call = replace(call, keyid=head.signature.keyid)
         trace.member = call.keyid
         # (3)
-        self._rates.spend(call.vault + call.keyid, asyncio.get_running_loop().time())
+        cost = self._costs.get(route.template, 1)
+        self._rates.spend(call.vault + call.keyid, asyncio.get_running_loop().time(), cost)
         # (4)
         if route.admit is not None:
             await route.admit(self._service, call)
@@ -204,22 +218,22 @@ class Door:
     async def _from_owner(self, request: web.BaseRequest, call: Call, length: int) -> Call:
         """Authenticate a request whose key is in its body, which is short for that reason."""
         body, sha256 = await read_body(request.content, length, self._pace)
+        self._service.expect_token(body)
+        self._creates.spend(ALL_STRANGERS, asyncio.get_running_loop().time())
         call = replace(call, body=body)
-        keys = owner_keys(call)
+        keys = await asyncio.to_thread(owner_keys, call)
         try:
             verified = authenticate(
                 _parts(request),
                 sha256,
                 keys.get,
-                self._guard,
+                self._creation_guard,
                 self._clock(),
                 authorities=self._authorities,
             )
         except LimitExceeded as error:
             raise _later(error) from None
-        keyid = verified.signature.keyid
-        self._rates.spend(keyid, asyncio.get_running_loop().time())
-        return replace(call, keyid=keyid, request=verified.request_hash)
+        return replace(call, keyid=verified.signature.keyid, request=verified.request_hash)
 
 
 def _parts(request: web.BaseRequest) -> RequestParts:

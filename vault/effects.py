@@ -1,4 +1,4 @@
-"""What an act changes in storage besides the log: batches shown, uploads dropped."""
+"""What an act changes in storage besides the log: batches shown, uploads held and dropped."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ from vault.storage.base import Effects, Publish, StagedBatch
 def effects_of(before: State, after: State, payload: acts.Payload) -> Effects:
     """Return what is to happen together with the append of an act, given the states around it.
 
-    The last part of a commit shows every batch of its upload; whoever is removed loses what it
-    had staged.
+    The last part of a commit shows every batch of its upload. From its first part on, until the
+    ledger drops it, an upload does not expire: its batches can never be committed again, so the
+    last part would show what is gone. Whoever is removed loses what it had staged.
     """
-    return Effects(publish=_published(before, after, payload), drop_members=_removed(before, after))
+    return Effects(
+        publish=_published(before, after, payload),
+        drop_members=_removed(before, after),
+        hold_uploads=tuple(after.pending.keys() - before.pending.keys()),
+        release_uploads=tuple(before.pending.keys() - after.pending.keys()),
+    )
 
 
 def expect_staged(commit: acts.Commit, staged: Sequence[StagedBatch]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from protocol.api import LENGTH_BYTES, FetchBlocks, ObservationBody
-from protocol.blocks import BlockRef
+from protocol.blocks import BlockRef, Manifest
 from protocol.errors import LimitExceeded
 from protocol.ledger.holders import may_read
 from protocol.limits import LIMITS
@@ -30,7 +33,7 @@ class FetchPlan:
         self, vault_id: bytes, member: bytes, request: bytes, time: int
     ) -> ObservationBody:
         """Return what the server says of this fetch."""
-        batches = tuple(dict.fromkeys(batch.batch for batch in self.wanted.batches))
+        batches = tuple(batch.batch for batch in self.wanted.batches)
         return ObservationBody(
             vault_id, member, request, time, self.wanted.collection, self.fields, batches
         )
@@ -59,13 +62,19 @@ def plan_fetch(vault: OpenVault, member: bytes, wanted: FetchBlocks) -> FetchPla
         committed = vault.committed(each.batch)
         if committed is None or committed.collection != wanted.collection:
             raise not_found()
-        refs = {ref.field: ref for ref in committed.manifest.blocks}
-        if not refs.keys() >= set(each.fields):
-            raise not_found()
-        blocks += [(each.batch, refs[number]) for number in each.fields]
+        blocks += [(each.batch, ref) for ref in _refs(committed.manifest, each.fields)]
     plan = FetchPlan(wanted, tuple(blocks), fields)
     if plan.length > LIMITS.fetch_bytes:
         raise LimitExceeded(
             f"at most {LIMITS.fetch_bytes} bytes are fetched at once", hint="Ask for fewer blocks."
         )
     return plan
+
+
+def _refs(manifest: Manifest, fields: tuple[int, ...]) -> Iterator[BlockRef]:
+    """Return the entries of some fields. A manifest's ascend, so a wide one is never walked."""
+    for number in fields:
+        at = bisect_left(manifest.blocks, number, key=attrgetter("field"))
+        if at == len(manifest.blocks) or manifest.blocks[at].field != number:
+            raise not_found()
+        yield manifest.blocks[at]

@@ -1,10 +1,17 @@
-"""The socket and its connections: TLS 1.3, bounded in number, in size and in patience."""
+"""The socket and its connections: TLS 1.3, bounded in number, in size and in patience.
+
+Connections are counted once their TLS handshake is done, since asyncio names the peer only then.
+Before that each has `HANDSHAKE_SECONDS`, and what bounds their number is the open files that
+the system allows the process.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections import Counter
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -35,12 +42,16 @@ class ListenFailed(SealroomError):
 
 
 class Listener:
-    """Accepts connections for a door, no more at once than the configuration says."""
+    """Accepts connections for a door, no more at once than the configuration says.
+
+    Nor more from one remote address, so that no single machine keeps all others out.
+    """
 
     def __init__(self, door: Door, config: Config) -> None:
         self._door = door
         self._config = config
         self._web = web.Server(door)
+        self._crowd = Crowd(config.max_connections_per_address)
         self._listening: asyncio.Server | None = None
 
     async def start(self, tls: ServerTls) -> int:
@@ -84,9 +95,10 @@ class Listener:
         if len(self._web.connections) >= self._config.max_connections:
             return _TurnedAway()
         return _Connection(
+            self._crowd,
             self._web,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # its own way to say: none
+            access_log=None,
             auto_decompress=False,
             keepalive_timeout=IDLE_SECONDS,
             lingering_time=LINGER_SECONDS,
@@ -96,10 +108,63 @@ class Listener:
         )
 
 
-class _Connection(RequestHandler):
-    """One connection, which answers what is not HTTP as everything else is refused (H8)."""
+class Crowd:
+    """How many connections each origin has, and whether it may have another."""
 
-    __slots__ = ()
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._here: Counter[str] = Counter()
+
+    def enter(self, origin: str) -> bool:
+        """Count a connection, or say that there are too many from there already."""
+        if self._here[origin] >= self._most:
+            return False
+        self._here[origin] += 1
+        return True
+
+    def leave(self, origin: str) -> None:
+        """Count a connection that entered no longer."""
+        self._here[origin] -= 1
+        if not self._here[origin]:
+            del self._here[origin]
+
+
+def origin_of(address: str) -> str:
+    """Return what counts as one place: an IPv4 address, or an IPv6 /64, which one host may own."""
+    found = ip_address(address)
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ip_network((int(found), 64), strict=False))
+
+
+class _Connection(RequestHandler):
+    """One connection; it answers what is not HTTP as everything else is refused (H8)."""
+
+    __slots__ = ("_crowd", "_origin")
+
+    def __init__(self, crowd: Crowd, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._crowd = crowd
+        self._origin: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve it, unless its origin has too many: then it ends without a word."""
+        origin = origin_of(transport.get_extra_info("peername")[0])
+        if not self._crowd.enter(origin):
+            assert isinstance(transport, asyncio.Transport)
+            transport.abort()
+            return
+        self._origin = origin
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End it; one that was turned away has nothing to end."""
+        if self._origin is not None:
+            self._crowd.leave(self._origin)
+            self._origin = None
+            super().connection_lost(exc)
 
     def handle_error(
         self,

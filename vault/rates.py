@@ -1,4 +1,4 @@
-"""How often one key may ask: a token bucket for each (D4)."""
+"""How much one key may ask for: a token bucket for each (D4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Bucket:
 
 
 class RateLimit:
-    """Lets each key ask `burst` times at once, and `per_second` times a second for ever."""
+    """Lets each key spend `burst` tokens at once, and `per_second` a second for ever."""
 
     def __init__(self, per_second: int, burst: int, *, buckets: int = BUCKETS) -> None:
         self._per_second = per_second
@@ -28,11 +28,13 @@ class RateLimit:
         self._most = buckets
         self._buckets: OrderedDict[bytes, _Bucket] = OrderedDict()
 
-    def spend(self, key: bytes, now: float) -> None:
-        """Count one request by a key; `now` in seconds, of a clock that never goes back.
+    def spend(self, key: bytes, now: float, cost: int = 1) -> None:
+        """Count a request by a key; `now` in seconds, of a clock that never goes back.
+
+        A request that costs more than a burst is never let through.
 
         Raises:
-            RateLimited: its bucket is empty.
+            RateLimited: its bucket holds less than the request costs, and keeps it.
         """
         bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
         self._buckets.move_to_end(key)
@@ -41,7 +43,7 @@ class RateLimit:
         earned = (now - bucket.at) * self._per_second
         bucket.tokens = min(self._burst, bucket.tokens + earned)
         bucket.at = now
-        if bucket.tokens < 1:
-            wait = ceil((1 - bucket.tokens) / self._per_second)
+        if bucket.tokens < cost:
+            wait = ceil((cost - bucket.tokens) / self._per_second)
             raise RateLimited("too many requests", retry_after=wait, hint=f"Wait {wait} s.")
-        bucket.tokens -= 1
+        bucket.tokens -= cost

@@ -78,7 +78,7 @@ class Route:
         return {name: int(value) for name, value in values.items()}
 
 
-_GENESIS: Final = Body(api.CONTENT_TYPE, vaults.GENESIS_BODY_BYTES)
+_GENESIS: Final = Body(api.CONTENT_TYPE, LIMITS.genesis_bytes)
 _ACT: Final = Body(api.CONTENT_TYPE, api.ACT_BODY_BYTES)
 _FETCH: Final = Body(api.CONTENT_TYPE, blocks.FETCH_BODY_BYTES)
 _BATCH: Final = Body(api.BATCH_CONTENT_TYPE, LIMITS.batch_bytes)
@@ -91,10 +91,10 @@ ROUTES: Final = (
     Route("GET", api.LOG, log.page, query=frozenset({"from"})),
     Route("GET", api.CONSISTENCY, log.consistency, query=frozenset({"from", "to"})),
     Route("GET", api.OBSERVATIONS, log.observations, query=frozenset({"from"})),
-    Route("POST", api.ACTS, acts.submit, body=_ACT),
+    Route("POST", api.ACTS, acts.submit, body=_ACT, admit=acts.admit),
     Route("GET", api.UPLOAD, uploads.staged),
     Route("PUT",  api.BATCH, uploads.stage, body=_BATCH, admit=uploads.admit),
-    Route("POST", api.BLOCKS, blocks.fetch, body=_FETCH),
+    Route("POST", api.BLOCKS, blocks.fetch, body=_FETCH, admit=blocks.admit),
 )
 # fmt: on
 

@@ -9,6 +9,7 @@ and a request whose answer was lost is safe to send again.
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -32,6 +33,7 @@ from protocol.api import (
     Submitted,
 )
 from protocol.blocks import split_batch_body
+from protocol.encoding import encode
 from protocol.errors import (
     Conflict,
     ContextMismatch,
@@ -65,6 +67,8 @@ from vault.vaults import Admitted, OpenVault, VaultShelf, Waiting
 PAGE_PARTS: Final = LIMITS.message_elements // 2
 """How many parts of sides a page of the log holds, so that its elements stay within the limit."""
 HEALTH_SECONDS: Final = 1
+CREATE_VAULT_LEAD: Final = b"\x92"
+"""How a `CreateVault` begins: an array of two. The token comes next."""
 
 Pieces = AsyncGenerator[bytes, None]
 T = TypeVar("T")
@@ -132,6 +136,19 @@ class VaultService:
 
     # --- acts
 
+    def expect_token(self, body: bytes) -> None:
+        """Check that a body to create a vault shows the token, before anything of it is parsed.
+
+        There is one encoding: a `CreateVault` with the token begins with exactly these bytes.
+        So whoever does not have the token makes the server compare bytes, and nothing more.
+
+        Raises:
+            NotAuthorised: it does not, and the server is not open to all.
+        """
+        head = CREATE_VAULT_LEAD + encode(self._token.reveal())
+        if not self._config.open and not hmac.compare_digest(body[: len(head)], head):
+            raise _token_needed()
+
     async def create_vault(self, keyid: bytes, asked: CreateVault) -> Submitted:
         """Create a vault with its first act (SPEC section 10); the same again is answered again.
 
@@ -143,10 +160,7 @@ class VaultService:
             SealroomError: the genesis is refused (see `Ledger.check`).
         """
         if not self._config.open and not self._token.matches(asked.token):
-            raise NotAuthorised(
-                "vaults are created with the token that this server printed at its first start",
-                hint="Ask whoever runs the server for it.",
-            )
+            raise _token_needed()
         leaf = act_leaf(asked.genesis)
         landed = await asyncio.to_thread(Ledger().check, leaf)
         if landed.after.owner != keyid:
@@ -163,6 +177,19 @@ class VaultService:
         self._shelf.add(vault_id)
         vault = await self._open(vault_id)
         return self._submitted(vault, keyid, 0)
+
+    async def expect_author(self, vault_id: bytes, keyid: bytes) -> None:
+        """Check that a key may have an act to send at all, before its body is read.
+
+        A closed invite has one as long as whoever joined with it is there: its join, again.
+
+        Raises:
+            NotAuthorised: a former member, or an access key; they read the log.
+            NotFound: a closed invite.
+        """
+        vault = await self._open(vault_id)
+        if not _brought(vault, keyid):
+            _known(vault, keyid).expect_author()
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
         """Append an act that its author sent, with its sides (SPEC section 9).
@@ -328,6 +355,16 @@ class VaultService:
 
     # --- blocks
 
+    async def expect_reader(self, vault_id: bytes, keyid: bytes) -> None:
+        """Check that a key is a live member's, before its body is read; which blocks, later.
+
+        Raises:
+            NotFound: it is not.
+        """
+        member = _known(await self._open(vault_id), keyid).member
+        if member is None or not member.live:
+            raise not_found()
+
     async def fetch(
         self, vault_id: bytes, keyid: bytes, request: bytes, wanted: FetchBlocks
     ) -> tuple[int, Pieces]:
@@ -430,6 +467,18 @@ def _known(vault: OpenVault, keyid: bytes) -> Caller:
     if caller is None:
         raise not_found()
     return caller
+
+
+def _token_needed() -> NotAuthorised:
+    return NotAuthorised(
+        "vaults are created with the token that this server printed at its first start",
+        hint="Ask whoever runs the server for it.",
+    )
+
+
+def _brought(vault: OpenVault, keyid: bytes) -> bool:
+    """Say whether a key is that of an invite with which a live member joined."""
+    return any(each.invite == keyid and each.live for each in vault.state.members.values())
 
 
 def _uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:

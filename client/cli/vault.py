@@ -35,7 +35,13 @@ def vault() -> None:
 @click.option(
     "--pin", metavar="HEX", help="The pin of the server's TLS key, as 'sealroom serve' prints it."
 )
-@click.option("--token", metavar="TOKEN", help="The server's token for creating vaults.")
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    envvar="SEALROOM_TOKEN",
+    help="The server's token for creating vaults. Others on this machine can see what is typed "
+    "here: SEALROOM_TOKEN serves too, and they cannot see it.",
+)
 @click.pass_obj
 def create(
     invocation: Invocation,

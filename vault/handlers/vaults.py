@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from protocol.acts import Genesis, parse_envelope
 from protocol.api import CreateVault
 from protocol.errors import MalformedMessage
-from protocol.limits import KIB
+from protocol.limits import LIMITS
 from vault.handlers.calls import Call, Reply, message, parsed
 from vault.service import VaultService
-
-GENESIS_BODY_BYTES: Final = 64 * KIB
-"""Read from anybody, since the key that signs the request is inside; a genesis has about 2 KiB."""
 
 
 def owner_keys(call: Call) -> Mapping[bytes, bytes]:
@@ -22,7 +18,7 @@ def owner_keys(call: Call) -> Mapping[bytes, bytes]:
     Raises:
         MalformedMessage: the body holds no genesis.
     """
-    _, act = parse_envelope(parsed(CreateVault, call, GENESIS_BODY_BYTES).genesis)
+    _, act = parse_envelope(parsed(CreateVault, call, LIMITS.genesis_bytes).genesis)
     if not isinstance(act.payload, Genesis):
         raise MalformedMessage("a vault begins with its genesis")
     owner = act.payload.owner.identity
@@ -31,5 +27,5 @@ def owner_keys(call: Call) -> Mapping[bytes, bytes]:
 
 async def create(service: VaultService, call: Call) -> Reply:
     """Answer `POST /v1/vaults`."""
-    asked = parsed(CreateVault, call, GENESIS_BODY_BYTES)
+    asked = parsed(CreateVault, call, LIMITS.genesis_bytes)
     return message(await service.create_vault(call.keyid, asked))

@@ -134,16 +134,19 @@ class Publish:
 class Effects:
     """What else changes with an append, in the same transaction.
 
-    `drop_uploads` deletes uploads that are not published (unknown and published ones are
-    passed over), `drop_members` all of these members' that are not; `delete_parts` lists
-    (leaf index, part number) whose content goes and whose digest stays (what is already gone
-    is passed over).
+    `hold_uploads` keeps uploads from expiring, because the log names some of their batches
+    already; `release_uploads` ends that (unknown ones are passed over). `drop_uploads` deletes
+    uploads that are not published (unknown and published ones are passed over), `drop_members`
+    all of these members' that are not; `delete_parts` lists (leaf index, part number) whose
+    content goes and whose digest stays (what is already gone is passed over).
     """
 
     publish: tuple[Publish, ...] = ()
     drop_uploads: tuple[bytes, ...] = ()
     delete_parts: tuple[tuple[int, int], ...] = ()
     drop_members: tuple[bytes, ...] = ()
+    hold_uploads: tuple[bytes, ...] = ()
+    release_uploads: tuple[bytes, ...] = ()
 
 
 NO_EFFECTS: Final = Effects()
@@ -207,7 +210,7 @@ class Storage(ABC):
 
         Raises:
             SizeMoved: The log has another length (`.actual`); nothing was changed.
-            NotStaged: An effect publishes what is not staged; nothing was changed.
+            NotStaged: An effect publishes or holds what is not staged; nothing was changed.
             UnknownVault: There is no such vault.
         """
 
@@ -268,7 +271,10 @@ class Storage(ABC):
 
     @abstractmethod
     async def expire_staged(self, before: int) -> int:
-        """Delete every unpublished upload last active before a time; return how many went."""
+        """Delete every upload last active before a time; return how many went.
+
+        None that is published, and none that an append held.
+        """
 
     # --- what is visible
 

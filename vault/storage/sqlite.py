@@ -49,7 +49,7 @@ from vault.storage.base import (
 
 FILE_NAME: Final = "sealroom.sqlite3"
 LOCK_NAME: Final = "lock"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = int.from_bytes(b"Slrm", "big")
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first version with strict tables; RETURNING and window functions are older."""
@@ -86,6 +86,7 @@ SCHEMA: Final = (
         member BLOB NOT NULL CHECK (length(member) = 32),
         last_active INTEGER NOT NULL,
         published INTEGER NOT NULL DEFAULT 0,
+        held INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (vault, upload)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX uploads_open ON uploads (vault, member) WHERE published = 0",
@@ -287,10 +288,12 @@ class SqliteStorage(Storage):
         return int(total)
 
     async def expire_staged(self, before: int) -> int:
-        """Delete unpublished uploads last active before a time; return how many went."""
+        """Delete uploads last active before a time (see `Storage`); return how many went."""
         # One transaction an upload, so that a large clean-up keeps nobody waiting.
         stale = await self._read(
-            "SELECT vault, upload FROM uploads WHERE published = 0 AND last_active < ?", before
+            "SELECT vault, upload FROM uploads"
+            " WHERE published = 0 AND held = 0 AND last_active < ?",
+            before,
         )
         return sum(
             [
@@ -377,6 +380,12 @@ class SqliteStorage(Storage):
         await self._insert(vault, leaves)
         for publish in effects.publish:
             await self._publish(vault, publish)
+        for upload in effects.hold_uploads:
+            await self._hold(vault, upload)
+        await self._sql_each(
+            "UPDATE uploads SET held = 0 WHERE vault = ? AND upload = ?",
+            [(vault, upload) for upload in effects.release_uploads],
+        )
         await self._sql_each(
             "DELETE FROM uploads WHERE vault = ? AND upload = ? AND published = 0",
             [(vault, upload) for upload in effects.drop_uploads],
@@ -417,7 +426,7 @@ class SqliteStorage(Storage):
         there = {batch for (batch,) in rows}
         named = set(publish.batch_ids)
         if not named or not named <= there:
-            raise NotStaged("a batch is not staged", hint="upload it again, then commit")
+            raise _not_staged()
         await self._sql_each(
             "DELETE FROM batches WHERE vault = ? AND batch = ?",
             [(vault, batch) for batch in there - named],
@@ -426,6 +435,16 @@ class SqliteStorage(Storage):
             "UPDATE uploads SET published = 1 WHERE vault = ? AND upload = ?",
             *(vault, publish.upload_id),
         )
+
+    async def _hold(self, vault: bytes, upload: bytes) -> None:
+        # It may have expired since somebody looked; then its batches must not be relied upon.
+        held = await self._sql(
+            "UPDATE uploads SET held = 1"
+            " WHERE vault = ? AND upload = ? AND published = 0 RETURNING 1",
+            *(vault, upload),
+        )
+        if not held:
+            raise _not_staged()
 
     async def _delete_parts(self, vault: bytes, parts: Sequence[tuple[int, int]]) -> None:
         await self._sql_each(
@@ -478,7 +497,8 @@ class SqliteStorage(Storage):
     async def _expire(self, vault: bytes, upload: bytes, before: int) -> int:
         rows = await self._sql(
             "DELETE FROM uploads"
-            " WHERE vault = ? AND upload = ? AND published = 0 AND last_active < ? RETURNING 1",
+            " WHERE vault = ? AND upload = ? AND published = 0 AND held = 0 AND last_active < ?"
+            " RETURNING 1",
             *(vault, upload, before),
         )
         return len(rows)
@@ -574,6 +594,10 @@ class SqliteStorage(Storage):
                 break
             count += 1
         return start + count
+
+
+def _not_staged() -> NotStaged:
+    return NotStaged("a batch is not staged", hint="upload it again, then commit")
 
 
 def _size_in(rows: list[Row]) -> int:

@@ -16,7 +16,7 @@ from client.crypto.identity import Identity
 from protocol import acts, api
 from protocol.blocks import BlockRef, Manifest, Padding
 from protocol.encoding import encode
-from protocol.errors import MalformedMessage, NotFound, RateLimited
+from protocol.errors import MalformedMessage, NotAuthorised, NotFound, RateLimited
 from protocol.ledger import act_leaf
 from protocol.limits import LIMITS
 from protocol.wire import from_bytes, to_bytes
@@ -118,6 +118,19 @@ async def test_nothing_is_parsed_for_whoever_lacks_the_token(
         # nor did they use up what those with the token may
         assert (await live.create()).status == 200
         assert spy.only_elsewhere
+
+
+async def test_the_service_asks_for_the_token_itself(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        asking(server.url, server.pin) as asker,
+    ):
+        live = vault_for(server, tmp_path, asker)
+        owner, genesis = live.owner.member_id, live.leaves[0][0][1:]
+        with pytest.raises(NotAuthorised, match="token"):
+            await server.service.create_vault(owner, api.CreateVault("", genesis))
+        asked = api.CreateVault(live.token, genesis)
+        assert (await server.service.create_vault(owner, asked)).index == 0
 
 
 @pytest.mark.threat("D4")

@@ -141,7 +141,9 @@ def upload(seller: Person) -> None:
 def reveal(data: Path, seller: Person) -> None:
     """Show one cell as its owner reads it, and as the server holds it."""
     step(f"What the server holds in place of one cell: {SHOWN_FIELD} of record {SHOWN_RECORD + 1}")
-    answer = seller.run("read", COLLECTION, "--fields", SHOWN_FIELD, "--limit", str(SHOWN_RECORD + 1))
+    answer = seller.run(
+        "read", COLLECTION, "--fields", SHOWN_FIELD, "--limit", str(SHOWN_RECORD + 1)
+    )
     value = answer["rows"][SHOWN_RECORD][SHOWN_FIELD]
     stored = stored_cell(data, list(CLASSES).index(SHOWN_FIELD), SHOWN_RECORD)
     table = Table(show_header=False)
@@ -224,7 +226,7 @@ def afterwards(seller: Person, otter: Person, folder: Path) -> None:
     done = otter.run("read", COLLECTION, "--out", str(out))
     expect(
         out.read_bytes() == CSV_PATH.read_bytes(),
-        f"the buyer's export of {done['records']:,} records equals the seller's file, byte for byte",
+        f"the export of {done['records']:,} records equals the seller's file, byte for byte",
     )
     log = otter.run("log", "--verify")
     expect(log["verified"] == log["size"], f"the ledger verifies: {log['verified']} leaves")
@@ -262,7 +264,8 @@ def stored_cell(data: Path, field: int, record: int) -> bytes:
     """Return a cell of the first batch as it lies in the server's database."""
     with sqlite3.connect(f"file:{database(data)}?mode=ro", uri=True) as db:
         (block,) = db.execute(
-            "SELECT content FROM blocks WHERE field = ? ORDER BY length(content) DESC LIMIT 1", (field,)
+            "SELECT content FROM blocks WHERE field = ? ORDER BY length(content) DESC LIMIT 1",
+            (field,),
         ).fetchone()
     lengths = cell_lengths(block, ROWS)
     start = 4 * ROWS + sum(lengths[:record])

@@ -191,9 +191,7 @@ class Counter:
         self.calls = 0
         self.hung = asyncio.Event()
 
-    async def call(
-        self, answer: Callable[[Awaitable[T]], Awaitable[T]], work: Awaitable[T]
-    ) -> T:
+    async def call(self, answer: Callable[[Awaitable[T]], Awaitable[T]], work: Awaitable[T]) -> T:
         mine, self.calls = self.calls, self.calls + 1
         if mine < self.at:
             return await answer(work)

@@ -110,9 +110,7 @@ async def lab(directory: Path, clock: Callable[[], float] = time.time) -> AsyncI
     storage = await SqliteStorage.open(data)
     token = load_or_create_token(data)
     config = Config(data_dir=data)
-    service = VaultService(
-        storage, load_or_create_checkpoint_key(data), token, config, clock
-    )
+    service = VaultService(storage, load_or_create_checkpoint_key(data), token, config, clock)
     await service.start()
     try:
         yield Lab(service, directory, token.reveal())

@@ -56,9 +56,7 @@ class Lie:
     ) -> tuple[bytes, ...]:
         return await honest.consistency(vault_id, old, new)
 
-    async def submit(
-        self, honest: Transport, vault_id: bytes, act: api.SubmitAct
-    ) -> api.Submitted:
+    async def submit(self, honest: Transport, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
         return await honest.submit(vault_id, act)
 
     async def observations(
@@ -175,9 +173,7 @@ class ForgedLog:
     def take(self, signed: Signed) -> None:
         landed = self.ledger.check(signed.leaf)
         if landed.act is not None and landed.before is not None:
-            checked = check_sides(
-                landed.before, landed.after, landed.act, signed.sides, self.wraps
-            )
+            checked = check_sides(landed.before, landed.after, landed.act, signed.sides, self.wraps)
             self.wraps.update(checked.wraps)
         self.ledger.append(landed)
         self.force(signed)
@@ -270,9 +266,7 @@ class Forger(Lie):
     ) -> tuple[bytes, ...]:
         return self.log.tree.consistency_proof(old, new)
 
-    async def submit(
-        self, honest: Transport, vault_id: bytes, act: api.SubmitAct
-    ) -> api.Submitted:
+    async def submit(self, honest: Transport, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
         self.log.take(Signed(act_leaf(act.envelope), act.sides))
         return api.Submitted(self.log.size - 1, self.log.checkpoint().note())
 
@@ -304,9 +298,7 @@ class Frozen(Lie):
 class Deaf(Lie):
     """Takes acts, says that they landed, and forgets them."""
 
-    async def submit(
-        self, honest: Transport, vault_id: bytes, act: api.SubmitAct
-    ) -> api.Submitted:
+    async def submit(self, honest: Transport, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
         page = await honest.log_page(vault_id, 0)
         return api.Submitted(len(page.leaves), page.checkpoint)
 

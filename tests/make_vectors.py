@@ -52,6 +52,7 @@ from protocol.group import Point, Scalar, base_mul
 from protocol.labels import Label, digest, framed
 from protocol.ledger import act_leaf
 from protocol.ledger.sides import box_info
+from protocol.limits import LIMITS
 from protocol.merkle import EMPTY_ROOT, Tree, leaf_hash, root_of
 from protocol.note import NoteSignature, cosigned_message
 from protocol.requests import (
@@ -80,7 +81,7 @@ from tests.fixed_draws import (
     plain,
     refusal,
 )
-from tests.story import CORE, GENERAL, everywhere, told
+from tests.story import CORE, GENERAL, Story, carrying, everywhere, larger_than_a_batch, told
 from tests.world import NOW
 
 FOLDER: Final = Path(__file__).resolve().parent / "vectors"
@@ -747,6 +748,9 @@ def manifests(draws: Draws) -> Json:
     def field(block: Any, number: int) -> Value:
         return (number, *block[1:])
 
+    def large(number: int) -> Value:
+        return (number, *one[1:3], LIMITS.block_bytes, *one[4:])
+
     bad: list[tuple[str, bytes]] = [
         ("fields-out-of-order", changed(batch_id, records, (two, one))),
         ("a-field-twice", changed(batch_id, records, (one, one))),
@@ -760,6 +764,7 @@ def manifests(draws: Draws) -> Json:
         ("an-id-of-15-bytes", changed(batch_id[:15], records, (one,))),
         ("one-part-more", changed(batch_id, records, (one, two), 0)),
         ("true-for-one", changed(batch_id, True, (one,))),
+        ("more-bytes-than-a-batch-has", changed(batch_id, 1, tuple(large(i) for i in range(5)))),
     ]
     body = join_batch_body(manifest, sealed.blocks)
     bodies = [
@@ -912,10 +917,23 @@ def checkpoints(draws: Draws) -> Json:
 
 
 def ledger(draws: Draws) -> Json:
-    story = told(draws)
-    return {
-        "about": "SPEC sections 8 and 9: one vault's log, what it says after each leaf, "
+    return _life(
+        told(draws),
+        "SPEC sections 8 and 9: one vault's log, what it says after each leaf, "
         "and leaves that are refused where they stand",
+    )
+
+
+def ledger_invites(draws: Draws) -> Json:
+    return _life(
+        carrying(draws),
+        "SPEC section 9.3: as ledger.json, of a vault whose policy lets invites carry data",
+    )
+
+
+def _life(story: Story, about: str) -> Json:
+    return {
+        "about": about,
         "server_seed": bytes(SERVER).hex(),
         "seeds": {name: each.seed.expose().hex() for name, each in story.people_of.items()},
         "vault_id": story.vault_id.hex(),
@@ -1018,6 +1036,10 @@ def _bad_bodies(examples: Mapping[str, bytes]) -> Json:
         ("an-access-key-of-small-order", changed("invite", 6, 5, to=edwards.SMALL_ENCODINGS[4])),
         ("no-manifest", changed("commit", 6, 4, to=())),
         ("one-for-last", changed("commit", 6, 3, to=1)),
+        (
+            "a-manifest-of-more-bytes-than-a-batch-has",
+            larger_than_a_batch(encode(fields("commit"))),
+        ),
         ("roots-twice", changed("offer", 6, 2, to=(fields("offer")[6][2][0],) * 2)),
     ]
     return [
@@ -1142,6 +1164,7 @@ FILES: Final[dict[str, Callable[[Draws], Json]]] = {
     "checkpoints": checkpoints,
     "acts": act_bodies,
     "ledger": ledger,
+    "ledger_invites": ledger_invites,
     "requests": requests,
 }
 

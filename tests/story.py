@@ -12,7 +12,7 @@ from client.crypto.cells import ColumnToSeal, seal_batch
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity
 from client.crypto.secrets import InviteSecret
-from client.crypto.wraps import create_epoch
+from client.crypto.wraps import NewEpoch, create_epoch
 from protocol import acts
 from protocol.acts import Citation, Reason, Role, Rule
 from protocol.api import ObservationBody
@@ -31,6 +31,7 @@ from protocol.ledger import State, act_leaf, check_sides, encode_part, sides_roo
 from protocol.ledger.holders import holders
 from protocol.ledger.log import OBSERVATION_LEAF
 from protocol.ledger.sides import BoxPart, Part, WrapsPart, parse_part
+from protocol.limits import LIMITS
 from protocol.signing import pae
 from protocol.wire import Envelope, to_bytes
 from tests.fixed_draws import (
@@ -52,7 +53,7 @@ from tests.world import NOW, World, joining
 class Story(World):
     """A whole vault's life, with every leaf, and the leaves that were refused on the way."""
 
-    def __init__(self, draws: Draws) -> None:
+    def __init__(self, draws: Draws, policy: acts.Policy = acts.DEFAULT_POLICY) -> None:
         self.draws = draws
         self.steps: list[Json] = []
         self.refused: list[Json] = []
@@ -63,7 +64,7 @@ class Story(World):
         self.people_of = {
             name: person(name) for name in ("owner", "admin", "bidder", "auditor", "second admin")
         }
-        super().__init__(server=SERVER, owner=self.people_of["owner"])
+        super().__init__(server=SERVER, owner=self.people_of["owner"], policy=policy)
         self._note("the vault begins")
 
     # --- landing
@@ -277,6 +278,17 @@ def commit(
     return acts.Commit(fixed(f"upload {upload}", 16), to, part, last, listed)
 
 
+def larger_than_a_batch(body: bytes) -> bytes:
+    """Return a commit's body with blocks that are each within the limit, and not together."""
+    *head, payload, sides_root = parts_of(body)
+    *before, (manifest, *others) = payload
+    batch_id, records, (ref, *_) = manifest
+    field, epoch, salt, _, sha256, padding = ref
+    blocks = tuple((field + i, epoch, salt, LIMITS.block_bytes, sha256, padding) for i in range(5))
+    changed = (*before, ((batch_id, records, blocks), *others))
+    return encode((*head, changed, sides_root))
+
+
 def told(draws: Draws) -> Story:
     """Tell the story: every kind of act lands once, and every rule refuses something."""
     story = Story(draws)
@@ -374,6 +386,10 @@ def _bad_first_wraps(
         sides=sides, sides_root=fixed("another root"),
     )  # fmt: skip
     story.refuse("sides-where-none-are-due", owner, acts.Noop(), "not_authorised", sides=sides)
+    story.refuse(
+        "a-sides-root-where-none-is-due", owner, acts.Noop(), "not_authorised",
+        sides_root=fixed("a root of nothing"),
+    )  # fmt: skip
 
 
 def _parts(*parts: Part) -> tuple[bytes, ...]:
@@ -582,6 +598,8 @@ def _bad_commits(
     story.refuse("a-commit-by-whom-does-not-hold-it", admin, first, "not_authorised")
     twice = commit("bad", 0, True, catalogs[0], catalogs[0])
     story.refuse("a-batch-twice", owner, twice, "conflict")
+    large = _enveloped(owner, larger_than_a_batch(story.draft(owner, first).body()))
+    story.refuse_leaf("a-commit-of-more-bytes-than-a-batch-has", large, "limit_exceeded")
 
 
 def _a_bidder(story: Story) -> None:
@@ -784,3 +802,118 @@ def _sold(story: Story) -> None:
     story.refuse("an-act-by-the-seller-afterwards", owner, acts.Noop(), "not_authorised")
     fields = [PEOPLE, *((COLLECTION, n) for n in (0, 1, NAMES_0, NAMES_2))]
     story.step("the new owner's keys", bidder, **story.next_epochs(bidder, *fields))
+
+
+def carrying(draws: Draws) -> Story:
+    """Tell of a vault whose policy lets invites carry data, and what the end of one taints."""
+    story = Story(draws, replace(acts.DEFAULT_POLICY, invite_data=True))
+    _two_epochs_at_once(story)
+    _names_of_fields(story)
+    _an_admin_of_two_classes(story)
+    _withdrawn(story)
+    _another_role(story)
+    _used(story)
+    return story
+
+
+def _two_epochs_at_once(story: Story) -> None:
+    owner = story.people_of["owner"]
+    story.step("a key for the names of people", owner, **story.next_epochs(owner, PEOPLE))
+    define = acts.DefineCollection(COLLECTION, (GENERAL, CORE))
+    story.step("a collection of two fields", owner, define)
+
+    def created(*epochs: int) -> dict[Address, NewEpoch]:
+        addresses = [Address(COLLECTION, 0, each) for each in epochs]
+        return {each: create_epoch(owner, story.vault_id, each) for each in addresses}
+
+    gap = acts.CreateEpoch(tuple(new.definition for new in created(1, 3).values()))
+    story.refuse("an-epoch-skipped-within-an-act", owner, gap, "out_of_order")
+    made = created(1, 2)
+    payload = acts.CreateEpoch(tuple(new.definition for new in made.values()))
+    story.step("two epochs of one field in one act", owner, payload, created=made)
+    rest = [(COLLECTION, number) for number in (1, NAMES_0, NAMES_2)]
+    story.step("keys for the rest", owner, **story.next_epochs(owner, *rest))
+
+
+def _names_of_fields(story: Story) -> None:
+    owner = story.people_of["owner"]
+    rows: list[list[Value]] = [[0, "city", "string"], [1, "iban", "string"]]
+    named = [
+        story.sealed(owner, COLLECTION, {number: [encode({"fields": [row]})]})
+        for number, row in zip((NAMES_0, NAMES_2), rows, strict=True)
+    ]
+    story.step("the fields' names", owner, commit("names", 0, True, *named))
+
+
+def _an_admin_of_two_classes(story: Story) -> None:
+    owner, admin = story.people_of["owner"], story.people_of["admin"]
+    rules = (everywhere(GENERAL), everywhere(CORE))
+    invite, payload = story.invited("admin", owner, Role.ADMIN, rules)
+    story.step("an invite for an admin", owner, payload, readers=(invite,))
+    story.step("the admin joins", invite, joining(admin, story.vault_id, invite), readers=(admin,))
+    story.step("the admin is confirmed", owner, acts.Confirm(admin.member_id), readers=(admin,))
+
+
+def _core_for_whoever_has_the_link(story: Story, name: str, inviter: Identity) -> Identity:
+    core = (everywhere(CORE),)
+    invite, payload = story.invited(name, inviter, Role.BIDDER, core, data=True)
+    story.step(f"an invite that carries core data: {name}", inviter, payload, readers=(invite,))
+    return invite
+
+
+def _withdrawn(story: Story) -> None:
+    owner, admin = story.people_of["owner"], story.people_of["admin"]
+    sensitive = (everywhere(FieldClass.SENSITIVE),)
+    beyond = story.invited("beyond", admin, Role.BIDDER, sensitive, data=True)[1]
+    story.refuse("an-invite-with-data-beyond-its-maker-s", admin, beyond, "not_authorised")
+    invite, payload = story.invited("own key", owner, Role.BIDDER)
+    own = replace(payload, access_key=invite.public.signing_key)
+    story.refuse("an-access-key-that-is-its-invite-s-own-key", owner, own, "conflict")
+    member = replace(payload, access_key=admin.public.signing_key)
+    story.refuse("an-access-key-that-is-a-member-s-key", owner, member, "conflict")
+    lent = _core_for_whoever_has_the_link(story, "one", admin)
+    sealed = _again(story, owner)
+    withdraw = acts.WithdrawGrant(admin.member_id, (everywhere(GENERAL),))
+    story.step("the admin loses the general fields, not the core ones", owner, withdraw)
+    join = joining(story.people_of["bidder"], story.vault_id, lent)
+    story.refuse("a-join-with-an-invite-that-is-void", lent, join, "not_authorised")
+    _tainted_core(story, "withdrawal", sealed)
+
+
+def _another_role(story: Story) -> None:
+    owner, admin = story.people_of["owner"], story.people_of["admin"]
+    _core_for_whoever_has_the_link(story, "two", admin)
+    sealed = _again(story, owner)
+    bidder = acts.ChangeRole(admin.member_id, Role.BIDDER)
+    story.step("the admin becomes a bidder, and keeps its core fields", owner, bidder)
+    _tainted_core(story, "change-of-role", sealed)
+
+
+def _used(story: Story) -> None:
+    owner, bidder = story.people_of["owner"], story.people_of["bidder"]
+    lent = _core_for_whoever_has_the_link(story, "three", owner)
+    sealed = _again(story, owner)
+    join = joining(bidder, story.vault_id, lent)
+    story.step("the bidder joins", lent, join, readers=(bidder,))
+    _tainted_core(story, "join", sealed)
+
+
+def _tainted_core(story: Story, what: str, sealed: Manifest) -> None:
+    """Refuse records under the core epoch alone, then commit the same under the next one."""
+    owner, admin = story.people_of["owner"], story.people_of["admin"]
+    general, core = (story.state.newest(COLLECTION, number) for number in (0, 1))
+    assert general is not None
+    assert core is not None
+    assert core.tainted
+    if general.tainted:
+        made = story.next_epochs(owner, (COLLECTION, 0))
+        story.step(f"the next general key, after the {what}", owner, **made)
+        sealed = _again(story, owner)
+    story.refuse(
+        f"records-after-a-{what}-ended-an-invite", owner, commit(what, 0, True, sealed),
+        "out_of_order",
+    )  # fmt: skip
+    made = story.next_epochs(owner, (COLLECTION, 1))
+    story.step(f"the next core key, after the {what}", owner, **made, readers=(admin,))
+    records = story.sealed(owner, COLLECTION, {0: [b"Oslo"], 1: [b"NO93"]})
+    story.step(f"records, after the {what}", owner, commit(what, 0, True, records))

@@ -67,9 +67,12 @@ def _no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def seller(server: Server, tmp_path: Path) -> Iterator[blocking.Vault]:
-    with blocking.Home(tmp_path / "seller", lambda: PASSPHRASE) as mine, mine.create_vault(
-        server.url, title="Project Lark", name="Sue", pin=server.pin, token=server.token
-    ) as made:
+    with (
+        blocking.Home(tmp_path / "seller", lambda: PASSPHRASE) as mine,
+        mine.create_vault(
+            server.url, title="Project Lark", name="Sue", pin=server.pin, token=server.token
+        ) as made,
+    ):
         made.upload(rows(30), collection="customers", options=in_batches_of(7))
         yield made
 
@@ -249,9 +252,7 @@ def test_ctrl_c_stops_the_work_and_waits_until_it_cleaned_up(
 
 def public(kind: type) -> dict[str, Any]:
     return {
-        name: inspect.getattr_static(kind, name)
-        for name in dir(kind)
-        if not name.startswith("_")
+        name: inspect.getattr_static(kind, name) for name in dir(kind) if not name.startswith("_")
     }
 
 

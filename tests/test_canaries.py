@@ -413,5 +413,3 @@ async def test_base64_is_found_wherever_in_a_stream_it_begins(
     for stream in _shifted(encode, needle):
         assert Haystack({"file": stream}).hits({"key": [needle]})
         assert not Haystack({"file": stream}).hits({"key": [needle[::-1]]})
-
-

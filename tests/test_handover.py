@@ -137,9 +137,7 @@ async def test_a_lie_about_blocks_ends_before_the_acceptance(offered: Deal, lie:
         failed = await nothing_accepted(offered, VerificationFailed)
     assert type(failed) is ManifestMismatch
     assert liar.lies
-    await handover.verify(
-        offered.buyer.session, words=None, yes=False, on_progress=lambda _: None
-    )
+    await handover.verify(offered.buyer.session, words=None, yes=False, on_progress=lambda _: None)
 
 
 @pytest.mark.threat("C5")
@@ -326,9 +324,7 @@ async def test_fewer_cells_than_were_committed(
 
 @pytest.mark.threat("V10")
 @pytest.mark.parametrize("change", [{"records": 41}, {"cells": 1}, {"root": bytes(32)}])
-async def test_a_receipt_of_anything_else_is_refused(
-    offered: Deal, change: dict[str, Any]
-) -> None:
+async def test_a_receipt_of_anything_else_is_refused(offered: Deal, change: dict[str, Any]) -> None:
     session = offered.buyer.session
     verified = await handover.verify(session, words=None, yes=False, on_progress=lambda _: None)
     receipts = (*verified.receipts[:-1], replace(verified.receipts[-1], **change))
@@ -336,9 +332,7 @@ async def test_a_receipt_of_anything_else_is_refused(
         await handover.accept(session, replace(verified, receipts=receipts))
     assert caught.value.refusal == "manifest_mismatch"
     with pytest.raises(Refused, match="another offer"):
-        await handover.accept(
-            session, replace(verified, offer=replace(verified.offer, index=1))
-        )
+        await handover.accept(session, replace(verified, offer=replace(verified.offer, index=1)))
     assert session.state.phase is Phase.OFFERED
 
 

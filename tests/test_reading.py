@@ -212,9 +212,7 @@ async def test_an_answer_to_another_request_is_no_answer(deal: Deal, folder: Pat
         await deal.seller.read("customers", fields=["notes"])
     (notes,) = recorded
 
-    failed = await refused(
-        deal.seller, lambda _, blocks: notes + blocks[len(notes) :], folder
-    )
+    failed = await refused(deal.seller, lambda _, blocks: notes + blocks[len(notes) :], folder)
 
     assert type(failed) is ManifestMismatch
 
@@ -247,9 +245,7 @@ async def test_another_vaults_block_is_not_this_ones(
 ) -> None:
     async with a_vault(tmp_path / "other") as (_, other):
         classes = {"iban": SENSITIVE, "notes": SENSITIVE, "orders": GENERAL}
-        await other.upload(
-            TABLE, collection="customers", classes=classes, options=in_batches_of(5)
-        )
+        await other.upload(TABLE, collection="customers", classes=classes, options=in_batches_of(5))
         foreign = [block for _, _, block in await blocks_of(other, 0)]
 
     failed = await refused(deal.seller, at(0, lambda _: foreign[0]), folder)
@@ -307,9 +303,7 @@ async def test_no_two_cells_of_fifty_can_change_places(deal: Deal) -> None:
         with pytest.raises(ManifestMismatch):
             open_committed(key, where, manifest, ref, swapped_block, True)
         with pytest.raises(IntegrityError, match="did not open"):
-            open_committed(
-                key, where, manifest, as_listed(ref, swapped_block), swapped_block, True
-            )
+            open_committed(key, where, manifest, as_listed(ref, swapped_block), swapped_block, True)
     assert open_committed(key, where, manifest, ref, block, True).count == 50
 
 
@@ -421,9 +415,7 @@ async def test_a_collection_without_anything_is_said_to_be_unfinished(tmp_path: 
     "kind",
     ["int64", "bool", "string", "dictionary<values=string, indices=int8, ordered=0>", "null"],
 )
-async def test_cells_that_are_not_of_the_type_their_writer_names(
-    tmp_path: Path, kind: str
-) -> None:
+async def test_cells_that_are_not_of_the_type_their_writer_names(tmp_path: Path, kind: str) -> None:
     async with a_vault(tmp_path) as (_, vault):
         table = pa.table({"n": pa.array([-1, 2], pa.int32())})
         await vault.upload(table, collection="c", default=GENERAL)
@@ -471,9 +463,7 @@ class _Nameless:
 async def test_an_export_says_what_it_did(deal: Deal, folder: Path) -> None:
     seen: list[Progress] = []
     batches: list[pa.RecordBatch] = []
-    wrote = await deal.seller.export(
-        "customers", path=folder / "out.csv", on_progress=seen.append
-    )
+    wrote = await deal.seller.export("customers", path=folder / "out.csv", on_progress=seen.append)
     passed = await deal.seller.export("customers", on_batch=batches.append)
 
     assert wrote.path == str(folder / "out.csv")

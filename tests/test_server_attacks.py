@@ -18,7 +18,7 @@ from protocol.blocks import BlockRef, Manifest, Padding
 from protocol.encoding import encode
 from protocol.errors import MalformedMessage, NotAuthorised, NotFound, RateLimited
 from protocol.ledger import act_leaf
-from protocol.limits import LIMITS
+from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
 from tests.casts import staged_cast
 from tests.servers import Answer, LiveVault, asking, head_of, live_vault, raw, running_server
@@ -81,12 +81,13 @@ async def test_a_genesis_is_short_or_not_read_at_all(tmp_path: Path) -> None:
         genesis = live.leaves[0][0][1:]
         honest = to_bytes(api.CreateVault("t" * 128, genesis))
         assert len(honest) * 4 < LIMITS.genesis_bytes
-        large = b"\x90" * (LIMITS.genesis_bytes + 1)
-        start = head_of(server.url, live.owner, "POST", api.VAULTS, large)
-        async with raw(server.url, server.pin) as (reader, writer):
-            writer.write(start)  # and nothing of the body
-            line = await asyncio.wait_for(reader.readline(), 5)
-        assert line.startswith(b"HTTP/1.1 413 ")
+        for size in (LIMITS.genesis_bytes + 1, 63 * KIB):
+            start = head_of(server.url, live.owner, "POST", api.VAULTS, b"\x90" * size)
+            async with raw(server.url, server.pin) as (reader, writer):
+                writer.write(start)  # and nothing of the body
+                line = await asyncio.wait_for(reader.readline(), 5)
+            assert line.startswith(b"HTTP/1.1 413 ")
+        assert LIMITS.genesis_bytes == 8 * KIB
         assert (await live.create()).status == 200
 
 

@@ -154,9 +154,7 @@ async def test_a_key_that_one_cannot_pass_on_refuses_the_act(tmp_path: Path) -> 
             with pytest.raises(Refused, match="who grants data holds all of it"):
                 await eve.grant("Bo", classes=[CORE])
             with pytest.raises(Refused, match="who creates an epoch holds its field"):
-                await eve.session.act(
-                    lambda _: eve.session.next_epochs([(customers(eve), 2)])
-                )
+                await eve.session.act(lambda _: eve.session.next_epochs([(customers(eve), 2)]))
 
 
 def customers(vault: Vault) -> bytes:
@@ -216,9 +214,7 @@ class Racing(Lie):
         self.others = others
         self.times = times
 
-    async def submit(
-        self, honest: Transport, vault_id: bytes, act: api.SubmitAct
-    ) -> api.Submitted:
+    async def submit(self, honest: Transport, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
         if self.times:
             self.times -= 1
             await self.others()

@@ -198,7 +198,11 @@ async def test_an_upload_that_wakes_up_does_not_expire(tmp_path: Path) -> None:
     await stage(storage, now=100)
     # What `expire_staged` asks of the writer after an upload's hour was read, and moved since.
     assert await storage._write(partial(storage._expire, VAULT, UPLOAD, 100)) == 0
+    # Or after a part was committed meanwhile.
+    await storage.append(VAULT, 1, [leaf(1)], Effects(hold_uploads=(UPLOAD,)))
+    assert await storage._write(partial(storage._expire, VAULT, UPLOAD, 101)) == 0
     assert len(await storage.staged(VAULT, UPLOAD)) == 1
+    await storage.append(VAULT, 2, [leaf(2)], Effects(release_uploads=(UPLOAD,)))
     assert await storage._write(partial(storage._expire, VAULT, UPLOAD, 101)) == 1
     await storage.close()
 

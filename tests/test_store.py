@@ -174,7 +174,8 @@ def test_its_file_is_its_owners_alone(tmp_path: Path) -> None:
 def test_what_was_compared_blocks_and_journals_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     upload, other = (
-        JournalledUpload(bytes([n]) * 16, bytes(16), bytes([n]) * 32, 4096, f"table {n}") for n in (1, 2)
+        JournalledUpload(bytes([n]) * 16, bytes(16), bytes([n]) * 32, 4096, f"table {n}")
+        for n in (1, 2)
     )
     with VaultStore(path) as store:
         store.mark_compared(PARTY)

@@ -159,9 +159,7 @@ async def test_a_whole_transfer_over_tls(tmp_path: Path) -> None:
             )
             async with seller:
                 await seller.upload(TABLE, collection="customers", classes=CLASSES)
-                invited = await seller.invite(
-                    Role.BIDDER, name="Bo", classes=(FieldClass.GENERAL,)
-                )
+                invited = await seller.invite(Role.BIDDER, name="Bo", classes=(FieldClass.GENERAL,))
                 buyer, joined = await home("bo").join(invited.link)
                 async with buyer:
                     await seller.confirm("Bo", words=joined.words)

@@ -577,15 +577,15 @@ async def a_grant(cast: Company, log: ForgedLog) -> tuple[Vault, acts.Act, tuple
 
 
 OTHER_KEYS = [
-        (other_wrap(lambda wrap: Wrap(wrap.ephemeral, wrap.masked + OTHER)), IntegrityError),
-        (other_wrap(lambda wrap: Wrap(wrap.ephemeral + OTHER, wrap.masked)), IntegrityError),
-        (other_wrap(lambda wrap: Wrap(wrap.masked, wrap.ephemeral)), IntegrityError),
-        (other_wrap(lambda _: Wrap(OTHER, OTHER)), IntegrityError),
-        (other_proof(lambda proof: flipped(proof, 0)), IntegrityError),
-        (other_proof(lambda proof: flipped(proof, len(proof) // 2)), IntegrityError),
-        (other_proof(lambda proof: proof[:-1]), VerificationFailed),
-        (other_proof(lambda _: b""), VerificationFailed),
-    ]
+    (other_wrap(lambda wrap: Wrap(wrap.ephemeral, wrap.masked + OTHER)), IntegrityError),
+    (other_wrap(lambda wrap: Wrap(wrap.ephemeral + OTHER, wrap.masked)), IntegrityError),
+    (other_wrap(lambda wrap: Wrap(wrap.masked, wrap.ephemeral)), IntegrityError),
+    (other_wrap(lambda _: Wrap(OTHER, OTHER)), IntegrityError),
+    (other_proof(lambda proof: flipped(proof, 0)), IntegrityError),
+    (other_proof(lambda proof: flipped(proof, len(proof) // 2)), IntegrityError),
+    (other_proof(lambda proof: proof[:-1]), VerificationFailed),
+    (other_proof(lambda _: b""), VerificationFailed),
+]
 
 
 @pytest.mark.threat("Z1")
@@ -1057,6 +1057,24 @@ async def test_what_was_answered_about_another_vault_is_refused(tmp_path: Path) 
                 await bo.session.sync()
 
 
+@pytest.mark.threat("K2")
+@pytest.mark.threat("S9")
+async def test_another_vaults_whole_log_is_refused_though_signed_for_this_one(
+    tmp_path: Path,
+) -> None:
+    """A genesis names the key that signs, so only its own hash can say whose genesis it is."""
+    async with company(tmp_path) as cast:
+        home = cast.newcomer("dan")
+        async with await home.create_vault(URL, title="Other", token=cast.lab.token) as other:
+            log = await ForgedLog.of(cast.lab, other.session)
+        log.vault_id = (await cast("olga")).session.vault_id
+        bo = await cast.actor("bo", Forger(log), fresh=True)
+        with bo.catches(ContextMismatch, match="another vault's genesis"):
+            await bo.session.sync()
+        bo.lie.telling = False
+        await bo.session.sync()
+
+
 @pytest.mark.threat("H7")
 async def test_answers_swapped_between_requests_are_refused(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
@@ -1141,8 +1159,6 @@ def test_nothing_is_known_before_the_first_contact() -> None:
         assert not believed.known
         with pytest.raises(Stale):
             _ = believed.pin
-
-
 
 
 def always(page: LogPage) -> Callable[[LogPage], LogPage]:

@@ -380,9 +380,7 @@ def committed_by(vault: Vault) -> set[bytes]:
 
 
 @pytest.mark.threat("V9")
-async def test_batches_that_a_server_lists_are_never_committed(
-    tmp_path: Path, file: Path
-) -> None:
+async def test_batches_that_a_server_lists_are_never_committed(tmp_path: Path, file: Path) -> None:
     async with with_ada(tmp_path / "deal") as (deal, ada):
         seller = deal.seller
         with through(seller, Ending(seller, 4)), pytest.raises(Unreachable):
@@ -551,9 +549,7 @@ async def test_few_batches_are_on_their_way_at_once(mine: Vault) -> None:
     assert {each.total for each in seen} == {60}
 
 
-async def test_one_batch_that_fails_stops_the_others_on_their_way(
-    mine: Vault, file: Path
-) -> None:
+async def test_one_batch_that_fails_stops_the_others_on_their_way(mine: Vault, file: Path) -> None:
     ended: list[str] = []
     another = asyncio.Event()
 

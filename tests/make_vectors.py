@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 from nacl.signing import SigningKey
 
 from client.columns import Cells
+from client.crypto import cells as cells_module
 from client.crypto.cells import ColumnToSeal, SealedBatch, cell_key, seal_batch
 from client.crypto.derivation import hkdf
 from client.crypto.identity import Identity
@@ -646,7 +648,23 @@ def cells(draws: Draws) -> Json:
         "about": "SPEC section 7: sealing, padding and opening blocks",
         "blocks": [_block(draws, *column) for column in columns],
         "invalid": _bad_blocks(),
+        "other_modes": [
+            _in_mode(Padding.UNIFORM, draws, "text of many values, uniform", many),
+            _in_mode(
+                Padding.MULTIPLE_16,
+                draws,
+                "text of few values, multiple 16",
+                [b"a", None, b"b" * 40],
+            ),
+        ],
     }
+
+
+def _in_mode(padding: Padding, draws: Draws, name: str, values: Sequence[bytes | None]) -> Json:
+    """Seal general text in the mode of its class that this implementation does not choose."""
+    with mock.patch.object(cells_module, "mode_of", return_value=padding):
+        draws.taken()
+        return _block(draws, name, FieldClass.GENERAL, True, list(values))
 
 
 def _sealed(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from client import results
-from client.cli import invites, invocation, main
+from client.cli import invocation, main
 from client.errors import InputError, Refused
 from client.keyring import Keyring
 from client.results import Progress, as_json
@@ -233,8 +233,8 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         ROTATED,
         "2 fields",
     ),
-    ("handover offer Ann", ("offer", ("Ann",), {"days": 14}), OFFERED, "1,234, each with a proof"),
-    ("handover offer Ann --expires 36h", ("offer", ("Ann",), {"days": 1.5}), OFFERED, "leaf 9"),
+    ("handover offer Ann", ("offer", ("Ann",), {"days": 14, "words": None, "yes": False}), OFFERED, "1,234, each with a proof"),
+    ("handover offer Ann --expires 36h", ("offer", ("Ann",), {"days": 1.5, "words": None, "yes": False}), OFFERED, "leaf 9"),
     ("handover accept --yes", ("accept", (), {"words": None, "yes": True}), ACCEPTED, "9.8 KiB"),
     (
         f"handover accept --words '{WORDS}'",
@@ -574,8 +574,7 @@ def refused_once() -> Callable[[], Any]:
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
     import io
 
-    for module in (invocation, invites):
-        monkeypatch.setattr(module, "somebody_there", lambda: True)
+    monkeypatch.setattr(invocation, "somebody_there", lambda: True)
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
 
 
@@ -654,25 +653,23 @@ def not_compared() -> Any:
     return results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, False, 0)
 
 
-def test_a_script_that_joins_is_told_what_is_left(world: World, capsys: Any) -> None:
+def test_a_script_that_joins_is_told_the_words(world: World, capsys: Any) -> None:
     world.answers["join"] = not_compared()
-    assert world.run("--json", "join", LINK) == 3
-    told = json.loads(capsys.readouterr().out)["error"]
-    assert told["code"] == "not_compared"
-    assert told["message"].startswith("joined, ")
-    assert WORDS in told["hint"]
+    assert world.run("--json", "join", LINK) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["words"], told["compared"]) == (WORDS, False)
     assert len(world.calls) == 1
 
 
-def test_a_person_who_joins_compares_the_words(world: World, capsys: Any, monkeypatch: Any) -> None:
-    at_a_terminal(monkeypatch, "y\n")
-    answers = iter([not_compared(), JOINED])
-    world.answers["join"] = lambda: next(answers)
+def test_a_person_who_joins_is_told_to_compare_the_words(world: World, capsys: Any) -> None:
+    world.answers["join"] = not_compared()
     assert world.run("join", LINK) == 0
-    assert [call[2]["yes"] for call in world.calls] == [False, True]
-    out, err = capsys.readouterr()
-    assert f"Joined {SHOWN} as bidder." in err
+    out = capsys.readouterr().out
     assert "bidder, unconfirmed" in out
+    assert "Read these words to the inviter" in out
+    world.answers["join"] = JOINED
+    assert world.run("join", LINK, "--yes") == 0
+    assert "Read these words" not in capsys.readouterr().out
 
 
 def test_a_link_can_come_on_standard_input(world: World, monkeypatch: Any) -> None:

@@ -177,7 +177,7 @@ def test_a_pin_is_the_hash_of_the_public_keys_own_encoding() -> None:
     assert SPKI_OF_P256 + encoded in CERTIFIED.certificate
 
 
-@pytest.mark.parametrize("pin", [b"", PIN[:31], PIN + b"\0"])
+@pytest.mark.parametrize("pin", [b"", PIN[:31], PIN + b"\0"], ids=["none", "short", "long"])
 def test_a_pin_is_32_bytes(pin: bytes) -> None:
     with pytest.raises(MalformedMessage):
         client_ssl_context(pin)
@@ -255,7 +255,7 @@ async def test_tls_1_2_is_not_spoken(tmp_path: Path, pinned: bool) -> None:
         assert await get(server, chosen, "localhost") == 204
 
 
-@pytest.mark.parametrize("pin", [PIN, None])
+@pytest.mark.parametrize("pin", [PIN, None], ids=["pinned", "trusted"])
 async def test_session_keys_are_not_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pin: bytes | None
 ) -> None:

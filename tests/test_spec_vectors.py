@@ -487,7 +487,15 @@ def test_a_block_opens_to_its_values(case: Json) -> None:
     assert int(mode_of(column, FieldClass(case["class"]))) == case["padding"]
 
 
-@pytest.mark.parametrize("case", cases("cells", "blocks"))
+@pytest.mark.parametrize("case", cases("cells", "other_modes"))
+def test_a_reader_takes_either_mode_of_the_class(case: Json) -> None:
+    assert values(opened(case, case["block"])) == case["values"]
+    cells = [None if value is None else raw(value) for value in case["values"]]
+    column = Cells.from_list(cells, string_like=case["string_like"])
+    assert int(mode_of(column, FieldClass(case["class"]))) != case["padding"]
+
+
+@pytest.mark.parametrize("case", [*cases("cells", "blocks"), *cases("cells", "other_modes")])
 def test_a_block_is_as_the_specification_says(case: Json) -> None:
     """Key schedule, padding and cells, with AES and HMAC alone."""
     key, batch_id, salt = raw(case["field_key"]), raw(case["batch_id"]), raw(case["salt"])
@@ -513,7 +521,7 @@ def test_a_block_is_as_the_specification_says(case: Json) -> None:
     assert [keys[32 * i : 32 * i + 32].hex() for i in range(3)] == case["cell_keys"]
 
 
-@pytest.mark.parametrize("case", cases("cells", "blocks"))
+@pytest.mark.parametrize("case", [*cases("cells", "blocks"), *cases("cells", "other_modes")])
 def test_padded_lengths_are_those_of_the_mode(case: Json) -> None:
     count, unit = len(case["values"]), 32 if case["class"] == 2 else 16
     lengths = [n - 16 for n in struct.unpack_from(f"<{count}I", raw(case["block"]))]
@@ -685,8 +693,8 @@ def test_no_other_body_is_an_act(case: Json) -> None:
 class Replay:
     """A client of the vectors' vault: it has the seeds, and nothing else to go by."""
 
-    def __init__(self) -> None:
-        self.found = load("ledger")
+    def __init__(self, name: str = "ledger") -> None:
+        self.found = load(name)
         self.ledger = Ledger()
         self.wraps: dict[tuple[Address, bytes], Wrap] = {}
         seeds = [Identity(Seed(raw(seed))) for seed in self.found["seeds"].values()]
@@ -717,13 +725,21 @@ class Replay:
         return self
 
 
-@pytest.fixture(scope="module")
-def whole() -> Replay:
-    return Replay().until(len(load("ledger")["steps"]))
+LEDGERS = ("ledger", "ledger_invites")
 
 
-def test_the_log_says_the_same_after_each_leaf() -> None:
-    replay = Replay()
+def replayed(name: str) -> Replay:
+    return Replay(name).until(len(load(name)["steps"]))
+
+
+@pytest.fixture(scope="module", params=LEDGERS)
+def whole(request: pytest.FixtureRequest) -> Replay:
+    return replayed(request.param)
+
+
+@pytest.mark.parametrize("name", LEDGERS)
+def test_the_log_says_the_same_after_each_leaf(name: str) -> None:
+    replay = Replay(name)
     for case in replay.found["steps"]:
         assert replay.ledger.size == case["index"]
         assert summary(replay.take(case)) == case["state"], case["name"]
@@ -762,17 +778,21 @@ def test_every_block_opens_for_whoever_holds_it(whole: Replay) -> None:
         assert values(cells) == each["values"]
 
 
-@pytest.fixture(scope="module")
-def replays() -> dict[int, Replay]:
-    return {}
+@cache
+def replayed_until(name: str, size: int) -> Replay:
+    return Replay(name).until(size)
 
 
-@pytest.mark.parametrize("case", cases("ledger", "refused"))
-def test_a_leaf_that_is_refused(case: Json, replays: dict[int, Replay]) -> None:
-    after = case["after"]
-    if after not in replays:
-        replays[after] = Replay().until(after)
-    replay = replays[after]
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        pytest.param(name, case, id=case["name"])
+        for name in LEDGERS
+        for case in load(name)["refused"]
+    ],
+)
+def test_a_leaf_that_is_refused(name: str, case: Json) -> None:
+    replay = replayed_until(name, case["after"])
     before = replay.ledger.state, replay.ledger.tree.root(), dict(replay.wraps)
     with pytest.raises(SealroomError) as caught:
         replay.check(case)
@@ -780,7 +800,39 @@ def test_a_leaf_that_is_refused(case: Json, replays: dict[int, Replay]) -> None:
     assert before == (replay.ledger.state, replay.ledger.tree.root(), replay.wraps)
 
 
-def test_the_observation_is_its_leaf(whole: Replay) -> None:
+@pytest.mark.parametrize("what", ["withdrawal", "change-of-role", "join"])
+def test_the_end_of_an_invite_taints_the_data_that_it_carried(what: str) -> None:
+    """The refused records stand under one tainted epoch only, that of the core field."""
+    found = load("ledger_invites")
+    (refused,) = (
+        c for c in found["refused"] if c["name"] == f"records-after-a-{what}-ended-an-invite"
+    )
+    state = replayed_until("ledger_invites", refused["after"]).ledger.state
+    _, act = acts.parse_envelope(raw(refused["leaf"])[1:])
+    assert isinstance(act.payload, acts.Commit)
+    (manifest,) = act.payload.manifests
+    epochs = {
+        ref.field: state.epoch(Address(act.payload.collection, ref.field, ref.epoch))
+        for ref in manifest.blocks
+    }
+    assert {number: epoch and epoch.tainted for number, epoch in epochs.items()} == {
+        0: False,
+        1: True,
+    }
+
+
+def test_two_epochs_of_a_field_may_come_in_one_act() -> None:
+    found = load("ledger_invites")
+    (step,) = (s for s in found["steps"] if s["name"] == "two epochs of one field in one act")
+    _, act = acts.parse_envelope(raw(step["leaf"])[1:])
+    assert isinstance(act.payload, acts.CreateEpoch)
+    assert [(each.field, each.epoch) for each in act.payload.epochs] == [(0, 1), (0, 2)]
+    known = replayed_until("ledger_invites", step["index"] + 1).ledger.state.epochs
+    assert len(known[act.payload.epochs[0].collection, 0]) == 2
+
+
+def test_the_observation_is_its_leaf() -> None:
+    whole = replayed("ledger")
     case = whole.found["observation"]
     envelope = raw(case["envelope"])
     leaf = b"\x02" + digest(Label.OBSERVATION_LEAF, raw(case["salt"]), envelope)
@@ -791,7 +843,8 @@ def test_the_observation_is_its_leaf(whole: Replay) -> None:
     assert to_bytes(from_bytes(ObservationBody, body)) == body
 
 
-def test_a_leaf_is_checked_against_one_state_only(whole: Replay) -> None:
+def test_a_leaf_is_checked_against_one_state_only() -> None:
+    whole = replayed("ledger")
     case = next(c for c in whole.found["refused"] if c["error"] == "replay")
     assert case["after"] < whole.ledger.size
     earlier = Replay().until(3)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from client.errors import Refused
 from client.store import (
     SCHEMA_VERSION,
     JournalledUpload,
@@ -208,3 +209,15 @@ def test_a_store_for_one_look_is_nowhere_on_disk(
         store.learn(learned(0, b"a"))
         assert store.size() == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_one_upload_at_a_time_from_one_home(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with VaultStore(path) as one, VaultStore(path) as other:
+        with one.uploading(), pytest.raises(Refused, match="another upload") as caught:
+            other.uploading().__enter__()
+        assert caught.value.refusal == "busy"
+        with other.uploading():
+            pass
+    with VaultStore(None) as nowhere, nowhere.uploading(), nowhere.uploading():
+        assert nowhere.size() == 0

@@ -49,7 +49,7 @@ from vault.storage.base import (
 
 FILE_NAME: Final = "sealroom.sqlite3"
 LOCK_NAME: Final = "lock"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = int.from_bytes(b"Slrm", "big")
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first version with strict tables; RETURNING and window functions are older."""

@@ -233,8 +233,18 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         ROTATED,
         "2 fields",
     ),
-    ("handover offer Ann", ("offer", ("Ann",), {"days": 14, "words": None, "yes": False}), OFFERED, "1,234, each with a proof"),
-    ("handover offer Ann --expires 36h", ("offer", ("Ann",), {"days": 1.5, "words": None, "yes": False}), OFFERED, "leaf 9"),
+    (
+        "handover offer Ann",
+        ("offer", ("Ann",), {"days": 14, "words": None, "yes": False}),
+        OFFERED,
+        "1,234, each with a proof",
+    ),
+    (
+        "handover offer Ann --expires 36h --yes",
+        ("offer", ("Ann",), {"days": 1.5, "words": None, "yes": True}),
+        OFFERED,
+        "leaf 9",
+    ),
     ("handover accept --yes", ("accept", (), {"words": None, "yes": True}), ACCEPTED, "9.8 KiB"),
     (
         f"handover accept --words '{WORDS}'",

@@ -27,7 +27,7 @@ from protocol.blocks import (
     verify_block,
 )
 from protocol.encoding import Value, decode, encode
-from protocol.errors import CommitmentMismatch, IntegrityError, SealroomError
+from protocol.errors import CommitmentMismatch, IntegrityError, SealroomError, WeakKey
 from protocol.ledger.state import Collection, State
 from protocol.limits import LIMITS
 
@@ -202,7 +202,7 @@ async def _rows(
         verify_block(ref, block)
         try:
             opened = _opened(session, where, manifest, ref, block)
-        except (IntegrityError, CommitmentMismatch) as error:
+        except (IntegrityError, CommitmentMismatch, WeakKey) as error:
             failure = failure or error
         else:
             rows += [(authors[manifest.batch_id], row) for row in opened]

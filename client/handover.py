@@ -1,4 +1,4 @@
-"""The handover: offering, verifying everything, accepting or not (SPEC section 9.6)."""
+"""The handover: offering, verifying everything, accepting or not (SPEC sections 9.6 and 10.5)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Verified:
 async def verify(
     session: Session, *, words: str | None, yes: bool, on_progress: OnProgress
 ) -> Verified:
-    """Check everything that is offered, before anything is accepted (SPEC section 9.6).
+    """Check everything that is offered, before anything is accepted (SPEC section 10.5).
 
     In this order: (1) genesis, consistency, replay and proofs, by the sync; (2) the seller's
     words; (3) every key: its share, and its confirmation; (4) the roots offered are those of

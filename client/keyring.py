@@ -1,4 +1,4 @@
-r"""The encrypted keyring file: seeds, and the vaults they belong to (SPEC section 4).
+r"""The encrypted keyring file: seeds, and the vaults they belong to (SPEC section 4.4).
 
     with Keyring.edit(path, ask_passphrase) as draft:
         draft.keyring = draft.keyring.with_identity(identity)
@@ -166,7 +166,7 @@ class Keyring:
 
     @staticmethod
     def load(path: Path, passphrase: Passphrase) -> Keyring:
-        """Read a keyring file (SPEC section 4).
+        """Read a keyring file (SPEC section 4.4).
 
         The counter is the caller's to compare with what the vaults' logs have seen: the file
         itself cannot tell that it is an old copy.

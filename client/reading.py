@@ -19,7 +19,7 @@ from client.fetching import fetch_blocks, open_committed
 from client.results import OnProgress, Progress, ReadResult
 from client.session import Session
 from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
-from client.tables.arrow_types import varies_in_length
+from client.tables.arrow_types import value_type, varies_in_length
 from protocol.blocks import Address, BlockRef, Manifest
 from protocol.errors import IntegrityError, MalformedMessage, SealroomError
 from protocol.ledger.state import Collection
@@ -208,7 +208,7 @@ def open_cells(
 ) -> Cells:
     """Open one block with the key of its epoch; raises as `open_committed`."""
     key = keys[Address(where.id, ref.field, ref.epoch)]
-    varies = varies_in_length(type_from_text(type_text))
+    varies = varies_in_length(value_type(type_from_text(type_text)))
     return open_committed(key, where, manifest, ref, block, varies)
 
 

@@ -1,4 +1,4 @@
-"""The twelve words that two people compare out of band (SPEC section 4).
+"""The twelve words that two people compare out of band (SPEC section 4.2).
 
 Use `pair_words` to show them and `compare_words` to check what the other person read out.
 The words carry 132 bits and no checksum: a mistyped word is caught by the list or by the
@@ -28,7 +28,7 @@ _SEPARATORS: Final = re.compile(r"[\s,;-]+")
 
 
 def pair_words(vault_id: bytes, one: bytes, other: bytes) -> str:
-    """Return the words of two members of a vault (SPEC section 4): the same whichever comes first.
+    """Return two members' words in a vault (SPEC section 4.2): the same whichever comes first.
 
     They bind the vault id and both member ids, 32 bytes each. That the ids are those of the
     replayed ledger, and whom the caller speaks to, is the caller's to know.
@@ -44,7 +44,7 @@ def pair_words(vault_id: bytes, one: bytes, other: bytes) -> str:
 
 
 def words_from_bits(value: bytes) -> str:
-    """Return the 12 words of the top 132 bits of 17 bytes, 11 bits a word (SPEC section 4).
+    """Return the 12 words of the top 132 bits of 17 bytes, 11 bits a word (SPEC section 4.2).
 
     Raises:
         ApiMisuse: not 17 bytes.
@@ -57,7 +57,7 @@ def words_from_bits(value: bytes) -> str:
 
 
 def normalise_words(text: str) -> tuple[str, ...]:
-    """Return the 12 words that somebody typed, in full and in small letters (SPEC section 4).
+    """Return the 12 words that somebody typed, in full and in small letters (SPEC section 4.2).
 
     Spaces, line ends, commas and hyphens separate; the first four letters, or more, stand for
     their word.

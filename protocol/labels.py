@@ -37,7 +37,7 @@ class Label(bytes, Enum):
     # wraps (SPEC section 6)
     REWRAP_PROOF = b"sealroom/v1/rewrap-proof"
     SHARE_BOX = b"sealroom/v1/share-box"
-    # the log (SPEC sections 8 to 10)
+    # the log (SPEC sections 8 and 13)
     ACT = b"sealroom/v1/act"
     OBSERVATION = b"sealroom/v1/observation"
     OBSERVATION_LEAF = b"sealroom/v1/leaf/observation"

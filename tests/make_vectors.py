@@ -58,6 +58,7 @@ from protocol.limits import LIMITS
 from protocol.merkle import EMPTY_ROOT, Tree, leaf_hash, root_of
 from protocol.note import NoteSignature, cosigned_message
 from protocol.requests import (
+    URL_CHARACTERS,
     RequestMessage,
     body_sha256,
     content_digest,
@@ -1074,7 +1075,8 @@ def requests(draws: Draws) -> Json:
     url = f"https://vault.example:8443/v1/vaults/{VAULT_ID.hex()}/log?from=7"
     post = f"https://vault.example:8443/v1/vaults/{VAULT_ID.hex()}/acts"
     kind = "application/vnd.sealroom.v1+msgpack"
-    asked = [("GET", url, b""), ("POST", post, b"\x92\x01\x02")]
+    longest = "https://vault.example:8443/v1/".ljust(URL_CHARACTERS, "a")
+    asked = [("GET", url, b""), ("POST", post, b"\x92\x01\x02"), ("GET", longest, b"")]
     valid = [_request(draws, ada, *each, kind) for each in asked]
     return {
         "about": "SPEC section 13: requests signed with the key of an identity",
@@ -1082,7 +1084,7 @@ def requests(draws: Draws) -> Json:
         "public_key": ada.public.signing_key.hex(),
         "keyid": ada.member_id.hex(),
         "valid": valid,
-        "invalid": _bad_requests(valid, ada.public.signing_key),
+        "invalid": _bad_requests(valid, ada),
     }
 
 
@@ -1106,8 +1108,9 @@ def _request(
     }
 
 
-def _bad_requests(valid: Sequence[Json], key: bytes) -> Json:
-    get, post = valid
+def _bad_requests(valid: Sequence[Json], identity: Identity) -> Json:
+    get, post, longest = valid
+    key = identity.public.signing_key
 
     def put(case: Json, name: str, change: Callable[[str], str]) -> Json:
         return {**case, "headers": [[n, change(v) if n == name else v] for n, v in case["headers"]]}
@@ -1120,6 +1123,16 @@ def _bad_requests(valid: Sequence[Json], key: bytes) -> Json:
 
     def added(case: Json, name: str, value: str) -> Json:
         return {**case, "headers": [*case["headers"], [name, value]]}
+
+    def longer(case: Json) -> Json:
+        """Sign a URL with a letter more, as a careless client might."""
+        target = case["target"] + "a"
+        base = bytes.fromhex(case["base"]).replace(case["target"].encode(), target.encode())
+        signature = base64.b64encode(identity.sign(base)).decode()
+        return {**put(case, "Signature", lambda _: f"sealroom=:{signature}:"), "target": target}
+
+    def unpadded(value: str) -> str:
+        return value.replace("==:", ":")
 
     def another_letter(value: str) -> str:
         return value[:20] + ("A" if value[20] != "A" else "B") + value[21:]
@@ -1148,6 +1161,9 @@ def _bad_requests(valid: Sequence[Json], key: bytes) -> Json:
         ("a-digest-without-a-body", added(get, "Content-Digest", other)),
         ("another-content-type", put(post, "Content-Type", lambda _: "text/plain")),
         ("a-content-encoding", added(post, "Content-Encoding", "gzip")),
+        ("a-content-encoding-without-a-body", added(get, "Content-Encoding", "identity")),
+        ("a-url-of-4097-characters", longer(longest)),
+        ("a-signature-without-its-padding", put(get, "Signature", unpadded)),
         ("a-changed-signature", put(get, "Signature", another_letter)),
     ]
 

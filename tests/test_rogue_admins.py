@@ -10,13 +10,20 @@ import pytest
 from client.catalogs import person_row, read_people
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
+from client.crypto.wraps import OpenedKey
 from client.errors import InputError, Refused
 from client.membership import PEOPLE, find_member, write_person
 from client.session import Session, saying
 from protocol import acts
 from protocol.acts import Reason
-from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, FieldClass
-from protocol.errors import PinMismatch
+from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass
+from protocol.errors import (
+    CommitmentMismatch,
+    IntegrityError,
+    PinMismatch,
+    SealroomError,
+    WeakKey,
+)
 from tests.company import company
 
 
@@ -116,3 +123,25 @@ def test_a_row_names_its_party() -> None:
         "title": "T",
         "note": "n",
     }
+
+
+@pytest.mark.threat("K14")
+@pytest.mark.parametrize("error", [IntegrityError, CommitmentMismatch, WeakKey])
+async def test_a_false_key_of_the_names_closes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[SealroomError]
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        newest = olga.session.writable(*PEOPLE)
+        honest = olga.session.key
+
+        def key(address: Address) -> OpenedKey:
+            if address == newest:
+                raise error("not the published key")
+            return honest(address)
+
+        monkeypatch.setattr(olga.session, "key", key)
+        assert len(await olga.members()) > 5
+        assert len((await read_people(olga.session)).names) == 0
+        monkeypatch.undo()
+        assert "Bo" in (await read_people(olga.session)).names.values()

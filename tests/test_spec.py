@@ -9,12 +9,14 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
+from unittest import mock
 
 import pytest
 
+from client.keyring import MAX_FILE_BYTES, Keyring, StoredIdentity, VaultEntry
 from protocol import acts
 from protocol.errors import SealroomError
-from protocol.labels import Label
+from protocol.labels import Label, framed
 from protocol.limits import limits_table
 from tests import spec_tables
 from tests.make_vectors import FOLDER
@@ -74,6 +76,24 @@ def _is_protocol(cls: Any) -> bool:
 def test_codes_are_stable_and_one_class_each() -> None:
     classes = [cls for cls in _below(SealroomError) if _is_protocol(cls)]
     assert len({cls.code for cls in classes}) == len(classes)
+
+
+def test_the_records_of_the_keyring_file_are_those_of_the_code() -> None:
+    """They have tables of their own: what lies on one machine is no message."""
+    records = {cls.__name__: cls for cls in (Keyring, StoredIdentity, VaultEntry)}
+    words = {"Seed": "a seed (4.1)", "InviteSecret": "a link's secret (4.3)"}
+    with (
+        mock.patch.dict(spec_tables.RECORDS, records),
+        mock.patch.dict(spec_tables.PARSERS, words),
+    ):
+        for name in records:
+            assert f"`{name}`:\n\n{spec_tables.record_table(name)}\n" in text()
+    assert f"({MAX_FILE_BYTES:,} bytes)" in text()
+
+
+def test_what_is_signed_begins_as_the_specification_says() -> None:
+    label = framed(Label.IDENTITY_SIGNATURE)
+    assert f"| `{label[:4].hex()}` and the label `{label[4:].decode()}` |" in text()
 
 
 # --- references
@@ -193,13 +213,17 @@ def headings() -> set[str]:
     return set(re.findall(r"^#{2,3} ([0-9]+(?:\.[0-9]+)?)", text(), re.MULTILINE))
 
 
+SECTION = r"[0-9]+(?:\.[0-9]+)?"
+CITED = re.compile(rf"SPEC(?:\.md)?(?: sections?)? ({SECTION}(?:(?:, | and | to ){SECTION})*)")
+
+
 def test_every_section_cited_in_the_code_exists() -> None:
     cited: dict[str, str] = {}
     for package in ("protocol", "vault", "client"):
         for path in (REPO / package).rglob("*.py"):
             source = path.read_text(encoding="utf-8")
-            for found in re.finditer(r"SPEC(?:\.md)?(?: sections?)? ([0-9]+(?:\.[0-9]+)?)", source):
-                cited[found[1]] = path.name
+            for found in CITED.finditer(source):
+                cited |= dict.fromkeys(re.findall(SECTION, found[1]), path.name)
     assert {number: where for number, where in cited.items() if number not in headings()} == {}
 
 

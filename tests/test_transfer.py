@@ -384,3 +384,11 @@ def test_the_classes_have_names() -> None:
     assert [field_class(text) for text in ("general", "sensitive", "core")] == [0, 1, 2]
     with pytest.raises(InputError, match="no class 'secret'"):
         field_class("secret")
+
+
+async def test_a_dictionary_of_many_texts_is_padded_and_read_as_text(tmp_path: Path) -> None:
+    texts = [f"value {n}" for n in range(300)]
+    table = pa.table({"city": pa.array(texts).dictionary_encode(), "n": range(300)})
+    moved = await transfer(tmp_path, table)
+    assert moved.table["city"].to_pylist() == texts
+    assert moved.table["city"].type == table["city"].type

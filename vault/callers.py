@@ -1,4 +1,4 @@
-"""Who asks: what a key id is to a vault at this moment, and so what it may see (SPEC section 10).
+"""Who asks: what a key id is to a vault at this moment, and so what it may see (SPEC section 10.2).
 
 - a live member reads all of the log; what else it may do goes by its role and the ledger;
 - a former member reads the log up to its removal, which shows what became of its acts;

@@ -48,7 +48,7 @@ def expect_bounded(wanted: FetchBlocks) -> None:
 
 
 def plan_fetch(vault: OpenVault, member: bytes, wanted: FetchBlocks) -> FetchPlan:
-    """Return what a member is served of what it asks for, as the ledger stands (SPEC section 10).
+    """Return what a member is served of what it asks for, as the ledger stands (SPEC section 10.4).
 
     Raises:
         NotFound: anything of it is not there, or not for this member to read; which, is not told.

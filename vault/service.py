@@ -150,7 +150,7 @@ class VaultService:
             raise _token_needed()
 
     async def create_vault(self, keyid: bytes, asked: CreateVault) -> Submitted:
-        """Create a vault with its first act (SPEC section 10); the same again is answered again.
+        """Create a vault with its first act (SPEC section 10.2); the same again is answered again.
 
         The caller has checked that the request is signed by the key of the owner in the genesis.
 
@@ -192,7 +192,7 @@ class VaultService:
             _known(vault, keyid).expect_author()
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
-        """Append an act that its author sent, with its sides (SPEC section 9).
+        """Append an act that its author sent, with its sides (SPEC section 10.2).
 
         Obligations, in this order:
         (1) it is an act, and the request was signed by its author;

@@ -1,4 +1,4 @@
-"""Which HTTP status each error answers with, and the body of every refusal (SPEC section 10)."""
+"""Which HTTP status each error answers with, and the body of every refusal (SPEC 10.3 and 12)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def status_of(error: type[BaseException]) -> int:
 
 
 def refusal_of(error: BaseException, now: int) -> Refusal:
-    """Return the answer to a request that ended in an error (SPEC section 10).
+    """Return the answer to a request that ended in an error (SPEC section 10.3).
 
     The messages of this project's errors hold no secret and are shown. Of any other exception
     nothing is: it is a bug, and its text may hold anything.

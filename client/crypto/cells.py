@@ -269,8 +269,9 @@ def open_block(
       (3) every other cell authenticates under the key of its own position;
       (4) the padding mode is one for this class and type, and every cell is padded by it.
     The caller owes that a believed commit vouches for the manifest that holds `ref`, `batch_id`
-    and `records`, and that `erased` is what the ledger's state says. Whether the values are
-    those of the column's type is for whoever builds the column: a holder of the key may lie.
+    and `records`, and that `erased` is what the ledger's state says: nothing, as long as no act
+    erases (SPEC section 14). Whether the values are those of the column's type is for whoever
+    builds the column: a holder of the key may lie.
 
     Raises:
         IntegrityError: any of these is not so; it names the field, the batch, and at most one

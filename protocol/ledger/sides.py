@@ -109,7 +109,7 @@ def box_info(
 
 
 def required_entries(before: State, after: State, act: Act) -> dict[bytes, tuple[Address, ...]]:
-    """Return exactly which epochs an act must carry for whom (SPEC section 9.2)."""
+    """Return exactly which epochs an act must carry for whom (SPEC section 6.3)."""
     sides = TRANSITIONS[type(act.payload)].sides
     payload = act.payload
     needed: dict[bytes, tuple[Address, ...]] = {}

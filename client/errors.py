@@ -31,9 +31,3 @@ class Interrupted(SealroomError):
     """The user stopped it; what was done so far is kept where that is safe."""
 
     code: ClassVar[str] = "interrupted"
-
-
-class ResumeFailed(SealroomError):
-    """A journal that no longer fits what it was made for."""
-
-    code: ClassVar[str] = "resume_failed"

@@ -34,7 +34,8 @@ from protocol import acts
 from protocol.acts import DEFAULT_POLICY, NO_VAULT, Act, Policy
 from protocol.api import CreateVault, ServerInfo
 from protocol.errors import NotFound, PinMismatch, Unsupported
-from protocol.labels import Label, digest
+from protocol.identity import access_key_id
+from protocol.labels import Label
 from protocol.ledger import State
 from protocol.signing import verify_public_key
 from protocol.wire import Envelope, pae, to_bytes
@@ -304,7 +305,7 @@ def _genesis(owner: Identity, info: ServerInfo, policy: Policy) -> bytes:
 
 def _access_signer(secret: InviteSecret) -> Signer:
     key = invite_access_key(secret)
-    return Signer(key, digest(Label.ACCESS_KEY_ID, bytes(key.verify_key)))
+    return Signer(key, access_key_id(bytes(key.verify_key)))
 
 
 async def _as_newcomer(work: Awaitable[T]) -> T:

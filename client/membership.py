@@ -20,22 +20,19 @@ from client.uploads import ensure_writable
 from client.words import compare_words, pair_words
 from protocol import acts
 from protocol.acts import Citation, Reason, Role, Rule
-from protocol.api import ObservationBody
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, FieldClass
 from protocol.errors import (
-    ContextMismatch,
     IntegrityError,
     ManifestMismatch,
     NotAuthorised,
     StaleAct,
 )
 from protocol.identity import join_context
-from protocol.labels import Label, digest
 from protocol.ledger.holders import held, holds
-from protocol.ledger.log import OBSERVATION_LEAF
 from protocol.ledger.state import InviteState, Member, Party, State
 from protocol.merkle import leaf_hash
-from protocol.wire import Envelope, from_bytes, to_bytes
+from protocol.observations import ObservationBody, observation_leaf, verify_observation
+from protocol.wire import to_bytes
 
 PEOPLE: Final = (PEOPLE_COLLECTION, PEOPLE_FIELD)
 _PREFIX_LEAST: Final = 6
@@ -440,15 +437,10 @@ async def observations(session: Session) -> tuple[ObservationBody, ...]:
 
 
 def _observed(session: Session, index: int, salt: bytes, envelope: bytes) -> ObservationBody:
-    leaf = bytes((OBSERVATION_LEAF,)) + digest(Label.OBSERVATION_LEAF, salt, envelope)
-    tree = session.believed.ledger.tree
-    if tree.leaf(index) != leaf_hash(leaf):
+    leaf, state = observation_leaf(salt, envelope), session.state
+    if session.believed.ledger.tree.leaf(index) != leaf_hash(leaf):
         raise IntegrityError(f"the server's observation {index} is not the one in the log")
-    signed = from_bytes(Envelope, envelope).verify(session.state.server_key, Label.OBSERVATION)
-    body = from_bytes(ObservationBody, signed)
-    if body.vault_id != session.vault_id:
-        raise ContextMismatch("an observation of another vault")
-    return body
+    return verify_observation(salt, envelope, leaf, state.vault_id, state.server_key)
 
 
 def held_fields(session: Session, collection: bytes | None = None) -> list[tuple[bytes, int]]:

@@ -55,6 +55,7 @@ from protocol.limits import LIMITS
 
 DAY: Final = 86_400
 DEFAULT_DAYS: Final = 14
+PREFIX_LEAST: Final = 6
 DATA_CLASSES: Final = (FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE)
 
 
@@ -212,10 +213,15 @@ class Vault:
 
     async def _find_collection(self, text: str) -> Collection:
         known = [c for c in self.session.state.collections.values() if c.id != PEOPLE_COLLECTION]
-        named = [c for c in known if (await read_names(self.session, c.id)).name == text]
-        found = named or [c for c in known if len(text) >= 6 and c.id.hex().startswith(text)]
+        # Names are given by people: one that is another's id, or begins like it, must not win.
+        found = [c for c in known if c.id.hex() == text] or [
+            c
+            for c in known
+            if (await read_names(self.session, c.id)).name == text
+            or (len(text) >= PREFIX_LEAST and c.id.hex().startswith(text))
+        ]
         if len(found) != 1:
-            how = "no collection" if not found else "several collections are called"
+            how = "no collection" if not found else "several collections fit"
             raise InputError(f"{how} {text!r}", hint="'sealroom collection list' shows them.")
         return found[0]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from protocol.acts import Count, Id16, Id32, Time
+from protocol.acts import Count, Id16, Time
 from protocol.errors import MalformedMessage
 from protocol.limits import KIB, LIMITS
 from protocol.wire import Blob, Fixed, ListOf, Maybe, Text, Uint, record
@@ -125,19 +125,6 @@ class ConsistencyProof:
     """Answer to GET `.../consistency?from=M&to=N` (RFC 9162 section 2.1.4)."""
 
     hashes: Annotated[tuple[bytes, ...], ListOf(Fixed(32), LIMITS.proof_hashes)]
-
-
-@record
-class ObservationBody:
-    """What the server says it served: signed by it, its salted hash is the leaf (SPEC 8.4)."""
-
-    vault_id: Id32
-    member: Id32
-    request: Id32
-    time: Time
-    collection: Id16
-    fields: Annotated[tuple[int, ...], ListOf(Uint(0xFFFF), LIMITS.fields, 1, ascending=True)]
-    batches: Annotated[tuple[bytes, ...], ListOf(Fixed(16), LIMITS.fetch_blocks, 1)]
 
 
 @record

@@ -25,7 +25,6 @@ from protocol.wire import Fixed, Parsed, record
 MLKEM_KEY_BYTES: Final = 1184
 X25519_KEY_BYTES: Final = 32
 KEM_KEY_BYTES: Final = MLKEM_KEY_BYTES + X25519_KEY_BYTES
-MEMBER_ID_BYTES: Final = 32
 PROOF_SECRETS: Final = 1
 PROOF_BYTES: Final = sigma.proof_bytes(PROOF_SECRETS)
 _MLKEM_MODULUS: Final = 3329
@@ -127,6 +126,11 @@ class IdentityCard:
     identity: PublicIdentity
     signature: Annotated[bytes, Fixed(SIGNATURE_BYTES)]
     proof: Annotated[bytes, Fixed(PROOF_BYTES)]
+
+
+def access_key_id(access_key: bytes) -> bytes:
+    """Return the key id under which an invite's access key signs requests (SPEC section 4.3)."""
+    return digest(Label.ACCESS_KEY_ID, access_key)
 
 
 def join_context(vault_id: bytes, invite: bytes) -> bytes:

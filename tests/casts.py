@@ -13,9 +13,9 @@ from client.crypto.secrets import InviteSecret
 from protocol import acts
 from protocol.acts import Role
 from protocol.blocks import FieldClass, Manifest
+from protocol.identity import access_key_id
 from tests.servers import LiveVault
 from tests.world import of_class
-from vault.callers import access_key_id
 
 Signer = Identity | tuple[SigningKey, bytes]
 

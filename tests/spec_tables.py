@@ -17,7 +17,7 @@ import click
 
 from client import errors as client_errors
 from client.cli.exits import EXITS
-from protocol import acts, api, blocks, errors, identity
+from protocol import acts, api, blocks, errors, identity, observations
 from protocol.encoding import encode
 from protocol.errors import SealroomError
 from protocol.labels import Label
@@ -71,7 +71,7 @@ def _rows(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 RECORDS: Final = {
     cls.__name__: cls
-    for module in (acts, api, blocks, identity, sides, wire)
+    for module in (acts, api, blocks, identity, observations, sides, wire)
     for cls in vars(module).values()
     if isinstance(cls, type) and cls in wire._RECORDS
 }

@@ -15,7 +15,6 @@ from client.crypto.secrets import InviteSecret
 from client.crypto.wraps import NewEpoch, create_epoch
 from protocol import acts
 from protocol.acts import Citation, Reason, Role, Rule
-from protocol.api import ObservationBody
 from protocol.blocks import (
     PEOPLE_COLLECTION,
     PEOPLE_FIELD,
@@ -29,9 +28,9 @@ from protocol.encoding import Value, encode
 from protocol.labels import Label, digest
 from protocol.ledger import State, act_leaf, check_sides, encode_part, sides_root
 from protocol.ledger.holders import holders
-from protocol.ledger.log import OBSERVATION_LEAF
 from protocol.ledger.sides import BoxPart, Part, WrapsPart, parse_part
 from protocol.limits import LIMITS
+from protocol.observations import OBSERVATION_LEAF, ObservationBody
 from protocol.signing import pae
 from protocol.wire import Envelope, to_bytes
 from tests.fixed_draws import (

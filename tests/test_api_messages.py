@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import api
+from protocol import api, observations
 from protocol.errors import LimitExceeded, MalformedMessage, SealroomError
 from protocol.limits import LIMITS
+from protocol.observations import ObservationBody
 from protocol.wire import encode, from_bytes, to_bytes
 
 H, U, NOTE = b"h" * 32, b"u" * 16, b"note"
@@ -21,7 +22,7 @@ MESSAGES: list[Any] = [
     api.LogLeaf(b"leaf", ()),
     api.LogPage(0, (api.LogLeaf(b"leaf", (b"part",)),), NOTE),
     api.ConsistencyProof((H, H)),
-    api.ObservationBody(H, H, H, 5, U, (0, 7), (U, b"a" * 16)),
+    ObservationBody(H, H, H, 5, U, (0, 7), (U, b"a" * 16)),
     api.Observation(3, H, b"envelope"),
     api.ObservationsPage((api.Observation(3, H, b"envelope"),)),
     api.Staged((b"a" * 16, U)),
@@ -44,8 +45,9 @@ def test_every_message_comes_back_as_it_was(message: Any) -> None:
 def test_every_message_is_tried() -> None:
     declared = {
         cls.__name__
-        for cls in vars(api).values()
-        if isinstance(cls, type) and cls.__module__ == api.__name__
+        for module in (api, observations)
+        for cls in vars(module).values()
+        if isinstance(cls, type) and cls.__module__ == module.__name__
     }
     assert declared == {name(message) for message in MESSAGES}
 
@@ -82,7 +84,7 @@ def test_no_byte_changed_gives_the_same_message(message: Any) -> None:
         (api.WantedBatch, (U, (0, 0))),
         (api.FetchBlocks, (U, ())),
         (api.Staged, ((U, b"a" * 16),)),
-        (api.ObservationBody, (H, H, H, 5, U, (), (U,))),
+        (ObservationBody, (H, H, H, 5, U, (), (U,))),
         (api.ErrorBody, ("code", b"bytes", None, 5)),
     ],
 )

@@ -49,6 +49,7 @@ from protocol.errors import (
 from protocol.labels import Label
 from protocol.ledger.state import InviteState, InviteStatus
 from protocol.limits import DAY
+from protocol.observations import ObservationBody
 from protocol.wire import Envelope, from_bytes, pae, to_bytes
 from tests.company import ALL, CLASSES, TABLE, Company, company
 from tests.liars import ForgedLog, Forger, Lie, Signed
@@ -611,7 +612,7 @@ class OtherObservations(Lie):
 def altered(observation: Observation) -> Observation:
     """Change who read, and sign nothing."""
     envelope = from_bytes(Envelope, observation.envelope)
-    body = from_bytes(api.ObservationBody, envelope.body)
+    body = from_bytes(ObservationBody, envelope.body)
     other = replace(envelope, body=to_bytes(replace(body, member=bytes(32))))
     return replace(observation, envelope=to_bytes(other))
 
@@ -654,7 +655,7 @@ def turned(all: tuple[Observation, ...]) -> list[tuple[Observation, Observation]
     ],
 )
 async def test_an_observation_counts_only_as_this_vaults_servers(
-    tmp_path: Path, forge: Callable[..., tuple[api.ObservationBody, SigningKey]], error: type
+    tmp_path: Path, forge: Callable[..., tuple[ObservationBody, SigningKey]], error: type
 ) -> None:
     """Whatever leaf the server put into the log, its body has to be what it seems."""
     async with company(tmp_path) as cast:

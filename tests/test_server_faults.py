@@ -17,8 +17,8 @@ import pytest
 from protocol import acts, api
 from protocol.errors import ContextMismatch, IntegrityError, NotFound, SealroomError
 from protocol.ledger import act_leaf
-from protocol.ledger.log import OBSERVATION_LEAF
 from protocol.merkle import leaf_hash
+from protocol.observations import OBSERVATION_LEAF, ObservationBody
 from tests.casts import staged_cast
 from tests.servers import Answer, LiveVault, asking, live_vault, running_server
 from vault.checkpoints import CheckpointSigner, SignedObservation
@@ -245,19 +245,19 @@ def test_an_observation_is_the_one_that_was_signed() -> None:
     key = CheckpointKey(os.urandom(32))
     public = bytes(key.verify_key)
     vault, other = os.urandom(32), os.urandom(32)
-    body = api.ObservationBody(vault, other, other, 1, bytes(16), (0,), (bytes(16),))
+    body = ObservationBody(vault, other, other, 1, bytes(16), (0,), (bytes(16),))
     made = SignedObservation.of(body, key)
     made.verify(made.leaf, vault, public)
     assert made.leaf[0] == OBSERVATION_LEAF
     assert SignedObservation.from_stored(made.stored) == made
     again = SignedObservation.of(body, key)
     assert again.leaf != made.leaf
-    for leaf, of, by in (
-        (again.leaf, vault, public),
-        (made.leaf, other, public),
-        (made.leaf, vault, bytes(CheckpointKey(os.urandom(32)).verify_key)),
+    for leaf, of, by, error in (
+        (again.leaf, vault, public, IntegrityError),
+        (made.leaf, other, public, ContextMismatch),
+        (made.leaf, vault, bytes(CheckpointKey(os.urandom(32)).verify_key), IntegrityError),
     ):
-        with pytest.raises(IntegrityError):
+        with pytest.raises(error):
             made.verify(leaf, of, by)
 
 

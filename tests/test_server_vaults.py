@@ -19,9 +19,9 @@ from protocol.checkpoint import signed_message
 from protocol.errors import NotAuthorised, OutOfOrder, StaleAct
 from protocol.labels import Label, digest
 from protocol.ledger import act_leaf
-from protocol.ledger.log import OBSERVATION_LEAF
 from protocol.limits import LIMITS, limits_table
 from protocol.merkle import verify_consistency
+from protocol.observations import OBSERVATION_LEAF, ObservationBody
 from protocol.wire import Envelope, from_bytes, to_bytes
 from tests.casts import staged_cast
 from tests.servers import Answer, LiveVault, asking, live_vault, running_server
@@ -463,12 +463,12 @@ async def test_every_fetch_is_observed_for_those_who_may_know(tmp_path: Path) ->
             assert leaf == bytes((OBSERVATION_LEAF,)) + hashed
             envelope = from_bytes(Envelope, each.envelope)
             server_key = bytes(live.server.verify_key)
-            body = from_bytes(api.ObservationBody, envelope.verify(server_key, Label.OBSERVATION))
+            body = from_bytes(ObservationBody, envelope.verify(server_key, Label.OBSERVATION))
             assert (body.vault_id, body.member) == (live.vault_id, bidder.member_id)
             assert (body.collection, body.fields) == (cast.collection, (0,))
             assert body.batches == (cast.batch.batch_id,)
         requests = {
-            from_bytes(api.ObservationBody, from_bytes(Envelope, each.envelope).body).request
+            from_bytes(ObservationBody, from_bytes(Envelope, each.envelope).body).request
             for each in page.observations
         }
         assert len(requests) == 9

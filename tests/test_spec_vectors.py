@@ -27,7 +27,6 @@ from client.links import Link, parse_link
 from client.words import pair_words
 from protocol import acts
 from protocol.acts import Role
-from protocol.api import ObservationBody
 from protocol.blocks import Address, BlockRef, FieldClass, Manifest, split_batch_body
 from protocol.checkpoint import Checkpoint, parse_note, signed_message
 from protocol.encoding import Value, decode, encode
@@ -44,6 +43,7 @@ from protocol.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from protocol.observations import ObservationBody
 from protocol.requests import (
     RequestMessage,
     VerifiedRequest,

@@ -93,8 +93,10 @@ async def _replay_guard(
 
 async def _expire_for_ever(service: VaultService) -> None:
     while True:
-        with suppress(SealroomError):  # the store's trouble is told to those who ask for something
+        try:
             await service.expire_staged()
+        except SealroomError as error:  # those who ask for something are told too
+            log_event(Event.STORAGE_FAILED, error=type(error))
         await asyncio.sleep(EXPIRY_PERIOD_SECONDS)
 
 

@@ -15,16 +15,10 @@ from typing import Final
 
 from protocol.acts import Role
 from protocol.errors import NotAuthorised, NotFound
-from protocol.labels import Label, digest
 from protocol.ledger.state import InviteState, Member, MemberStatus, State
 
 COMMITTERS: Final = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN})
 OBSERVERS: Final = COMMITTERS | {Role.AUDITOR}
-
-
-def access_key_id(access_key: bytes) -> bytes:
-    """Return the key id under which an invite's access key signs requests."""
-    return digest(Label.ACCESS_KEY_ID, access_key)
 
 
 def not_found() -> NotFound:

@@ -6,17 +6,20 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.api import Observation, ObservationBody
+from protocol.api import Observation
 from protocol.checkpoint import Checkpoint, signed_message
-from protocol.errors import IntegrityError
-from protocol.labels import Label, digest
-from protocol.ledger.log import OBSERVATION_LEAF
+from protocol.labels import Label
 from protocol.merkle import Tree
+from protocol.observations import (
+    OBSERVATION_SALT_BYTES,
+    ObservationBody,
+    observation_leaf,
+    verify_observation,
+)
 from protocol.signing import pae
-from protocol.wire import Envelope, from_bytes, to_bytes
+from protocol.wire import Envelope, to_bytes
 from vault.tls import CheckpointKey
 
-SALT_BYTES: Final = 32
 FRESH_SECONDS: Final = 1
 """How long a checkpoint of the same size is shown again instead of signed anew."""
 
@@ -58,12 +61,12 @@ class SignedObservation:
         encoded = to_bytes(body)
         signature = key.sign(pae(Label.OBSERVATION, encoded)).signature
         envelope = to_bytes(Envelope(Label.OBSERVATION, encoded, signature))
-        return cls(secrets.token_bytes(SALT_BYTES), envelope)
+        return cls(secrets.token_bytes(OBSERVATION_SALT_BYTES), envelope)
 
     @classmethod
     def from_stored(cls, stored: bytes) -> SignedObservation:
         """Take apart what `stored` gave; whether it is whole `verify` tells."""
-        return cls(stored[:SALT_BYTES], stored[SALT_BYTES:])
+        return cls(stored[:OBSERVATION_SALT_BYTES], stored[OBSERVATION_SALT_BYTES:])
 
     @property
     def stored(self) -> bytes:
@@ -73,7 +76,7 @@ class SignedObservation:
     @property
     def leaf(self) -> bytes:
         """The leaf that everybody gets: nothing but a salted hash."""
-        return bytes((OBSERVATION_LEAF,)) + digest(Label.OBSERVATION_LEAF, self.salt, self.envelope)
+        return observation_leaf(self.salt, self.envelope)
 
     def at(self, index: int) -> Observation:
         """Return the message in which it is shown to those who may see it."""
@@ -83,12 +86,6 @@ class SignedObservation:
         """Check what was read from storage against its leaf, its signature and its vault.
 
         Raises:
-            IntegrityError: it is not what the server signed and appended there.
-            MalformedMessage: it is no observation at all.
+            SealroomError: as `protocol.observations.verify_observation`.
         """
-        if leaf != self.leaf:
-            raise IntegrityError("an observation that is not the one of its leaf")
-        envelope = from_bytes(Envelope, self.envelope)
-        body = from_bytes(ObservationBody, envelope.verify(server_key, Label.OBSERVATION))
-        if body.vault_id != vault_id:
-            raise IntegrityError("an observation of another vault")
+        verify_observation(self.salt, self.envelope, leaf, vault_id, server_key)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 
-from protocol.api import LENGTH_BYTES, FetchBlocks, ObservationBody
+from protocol.api import LENGTH_BYTES, FetchBlocks
 from protocol.blocks import BlockRef, Manifest
 from protocol.errors import LimitExceeded
 from protocol.ledger.holders import may_read
 from protocol.limits import LIMITS
+from protocol.observations import ObservationBody
 from vault.callers import not_found
 from vault.vaults import OpenVault
 

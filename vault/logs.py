@@ -41,8 +41,6 @@ class Event(Enum):
     STORAGE_FAILED = ("storage_failed", logging.ERROR)
     VAULT_CREATED = ("vault_created", logging.INFO)
     ACT_APPENDED = ("act_appended", logging.INFO)
-    ACT_REFUSED = ("act_refused", logging.WARNING)
-    BATCH_STAGED = ("batch_staged", logging.INFO)
     UPLOADS_EXPIRED = ("uploads_expired", logging.INFO)
     REQUEST = ("request", logging.INFO)
     REQUEST_REFUSED = ("request_refused", logging.WARNING)

@@ -103,8 +103,10 @@ class VaultService:
     async def warm(self) -> None:
         """Load each vault once, so that even the first stranger to ask causes no replay (H11)."""
         for vault_id in self._shelf.ids():
-            with suppress(StorageFailed):  # whoever asks for it is told
+            try:
                 await self._shelf.keys(vault_id)
+            except StorageFailed as error:  # whoever asks for the vault is told too
+                log_event(Event.STORAGE_FAILED, vault=IdPrefix.of(vault_id), error=type(error))
 
     async def close(self) -> None:
         """Wait for what was begun and must not be left half done."""

@@ -95,7 +95,7 @@ def load_or_create(
     key_file: Path | None = None,
     hosts: Sequence[str] = ("localhost", "127.0.0.1"),
 ) -> ServerTls:
-    """Return the server's TLS context and pin (PROTOCOL section 11): TLS 1.3 and nothing older.
+    """Return the server's TLS context and pin (SPEC section 13): TLS 1.3 and nothing older.
 
     Without files of the operator's, a self-signed P-256 certificate is made once, valid for
     ten years; clients know it by its pin. `hosts` matter only when it is made.

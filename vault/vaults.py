@@ -20,12 +20,13 @@ from weakref import WeakValueDictionary
 from protocol.acts import Act
 from protocol.blocks import Address, Manifest
 from protocol.errors import ApiMisuse, ContextMismatch, IntegrityError, SealroomError
+from protocol.identity import access_key_id
 from protocol.ledger import Landed, Ledger, State, check_sides
 from protocol.ledger.sides import WrapsPart, parse_part
 from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash, root_of
 from protocol.rewrap import Wrap
-from vault.callers import Caller, access_key_id, caller_of
+from vault.callers import Caller, caller_of
 from vault.checkpoints import CheckpointSigner, SignedObservation
 from vault.storage.base import SidePart, Storage, StorageFailed, StoredLeaf, UnknownVault
 from vault.tls import CheckpointKey

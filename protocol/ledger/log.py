@@ -31,12 +31,11 @@ from protocol.ledger.state import InviteStatus, MemberStatus, State
 from protocol.ledger.transitions import TRANSITIONS, Sides, Transition
 from protocol.limits import LIMITS
 from protocol.merkle import Tree, leaf_hash
+from protocol.observations import OBSERVATION_LEAF, OBSERVATION_LEAF_BYTES
 from protocol.signing import verify_signature
 from protocol.wire import Envelope, pae
 
 ACT_LEAF: Final = 0x01
-OBSERVATION_LEAF: Final = 0x02
-OBSERVATION_LEAF_BYTES: Final = 33
 LEAF_BYTES: Final = LIMITS.act_bytes + 4096
 
 

@@ -71,7 +71,7 @@ def measure(records: int, repetitions: int, say: Say) -> Size:
     """
     with tempfile.TemporaryDirectory(prefix="sealroom-bench-") as folder:
         table = Path(folder) / "blocks.csv"
-        write_mixed_csv(table, min(records, BLOCK_RECORDS))
+        write_mixed_csv(table, block_records := min(records, BLOCK_RECORDS))
         work = BlockWork.of(table)
         done: list[Repetition] = []
         for number in range(1, repetitions + 1):
@@ -81,7 +81,7 @@ def measure(records: int, repetitions: int, say: Say) -> Size:
             done.append(Repetition(work.measured(), run_transfer(directory, records)))
             seconds = time.monotonic() - started
             say(f"{records:,} records: {number} of {repetitions}, {seconds:.0f} s")
-        return Size.of(records, work.value_bytes / work.cells, done)
+        return Size.of(records, block_records, work.value_bytes / work.cells, done)
 
 
 def _command(quick: bool, large: bool, repetitions: int) -> str:

@@ -110,18 +110,30 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """All that was measured with one number of records."""
+    """All that was measured with one number of records.
+
+    (a), seal and open were measured on `block_records` of them and scaled up where that is less.
+    `nonce_share` is the part of (a)'s sealing that is drawing nonces, which blocks do not do.
+    """
 
     records: int
+    block_records: int
     repetitions: int
     bytes_per_cell: float
     reference: dict[str, Spread]
+    nonce_share: Spread
     figures: tuple[Figure, ...]
     offer: Offer
     memory: tuple[Memory, ...]
 
     @classmethod
-    def of(cls, records: int, bytes_per_cell: float, repetitions: Sequence[Repetition]) -> Self:
+    def of(
+        cls,
+        records: int,
+        block_records: int,
+        bytes_per_cell: float,
+        repetitions: Sequence[Repetition],
+    ) -> Self:
         """Summarise repetitions. Seconds of (a) are what it would need for as many cells."""
         blocks = [each.blocks for each in repetitions]
         transfers = [each.transfer for each in repetitions]
@@ -137,9 +149,11 @@ class Size:
         }
         return cls(
             records,
+            block_records,
             len(repetitions),
             bytes_per_cell,
             {"seal": Spread.of(seals), "open": Spread.of(opens)},
+            Spread.of([each.nonce / each.reference_seal for each in blocks]),
             (
                 Figure.of("seal", cells, list(zip(seal, seal, seals, strict=True))),
                 Figure.of("open", cells, list(zip(opened, opened, opens, strict=True))),

@@ -45,6 +45,8 @@ def _size_lines(size: Size) -> Iterator[str]:
         f"{size.records:,} records x {size.figures[0].cells // size.records} fields, "
         f"{size.bytes_per_cell:.1f} bytes a cell, {size.repetitions} repetitions"
     )
+    if size.block_records < size.records:
+        yield f"  (a), seal and open: measured on {size.block_records:,} records and scaled up"
     yield f"  {'':<10}{'cells/s':>12}  {'x (a)':<22}{'seconds':<26}{'busy':>5}"
     cells = size.figures[0].cells
     for name, spread in size.reference.items():
@@ -56,6 +58,10 @@ def _size_lines(size: Size) -> Iterator[str]:
             f"  {each.name:<10}{speed:>12}  {_spread(each.ratio, 2):<22}"
             f"{_spread(each.seconds, 3):<26}{each.busy.median:>5.0%}"
         )
+    yield (
+        f"  of (a) seal, {size.nonce_share.median:.0%} is drawing nonces, the system's cost: "
+        f"without it seal is x {_without_nonces(size):.2f}"
+    )
     offer = size.offer
     yield (
         f"  offer of {offer.keys} keys: {_spread(offer.seconds, 3)} s, "
@@ -68,6 +74,11 @@ def _size_lines(size: Size) -> Iterator[str]:
         for each in size.memory
     )
     yield f"  memory at most: {peaks}"
+
+
+def _without_nonces(size: Size) -> float:
+    seal = next(each for each in size.figures if each.name == "seal")
+    return seal.ratio.median * (1 - size.nonce_share.median)
 
 
 def _growth_lines(small: Size, large: Size, grown: Mapping[str, float]) -> Iterator[str]:

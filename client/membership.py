@@ -63,10 +63,13 @@ async def write_person(session: Session, party: bytes, name: str, **more: str | 
             return
 
 
-async def find_party(session: Session, text: str, *, removed: bool = False) -> Party:
+async def find_party(
+    session: Session, text: str, *, removed: bool = False, members_first: bool = False
+) -> Party:
     """Find a member or an open invite by name, id, or an unambiguous prefix of id or words.
 
-    With `removed`, a member who was removed is found where nobody else fits.
+    With `removed`, a member who was removed is found where nobody else fits; with
+    `members_first`, an invite of a member's name stands in nobody's way.
 
     Raises:
         InputError: nobody, or several.
@@ -81,6 +84,8 @@ async def find_party(session: Session, text: str, *, removed: bool = False) -> P
         if _name_of(session, people.names, p).lower() == wanted
         or (len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted))
     ]
+    if members_first and any(isinstance(each, Member) for each in found):
+        found = [each for each in found if isinstance(each, Member)]
     if removed and not found:
         gone = [each for each in session.state.members.values() if not each.live]
         found = [
@@ -89,14 +94,16 @@ async def find_party(session: Session, text: str, *, removed: bool = False) -> P
     if len(found) != 1:
         how = "nobody" if not found else "several members"
         raise InputError(
-            f"{text!r} names {how} here", hint="'sealroom members' lists names, ids and words."
+            f"{text!r} names {how} here",
+            hint="'sealroom members' lists names, ids and words; "
+            f"{_PREFIX_LEAST} characters of an id or of words are enough.",
         )
     return found[0]
 
 
 async def find_member(session: Session, text: str, *, removed: bool = False) -> Member:
     """Find a live member, or on request a removed one; raises as `find_party`."""
-    party = await find_party(session, text, removed=removed)
+    party = await find_party(session, text, removed=removed, members_first=True)
     if not isinstance(party, Member):
         raise InputError(f"{text!r} is an invite that nobody has used yet")
     return party

@@ -20,7 +20,7 @@ from client.store import VaultStore
 from client.transport import Transport
 from client.trust import Believed
 from protocol import acts
-from protocol.acts import Act, Citation
+from protocol.acts import Act, Citation, Role
 from protocol.api import SubmitAct
 from protocol.blocks import Address
 from protocol.errors import CommitmentMismatch, IntegrityError, Rollback, SealroomError
@@ -112,7 +112,9 @@ class Session:
             raise Refused(
                 f"the role {role} may not do this",
                 code="not_authorised",
-                hint="Ask the owner, or an admin.",
+                hint="Ask the owner."
+                if TRANSITIONS[kind].roles == {Role.OWNER}
+                else "Ask the owner, or an admin.",
             )
 
     def citation(self) -> Citation:

@@ -101,6 +101,7 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
     started = time.monotonic()
     await session.sync_as_member()
     session.expect_may(acts.DefineCollection)
+    await _look_into(plan)
     with session.store.uploading():
         journal, resumed = await _journal(session, plan)
         if journal.upload not in session.state.uploads:
@@ -110,6 +111,12 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
             await _commit(session, journal)
         session.store.end_upload(journal.upload)
     return _result(session, plan, journal, resumed, time.monotonic() - started)
+
+
+async def _look_into(plan: Plan) -> None:
+    """Read the first batch of a file, so that one that cannot be read defines no collection."""
+    if plan.source.fingerprint() is not None:
+        await asyncio.to_thread(next, plan.source.batches(plan.batch_rows), None)
 
 
 # --- the journal

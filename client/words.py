@@ -88,8 +88,8 @@ def compare_words(expected: str, given: str) -> None:
     if not hmac.compare_digest(ours.encode(), theirs.encode()):
         raise PinMismatch(
             "the words are not the same",
-            hint="read them out once more; if they still differ, do not go on: "
-            "somebody between you shows each of you another identity",
+            hint="Words differ for each pair: read each other's row of 'sealroom members'. "
+            "If they still differ, do not go on: somebody is in between.",
         )
 
 

@@ -640,7 +640,7 @@ def test_words_that_differ_end_it(
     world.answers["confirm"] = refused_once()
     assert world.run("confirm", "Ann") == 4
     assert [call[0] for call in world.calls] == ["confirm", "words"]
-    assert "hint: Do not go on" in capsys.readouterr().err
+    assert "do not go on: somebody is in between" in capsys.readouterr().err
 
 
 def test_no_answer_is_not_a_yes(world: World, capsys: Any, monkeypatch: Any) -> None:

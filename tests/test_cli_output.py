@@ -219,3 +219,11 @@ def test_a_bar_says_how_far_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_results_of_the_sdk_are_json() -> None:
     done = UploadResult("c", "n", 1, 2, 3, 4, 5, 6, 0.5, ("a note",))
     assert json.loads(json.dumps(as_json(done)))["notes"] == ["a note"]
+
+
+def test_nothing_is_drawn_before_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Tty()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress_bar():
+        assert terminal.getvalue() == ""
+    assert terminal.getvalue() == ""

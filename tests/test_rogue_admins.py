@@ -15,7 +15,7 @@ from client.errors import InputError, Refused
 from client.membership import PEOPLE, find_member, write_person
 from client.session import Session, saying
 from protocol import acts
-from protocol.acts import Reason
+from protocol.acts import Reason, Role
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass
 from protocol.errors import (
     CommitmentMismatch,
@@ -145,3 +145,16 @@ async def test_a_false_key_of_the_names_closes_nothing(
         assert len((await read_people(olga.session)).names) == 0
         monkeypatch.undo()
         assert "Bo" in (await read_people(olga.session)).names.values()
+
+
+async def test_an_invite_of_a_members_name_stands_in_nobodys_way(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        invited = await olga.invite(Role.BIDDER, name="Bo")
+        assert (await find_member(olga.session, "Bo")).id != bytes.fromhex(invited.invite_id)
+        with pytest.raises(InputError, match="several"):
+            await olga.withdraw_invite("Bo")
+        await olga.withdraw_invite(invited.invite_id)
+        with pytest.raises(Refused, match="may not do this") as refused:
+            await (await cast("ada")).offer("Bo")
+        assert refused.value.hint == "Ask the owner."

@@ -22,7 +22,7 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused, Unreachable
 from client.home import Home
 from client.results import Progress, UploadResult
-from client.tables import TableChanged, TableUnreadable
+from client.tables import TableChanged, TableRagged, TableUnreadable
 from client.uploads import IN_FLIGHT, ensure_writable
 from client.vault import Vault
 from protocol import api
@@ -722,3 +722,14 @@ async def test_a_home_uploads_to_a_vault_once_at_a_time(mine: Vault, file: Path)
     with mine.session.store.uploading(), pytest.raises(Refused, match="another upload"):
         await uploaded(mine, file, "twice at once")
     assert (await uploaded(mine, file, "twice at once")).records == TABLE.num_rows
+
+
+async def test_a_file_that_cannot_be_read_defines_no_collection(
+    mine: Vault, tmp_path: Path
+) -> None:
+    ragged = tmp_path / "ragged.csv"
+    ragged.write_text("a,b\n1,2\n3\n")
+    before = len(await mine.collections())
+    with pytest.raises(TableRagged):
+        await uploaded(mine, ragged, "ragged")
+    assert len(await mine.collections()) == before

@@ -206,7 +206,10 @@ def _print_collection(found: CollectionInfo) -> None:
 
 
 def _name(found: CollectionInfo) -> str:
-    return visible(found.name) if found.name else found.collection_id[:16]
+    if found.name:
+        return visible(found.name)
+    unfinished = " (unfinished upload)" if not found.batches else ""
+    return found.collection_id[:16] + unfinished
 
 
 def _epochs(field: FieldInfo) -> str:

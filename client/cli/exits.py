@@ -125,7 +125,7 @@ def _told(error: BaseException) -> Told:
         case NoArgsIsHelpError():
             return Told("usage", "no command was given", "Try --help.")
         case click.UsageError():
-            return Told("usage", error.format_message(), _usage_hint(error))
+            return Told("usage", " ".join(error.format_message().split()), _usage_hint(error))
         case click.ClickException():
             return Told("failed", error.format_message(), None)
         case OSError():

@@ -231,5 +231,6 @@ def ask_whether_same(words: str) -> None:
     if not same:
         raise PinMismatch(
             "the words are not the same",
-            hint="Do not go on: somebody between you shows each of you another identity.",
+            hint="Words differ for each pair: read each other's row of 'sealroom members'. "
+            "If they still differ, do not go on: somebody is in between.",
         )

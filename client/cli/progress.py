@@ -19,8 +19,11 @@ def progress_bar() -> Iterator[OnProgress]:
     if not sys.stderr.isatty():
         yield no_progress
         return
-    with _bar() as bar:
+    bar = _bar()
+    try:
         yield _Shown(bar).show
+    finally:
+        bar.stop()
 
 
 def _bar() -> progress.Progress:
@@ -38,7 +41,10 @@ def _bar() -> progress.Progress:
 
 
 class _Shown:
-    """One bar for each task that is reported, made when it is first heard of."""
+    """One bar for each task that is reported, made when it is first heard of.
+
+    Nothing is drawn before: a bar that is redrawn would wipe the prompt for the passphrase.
+    """
 
     def __init__(self, bar: progress.Progress) -> None:
         self._bar = bar
@@ -46,6 +52,7 @@ class _Shown:
 
     def show(self, heard: Progress) -> None:
         if heard.task not in self._tasks:
+            self._bar.start()
             self._tasks[heard.task] = self._bar.add_task(heard.task, total=heard.total, figures="")
         task = self._tasks[heard.task]
         self._bar.update(task, completed=heard.done, figures=self._figures(task, heard))

@@ -731,5 +731,5 @@ async def test_a_file_that_cannot_be_read_defines_no_collection(
     ragged.write_text("a,b\n1,2\n3\n")
     before = len(await mine.collections())
     with pytest.raises(TableRagged):
-        await uploaded(mine, ragged, "ragged")
+        await mine.upload(ragged, collection="ragged")
     assert len(await mine.collections()) == before

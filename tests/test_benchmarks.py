@@ -81,7 +81,6 @@ def test_reference_and_blocks_seal_the_same_cells(tmp_path: Path) -> None:
     assert [bytes(cell).decode() for cell in work.values[1]] == [row[1] for row in mixed_rows(60)]
     measured = work.measured()
     assert min(astuple(measured)) > 0
-    assert measured.nonce < measured.reference_seal
 
 
 # --- the figures

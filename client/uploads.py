@@ -32,6 +32,7 @@ from client.results import OnProgress, Progress, UploadResult
 from client.session import Session, saying
 from client.store import JournalledUpload
 from client.tables import Source, column_cells
+from client.tables.source import FileSource
 from protocol import acts
 from protocol.blocks import (
     Address,
@@ -115,7 +116,7 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
 
 async def _look_into(plan: Plan) -> None:
     """Read the first batch of a file, so that one that cannot be read defines no collection."""
-    if plan.source.fingerprint() is not None:
+    if isinstance(plan.source, FileSource):  # an object in memory can be read once
         await asyncio.to_thread(next, plan.source.batches(plan.batch_rows), None)
 
 

@@ -16,13 +16,16 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## create .venv from the pinned requirements (PYTHON=python3.12 chooses another)
 
-# Twice quiet, because pip otherwise prints where this machine fetches from.
+# Twice quiet, because pip otherwise prints where this machine fetches from. Without --no-deps, pip
+# resolves `coverage[toml]` of pytest-cov anew, to whatever is newest, and then misses its hash; the
+# lock is complete, which `pip check` confirms.
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check \
-		--require-hashes -r requirements.lock
+		--no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check \
 		--no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 test: $(STAMP)  ## run every test, with coverage

@@ -182,7 +182,7 @@ async def test_a_body_is_refused_by_its_head_alone(tmp_path: Path) -> None:
                 line = await asyncio.wait_for(reader.readline(), 5)
                 assert line.split()[1] == status, (fields, line)
                 assert code in await asyncio.wait_for(reader.read(4_096), 5)
-            assert time.perf_counter() - started < 1
+            assert time.perf_counter() - started < 5
         bodied = head("GET", api.SERVER, "Content-Length: 1") + b"x"
         assert (await said(server, bodied)).startswith(b"HTTP/1.1 400 ")
         huge = head("GET", api.SERVER, "A: " + "a" * 9_000)

@@ -7,12 +7,14 @@ opened anew when they are needed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
+from client.errors import Refused
 from client.fetching import fetch_blocks, open_committed
 from client.session import Session
 from client.tables import TableType, type_from_text
@@ -22,13 +24,20 @@ from protocol.blocks import (
     Address,
     BlockRef,
     FieldClass,
-    Manifest,
     catalog_class,
     verify_block,
 )
 from protocol.encoding import Value, decode, encode
-from protocol.errors import CommitmentMismatch, IntegrityError, SealroomError, WeakKey
-from protocol.ledger.state import Collection, State
+from protocol.errors import (
+    CommitmentMismatch,
+    Frozen,
+    IntegrityError,
+    ManifestMismatch,
+    SealroomError,
+    WeakKey,
+)
+from protocol.ledger.contents import Batch, Collection
+from protocol.ledger.state import State
 from protocol.limits import LIMITS
 
 NAME_CHARACTERS: Final = 500
@@ -81,12 +90,13 @@ async def read_people(session: Session) -> People:
     people = People()
     state = session.state
     rows, _ = await _rows(session, state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD)
-    owners = {state.owner, *(each.seller for each in state.handovers)}
+    owners = {*state.lineage(state.owner)}
+    owners.update(*(state.lineage(each.seller) for each in state.handovers))
     for author, row in rows:
         if author in owners:
             people.title = _text(row, "title") or people.title
         party, name, note = row.get("party"), _text(row, "name"), _text(row, "note")
-        if isinstance(party, bytes) and author in owners | {party, _inviter(state, party)}:
+        if isinstance(party, bytes) and author in owners | _may_name(state, party):
             if name:
                 people.names[party] = name
             if note:
@@ -94,10 +104,20 @@ async def read_people(session: Session) -> People:
     return people
 
 
-def _inviter(state: State, party: bytes) -> bytes | None:
+def _may_name(state: State, party: bytes) -> set[bytes]:
+    """Return who beside owners may name a party: itself under any of its ids, and its inviter."""
     member = state.members.get(party)
     invite = state.invites.get(party if member is None else member.invite or party)
-    return None if invite is None else invite.inviter
+    inviter = () if invite is None else state.lineage(invite.inviter)
+    return {*state.lineage(party), *inviter}
+
+
+def name_of(state: State, people: People, party: bytes) -> str | None:
+    """Return what a party is called: by its own id, by one that it replaced, or as its invite."""
+    member = state.members.get(party)
+    invite = () if member is None or member.invite is None else (member.invite,)
+    ids = (*state.lineage(party), *invite)
+    return next((people.names[each] for each in ids if each in people.names), None)
 
 
 async def read_names(session: Session, collection: bytes) -> Names:
@@ -185,35 +205,60 @@ async def _rows(
     """
     if not session.may_open(where.id, number):
         return [], None
-    blocks = where.blocks(number)
-    missing = [
-        (manifest, ref)
-        for manifest, ref in blocks
-        if session.store.block(manifest.batch_id, number) is None
-    ]
-    async for manifest, ref, block in fetch_blocks(session, where.id, missing):
-        verify_block(ref, block)
-        session.store.keep_block(manifest.batch_id, ref.field, block)
-    authors = {batch.manifest.batch_id: batch.author for batch in where.batches}
+    failure = await _fetch_missing(session, where.id, number)
     rows: list[tuple[bytes, dict[str, Value]]] = []
-    failure: SealroomError | None = None
-    for manifest, ref in blocks:
-        block = session.store.block(manifest.batch_id, number) or b""
-        verify_block(ref, block)
+    where = session.state.collections[where.id]
+    for batch, ref in where.blocks(number):
+        block = _kept(session, batch, ref)
+        if block is None:
+            continue
         try:
-            opened = _opened(session, where, manifest, ref, block)
+            opened = _opened(session, where, batch, ref, block)
         except (IntegrityError, CommitmentMismatch, WeakKey) as error:
             failure = failure or error
         else:
-            rows += [(authors[manifest.batch_id], row) for row in opened]
+            rows += [(batch.author, row) for row in opened]
     return rows, failure
 
 
+async def _fetch_missing(session: Session, collection: bytes, number: int) -> SealroomError | None:
+    """Fetch and keep the blocks of a catalog that this home does not have as they are now.
+
+    A vault that is frozen serves none: then what is kept has to do, and the refusal is returned.
+    """
+    while True:
+        listed = session.state.collections[collection].blocks(number)
+        missing = [(batch, ref) for batch, ref in listed if _kept(session, batch, ref) is None]
+        try:
+            async for batch, ref, block in fetch_blocks(session, collection, missing):
+                verify_block(ref, block)
+                session.store.keep_block(batch.id, ref.field, block)
+        except ManifestMismatch as error:
+            await session.sync_as_member()
+            now = session.state.collections.get(collection)
+            if now is None or now.blocks(number) == listed:
+                raise error
+        except Refused as refused:
+            if refused.refusal != Frozen.code:
+                raise
+            return refused
+        else:
+            return None
+
+
+def _kept(session: Session, batch: Batch, ref: BlockRef) -> bytes | None:
+    """Return a block that this home has, if it is the one that is committed now."""
+    block = session.store.block(batch.id, ref.field)
+    if block is None or hashlib.sha256(block).digest() != ref.sha256:
+        return None
+    return block
+
+
 def _opened(
-    session: Session, where: Collection, manifest: Manifest, ref: BlockRef, block: bytes
+    session: Session, where: Collection, batch: Batch, ref: BlockRef, block: bytes
 ) -> list[dict[str, Value]]:
     key = session.key(Address(where.id, ref.field, ref.epoch)).key.expose()
-    cells = open_committed(key, where, manifest, ref, block, True)
+    cells = open_committed(key, where, batch, ref, block, True)
     found = (cells.cell(i) for i in range(cells.count))
     return [row for cell in found if cell is not None and (row := _map(cell)) is not None]
 

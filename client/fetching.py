@@ -9,24 +9,24 @@ from typing import Final
 
 from client.columns import Cells
 from client.crypto.cells import open_block
-from client.errors import Unreachable
+from client.errors import Refused, Unreachable
 from client.session import Session
 from protocol.api import FetchBlocks, WantedBatch
-from protocol.blocks import BlockRef, Manifest, verify_block
+from protocol.blocks import BlockRef, verify_block
 from protocol.errors import IntegrityError, ManifestMismatch
-from protocol.ledger.state import Collection
+from protocol.ledger.contents import Batch, Collection
 from protocol.limits import LIMITS, MIB
 
 ATTEMPTS: Final = 4
 PAUSE_SECONDS: Final = 0.5
 REQUEST_BYTES: Final = min(LIMITS.fetch_bytes, 32 * MIB)
 
-Listed = tuple[Manifest, BlockRef]
+Listed = tuple[Batch, BlockRef]
 
 
 async def fetch_blocks(
     session: Session, collection: bytes, listed: Sequence[Listed]
-) -> AsyncGenerator[tuple[Manifest, BlockRef, bytes], None]:
+) -> AsyncGenerator[tuple[Batch, BlockRef, bytes], None]:
     """Yield the blocks of these manifest entries, in order.
 
     Each has the length its manifest lists; its hash is checked by whoever opens it. One
@@ -34,8 +34,11 @@ async def fetch_blocks(
     handed on as they come, so memory holds one. A connection that breaks is made anew a few
     times, from the block where it broke.
 
+    An erasure or a re-encryption that landed since the entries were listed makes the server send
+    other blocks; whether that is so, `refreshed` tells.
+
     Raises:
-        ManifestMismatch: fewer or more blocks came than were asked for.
+        ManifestMismatch: fewer, more or longer blocks came than were asked for.
         Refused, Unreachable, MalformedMessage, LimitExceeded: as `Transport.fetch`.
     """
     for request in _requests(listed):
@@ -46,9 +49,9 @@ async def fetch_blocks(
                     async for block in blocks:
                         if at == len(request):
                             raise ManifestMismatch("the server sent more than the commit lists")
-                        manifest, ref = request[at]
+                        batch, ref = request[at]
                         at += 1
-                        yield manifest, ref, block
+                        yield batch, ref, block
                 if at < len(request):
                     raise ManifestMismatch("the server sent less than the commit lists")
                 break
@@ -58,12 +61,38 @@ async def fetch_blocks(
                 await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
 
 
+async def refreshed(
+    session: Session, collection: bytes, batches: Sequence[Batch], error: ManifestMismatch
+) -> list[Batch]:
+    """Return the batches as they are now, once other blocks came than they list.
+
+    Raises:
+        ManifestMismatch: the one given: nothing of them changed, so the server sent false ones.
+        Refused: records of them were erased, or the collection is gone: what was read is no
+            longer what is there.
+    """
+    await session.sync_as_member()
+    where = session.state.collections.get(collection)
+    known = {} if where is None else where.by_id()
+    now = [known.get(batch.id) for batch in batches]
+    if now == list(batches):
+        raise error
+    found = [batch for batch in now if batch is not None]
+    if [batch.erased for batch in found] != [batch.erased for batch in batches]:
+        raise Refused(
+            "records were erased while they were being read",
+            code="changed",
+            hint="Read them again.",
+        )
+    return found
+
+
 def open_committed(
-    key: bytes, where: Collection, manifest: Manifest, ref: BlockRef, block: bytes, varies: bool
+    key: bytes, where: Collection, batch: Batch, ref: BlockRef, block: bytes, varies: bool
 ) -> Cells:
     """Open one committed block; says whose doing it is where that fails (SPEC section 7).
 
-    `varies` says whether its values have no fixed width.
+    Cells that were erased come as nulls. `varies` says whether values have no fixed width.
 
     Raises:
         ManifestMismatch: it is not the block that was committed: the server's doing.
@@ -71,7 +100,14 @@ def open_committed(
     """
     try:
         return open_block(
-            key, where.class_of(ref.field), ref, manifest.batch_id, manifest.records, block, varies
+            key,
+            where.class_of(ref.field),
+            ref,
+            batch.id,
+            batch.manifest.records,
+            block,
+            varies,
+            batch.erased,
         ).cells
     except IntegrityError:
         verify_block(ref, block)
@@ -82,8 +118,8 @@ def _stream(
     session: Session, collection: bytes, request: Sequence[Listed]
 ) -> AsyncGenerator[bytes, None]:
     wanted: dict[bytes, list[int]] = {}
-    for manifest, ref in request:
-        wanted.setdefault(manifest.batch_id, []).append(ref.field)
+    for each, ref in request:
+        wanted.setdefault(each.id, []).append(ref.field)
     batches = tuple(WantedBatch(batch, tuple(fields)) for batch, fields in wanted.items())
     sizes = tuple(ref.length for _, ref in request)
     return session.transport.fetch(session.vault_id, FetchBlocks(collection, batches), sizes)
@@ -93,11 +129,11 @@ def _requests(listed: Sequence[Listed]) -> Iterator[list[Listed]]:
     """Cut into requests of bounded bytes and blocks, at least one block each."""
     request: list[Listed] = []
     size = 0
-    for manifest, ref in listed:
+    for batch, ref in listed:
         if request and (size + ref.length > REQUEST_BYTES or len(request) >= LIMITS.fetch_blocks):
             yield request
             request, size = [], 0
-        request.append((manifest, ref))
+        request.append((batch, ref))
         size += ref.length
     if request:
         yield request

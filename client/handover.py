@@ -16,9 +16,11 @@ from client.session import Draft, Session, saying
 from client.tables import cells_to_array
 from protocol import acts
 from protocol.acts import CollectionReceipt, Reason
-from protocol.blocks import Address, BlockRef, Manifest, is_catalog, verify_block
+from protocol.blocks import Address, BlockRef, is_catalog, verify_block
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch
-from protocol.ledger.state import Collection, Member, OpenOffer, State
+from protocol.ledger.contents import Batch, Collection
+from protocol.ledger.parties import Member
+from protocol.ledger.state import OpenOffer, State
 
 
 async def offer(
@@ -132,7 +134,7 @@ async def _verify_collection(
     Catalog blocks have to be the committed ones; one that does not open names nothing.
     """
     names = await read_names(session, where.id)
-    async for manifest, ref, block in fetch_blocks(session, where.id, list(_listed(where))):
+    async for batch, ref, block in fetch_blocks(session, where.id, list(_listed(where))):
         if is_catalog(ref.field):
             # Which names open is seen when they are read: an admin's rubbish is no data missing.
             verify_block(ref, block)
@@ -140,33 +142,30 @@ async def _verify_collection(
         named = names.fields.get(ref.field)
         if named is None:
             raise names.failure or IntegrityError(f"the catalog does not name field {ref.field}")
-        cells = await asyncio.to_thread(
-            _verified_cells, where, keys, manifest, ref, block, named.type
-        )
-        tally.add(cells)
+        await asyncio.to_thread(_verify_cells, where, keys, batch, ref, block, named.type)
+        tally.add(batch.records)
 
 
-def _verified_cells(
+def _verify_cells(
     where: Collection,
     keys: dict[Address, bytes],
-    manifest: Manifest,
+    batch: Batch,
     ref: BlockRef,
     block: bytes,
     kind: str,
-) -> int:
-    """Open a block, check that its cells are of their type, and return how many there are."""
-    cells = open_cells(where, keys, manifest, ref, block, kind)
+) -> None:
+    """Open a block, and check that its cells are of their type and empty where they were erased."""
+    cells = open_cells(where, keys, batch, ref, block, kind)
     try:
         cells_to_array(cells, kind)
     except MalformedMessage as error:
         raise IntegrityError(
-            f"batch {manifest.batch_id.hex()}: field {ref.field} holds what is no {kind}"
+            f"batch {batch.id.hex()}: field {ref.field} holds what is no {kind}"
         ) from error
-    return cells.count
 
 
 def _listed(where: Collection) -> Iterator[Listed]:
-    return ((b.manifest, ref) for b in where.batches for ref in b.manifest.blocks)
+    return ((batch, ref) for batch in where.batches for ref in batch.manifest.blocks)
 
 
 async def accept(session: Session, verified: Verified) -> Accepted:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from client.catalogs import read_people
+from client.catalogs import People, name_of, read_people
 from client.membership import collection_labels, rule_text
 from client.results import LogEntry
 from client.session import Session
 from protocol import acts
 from protocol.acts import Act
+from protocol.blocks import PEOPLE_COLLECTION
 
 
 async def log_entries(session: Session) -> tuple[LogEntry, ...]:
     """Describe every leaf of the verified log; names as far as this member may know them."""
-    names = (await read_people(session)).names
+    people = await read_people(session)
     labels = await collection_labels(session)
     entries = []
     for index, act in enumerate(session.believed.acts):
@@ -23,24 +24,22 @@ async def log_entries(session: Session) -> tuple[LogEntry, ...]:
             entries.append(LogEntry(index, "observation", None, None, {}))
             continue
         author = act.author.hex()
-        name = _name(session, names, act.author)
-        detail = _detail(session, act, names, labels)
+        name = name_of(session.state, people, act.author)
+        detail = _detail(session, act, people, labels)
         entries.append(LogEntry(index, act.kind, author, name, detail))
     return tuple(entries)
 
 
-def _name(session: Session, names: Mapping[bytes, str], party: bytes) -> str | None:
-    member = session.state.members.get(party)
-    if party in names:
-        return names[party]
-    return names.get(member.invite) if member is not None and member.invite else None
-
-
 def _detail(
-    session: Session, act: Act, names: Mapping[bytes, str], labels: Mapping[bytes, str]
+    session: Session, act: Act, people: People, labels: Mapping[bytes, str]
 ) -> dict[str, Any]:
     def who(party: bytes) -> str:
-        return _name(session, names, party) or party.hex()[:16]
+        return name_of(session.state, people, party) or party.hex()[:16]
+
+    def where(collection: bytes) -> str:
+        if collection == PEOPLE_COLLECTION:
+            return "names of people"
+        return labels.get(collection, collection.hex()[:8])
 
     payload = act.payload
     match payload:
@@ -59,21 +58,37 @@ def _detail(
         case acts.Revoke():
             return {"who": who(payload.member), "reason": payload.reason}
         case acts.DefineCollection():
-            return {
-                "collection": labels.get(payload.collection, payload.collection.hex()[:8]),
-                "fields": len(payload.classes),
-            }
+            return {"collection": where(payload.collection), "fields": len(payload.classes)}
+        case acts.RetireCollection():
+            return {"collection": where(payload.collection), "reason": payload.reason}
         case acts.CreateEpoch():
             return {"fields": len(payload.epochs)}
+        case acts.RetireEpoch():
+            return {"epochs": len(payload.epochs)}
         case acts.Grant() | acts.WithdrawGrant():
             rules = [rule_text(rule, dict(labels)) for rule in payload.rules]
             return {"who": who(payload.member), "rules": rules}
         case acts.Commit():
             return {
-                "collection": labels.get(payload.collection, "names of people"),
+                "collection": where(payload.collection),
                 "batches": len(payload.manifests),
                 "records": sum(m.records for m in payload.manifests if not m.is_catalog),
             }
+        case acts.Erase():
+            return {
+                "collection": where(payload.collection),
+                "records": sum(len(each.positions) for each in payload.erasures),
+                "reason": payload.reason,
+            }
+        case acts.Replace():
+            return {
+                "collection": where(payload.collection),
+                "erased": sum(len(each.positions) for each in payload.erasures),
+                "records": sum(m.records for m in payload.manifests if not m.is_catalog),
+                "reason": payload.reason,
+            }
+        case acts.Reencrypt():
+            return {"collection": where(payload.collection), "blocks": len(payload.moves)}
         case acts.Offer():
             return {"to": who(payload.buyer), "expires": payload.expiry}
         case acts.Accept():
@@ -81,5 +96,24 @@ def _detail(
             return {"offer": payload.offer, "records": records}
         case acts.Reject():
             return {"offer": payload.offer, "reason": payload.reason}
+        case acts.RotateIdentity():
+            return {
+                "to": payload.card.identity.member_id.hex()[:16],
+                "rebuilt": payload.dealing is not None,
+            }
+        case acts.Freeze() | acts.Destroy():
+            return {"reason": payload.reason}
+        case acts.ChangePolicy():
+            return {"head_signers": [who(each) for each in payload.policy.head_signers]}
+        case acts.Custodians():
+            dealing = payload.dealing
+            if dealing is None:
+                return {"custodians": []}
+            named = [who(each) for each in dealing.custodians]
+            return {"custodians": named, "threshold": dealing.threshold}
+        case acts.Release():
+            return {"to": payload.card.identity.member_id.hex()[:16]}
+        case acts.Attest():
+            return {"statement": payload.statement}
         case _:
             return {}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from client.catalogs import person_row, read_names, read_people, seal_rows
+from client.catalogs import name_of, person_row, read_names, read_people, seal_rows
 from client.crypto.identity import Identity
 from client.crypto.invites import fresh_invite_secret, invite_access_key, invite_identity
 from client.crypto.secrets import InviteSecret
@@ -29,7 +29,8 @@ from protocol.errors import (
 )
 from protocol.identity import join_context
 from protocol.ledger.holders import held, holds
-from protocol.ledger.state import InviteState, Member, Party, State
+from protocol.ledger.parties import InviteState, Member, Party
+from protocol.ledger.state import State
 from protocol.merkle import leaf_hash
 from protocol.observations import ObservationBody, observation_leaf, verify_observation
 from protocol.wire import to_bytes
@@ -81,7 +82,7 @@ async def find_party(
     found = [p for p in live if p.id.hex() == wanted] or [
         p
         for p in live
-        if _name_of(session, people.names, p).lower() == wanted
+        if (name_of(session.state, people, p.id) or "").lower() == wanted
         or (len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted))
     ]
     if members_first and any(isinstance(each, Member) for each in found):
@@ -89,7 +90,9 @@ async def find_party(
     if removed and not found:
         gone = [each for each in session.state.members.values() if not each.live]
         found = [
-            p for p in gone if wanted in (p.id.hex(), _name_of(session, people.names, p).lower())
+            p
+            for p in gone
+            if wanted in (p.id.hex(), (name_of(session.state, people, p.id) or "").lower())
         ]
     if len(found) != 1:
         how = "nobody" if not found else "several members"
@@ -107,14 +110,6 @@ async def find_member(session: Session, text: str, *, removed: bool = False) -> 
     if not isinstance(party, Member):
         raise InputError(f"{text!r} is an invite that nobody has used yet")
     return party
-
-
-def _name_of(session: Session, names: dict[bytes, str], party: Party) -> str:
-    if party.id in names:
-        return names[party.id]
-    if isinstance(party, Member) and party.invite is not None:
-        return names.get(party.invite, "")
-    return ""
 
 
 def _starts(session: Session, party: Party, wanted: str) -> bool:
@@ -154,7 +149,7 @@ async def list_members(session: Session) -> tuple[MemberInfo, ...]:
     return tuple(
         MemberInfo(
             member_id=party.id.hex(),
-            name=_name_of(session, people.names, party) or None,
+            name=name_of(session.state, people, party.id),
             role=party.role.value,
             status="invited" if isinstance(party, InviteState) else party.status.value,
             me=party.id == me,
@@ -369,7 +364,7 @@ async def revoke(session: Session, member: Member, reason: Reason) -> RevokeResu
     Safe to repeat: for a member who was removed it does what is left.
     """
     people = await read_people(session)
-    name = _name_of(session, people.names, member) or None
+    name = name_of(session.state, people, member.id)
     await session.sync()
     before, index = session.state, session.state.members[member.id].removed_at
     if index is None:

@@ -15,14 +15,14 @@ import pyarrow as pa
 from client.catalogs import Names, read_names
 from client.columns import Cells
 from client.errors import InputError, Refused
-from client.fetching import fetch_blocks, open_committed
+from client.fetching import fetch_blocks, open_committed, refreshed
 from client.results import OnProgress, Progress, ReadResult
 from client.session import Session
 from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
-from protocol.blocks import Address, BlockRef, Manifest
-from protocol.errors import IntegrityError, MalformedMessage, SealroomError
-from protocol.ledger.state import Collection
+from protocol.blocks import Address, BlockRef
+from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch, SealroomError
+from protocol.ledger.contents import Batch, Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,63 +117,74 @@ async def read_batches(
     Raises:
         InputError: a limit below zero.
         ManifestMismatch: a block is not the committed one.
+        Refused: records were erased meanwhile (`changed`).
         IntegrityError: a cell that does not open, or is not of the type its writer recorded.
         Refused, Unreachable: from the transport.
     """
     if limit is not None and limit < 0:
         raise InputError(f"a limit of {limit} records")
-    wanted = _batches(chosen, limit)
-    listed = [(m, ref) for m in wanted for ref in _refs(m, chosen.numbers)]
+    left, wanted = limit, _batches(chosen, limit)
+    while wanted:
+        try:
+            async with aclosing(_opened_batches(session, chosen, wanted)) as opened:
+                async for batch in opened:
+                    wanted = wanted[1:]
+                    cut, left = _cut(batch, left)
+                    yield cut
+        except ManifestMismatch as error:
+            wanted = await refreshed(session, chosen.where.id, wanted, error)
+
+
+async def _opened_batches(
+    session: Session, chosen: Selection, wanted: Sequence[Batch]
+) -> AsyncGenerator[pa.RecordBatch, None]:
+    """Yield each batch once all of it is verified; one is opened while the next one arrives."""
+    listed = [(batch, ref) for batch in wanted for ref in _refs(batch, chosen.numbers)]
     stream = fetch_blocks(session, chosen.where.id, listed)
     keys = _keys(session, chosen, wanted)
-    left = limit
     opening: asyncio.Task[pa.RecordBatch] | None = None
     try:
-        for manifest in wanted:
+        for batch in wanted:
             blocks = [await anext(stream) for _ in chosen.numbers]
             sealed = {ref.field: (ref, block) for _, ref, block in blocks}
-            following = asyncio.create_task(
-                asyncio.to_thread(_opened, chosen, keys, manifest, sealed)
-            )
-            # One batch is opened in a thread while the next one arrives.
+            following = asyncio.create_task(asyncio.to_thread(_opened, chosen, keys, batch, sealed))
             previous, opening = opening, following
             if previous is not None:
-                batch, left = _cut(await previous, left)
-                yield batch
+                yield await previous
         # To its very end, where the server may have sent more than it was asked for.
         await anext(stream, None)
         if opening is not None:
-            batch, left = _cut(await opening, left)
-            opening = None
-            yield batch
+            last, opening = opening, None
+            yield await last
     finally:
         if opening is not None:
             await asyncio.gather(opening, return_exceptions=True)
         await stream.aclose()
 
 
-def _batches(chosen: Selection, limit: int | None) -> list[Manifest]:
-    found: list[Manifest] = []
+def _batches(chosen: Selection, limit: int | None) -> list[Batch]:
+    """Return the batches of data that have records, as many as it takes for the limit."""
+    found: list[Batch] = []
     records = 0
     for batch in chosen.where.batches:
         if limit is not None and records >= limit:
             break
-        if not batch.manifest.is_catalog:
-            found.append(batch.manifest)
-            records += batch.manifest.records
+        if not batch.manifest.is_catalog and batch.records:
+            found.append(batch)
+            records += batch.records
     return found
 
 
-def _refs(manifest: Manifest, numbers: Sequence[int]) -> list[BlockRef]:
-    return [ref for ref in manifest.blocks if ref.field in numbers]
+def _refs(batch: Batch, numbers: Sequence[int]) -> list[BlockRef]:
+    return [ref for ref in batch.manifest.blocks if ref.field in numbers]
 
 
-def _keys(session: Session, chosen: Selection, wanted: Sequence[Manifest]) -> dict[Address, bytes]:
+def _keys(session: Session, chosen: Selection, wanted: Sequence[Batch]) -> dict[Address, bytes]:
     """Open every key that is needed, before the first block is fetched."""
     addresses = {
         Address(chosen.where.id, ref.field, ref.epoch)
-        for manifest in wanted
-        for ref in _refs(manifest, chosen.numbers)
+        for batch in wanted
+        for ref in _refs(batch, chosen.numbers)
     }
     return {address: session.key(address).key.expose() for address in sorted(addresses)}
 
@@ -181,27 +192,31 @@ def _keys(session: Session, chosen: Selection, wanted: Sequence[Manifest]) -> di
 def _opened(
     chosen: Selection,
     keys: dict[Address, bytes],
-    manifest: Manifest,
+    batch: Batch,
     sealed: dict[int, tuple[BlockRef, bytes]],
 ) -> pa.RecordBatch:
     arrays = []
     for number, column in zip(chosen.numbers, chosen.columns, strict=True):
         ref, block = sealed[number]
-        cells = open_cells(chosen.where, keys, manifest, ref, block, column.type)
+        cells = open_cells(chosen.where, keys, batch, ref, block, column.type)
         try:
             arrays.append(cells_to_array(cells, column.type))
         except MalformedMessage as error:
             raise IntegrityError(
-                f"batch {manifest.batch_id.hex()}: "
-                f"field {column.name!r} holds what is no {column.type}"
+                f"batch {batch.id.hex()}: field {column.name!r} holds what is no {column.type}"
             ) from error
-    return pa.RecordBatch.from_arrays(arrays, schema=schema_of(chosen.columns))
+    rows = pa.RecordBatch.from_arrays(arrays, schema=schema_of(chosen.columns))
+    return rows if not batch.erased else rows.take(pa.array(_kept_rows(batch), pa.int64()))
+
+
+def _kept_rows(batch: Batch) -> list[int]:
+    return [row for row in range(batch.manifest.records) if row not in batch.erased]
 
 
 def open_cells(
     where: Collection,
     keys: dict[Address, bytes],
-    manifest: Manifest,
+    batch: Batch,
     ref: BlockRef,
     block: bytes,
     type_text: str,
@@ -209,7 +224,7 @@ def open_cells(
     """Open one block with the key of its epoch; raises as `open_committed`."""
     key = keys[Address(where.id, ref.field, ref.epoch)]
     varies = varies_in_length(value_type(type_from_text(type_text)))
-    return open_committed(key, where, manifest, ref, block, varies)
+    return open_committed(key, where, batch, ref, block, varies)
 
 
 def _cut(batch: pa.RecordBatch, left: int | None) -> tuple[pa.RecordBatch, int | None]:

@@ -23,16 +23,19 @@ from protocol import acts
 from protocol.acts import Act, Citation, Role
 from protocol.api import SubmitAct
 from protocol.blocks import Address
-from protocol.errors import CommitmentMismatch, IntegrityError, Rollback, SealroomError
+from protocol.errors import CommitmentMismatch, IntegrityError, Rollback, SealroomError, Stale
 from protocol.labels import Label
 from protocol.ledger import Landed, State, act_leaf, sides_root
 from protocol.ledger.holders import holds, may_read
 from protocol.ledger.sides import required_entries
 from protocol.ledger.transitions import TRANSITIONS
+from protocol.limits import DAY
 from protocol.merkle import leaf_hash
 from protocol.wire import Envelope, pae, to_bytes
 
 ATTEMPTS: Final = 6
+HEAD_RENEWALS: Final = 7
+"""How many times within the policy's age the owner signs the head anew, when it comes by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,38 @@ class Session:
                 hint="Ask the owner."
                 if TRANSITIONS[kind].roles == {Role.OWNER}
                 else "Ask the owner, or an admin.",
+            )
+
+    def head_age(self) -> int:
+        """Return how many seconds ago somebody whom the policy names saw a head of this log."""
+        return max(0, int(self.clock()) - self.state.head_time)
+
+    def signs_heads(self) -> bool:
+        """Say whether this member's own acts tell writers how new the log is."""
+        me = self.identity.member_id
+        return me == self.state.owner or me in self.state.policy.head_signers
+
+    async def keep_head_fresh(self) -> None:
+        """Make sure of the log's age before anything is sealed (SPEC section 10.5).
+
+        A server could hide a removal from this member alone. So the owner, or somebody else
+        whom the policy names, must have seen a head of this very log not long ago. Whoever is
+        such a person itself says so now, if it is time.
+
+        Raises:
+            Stale: it is longer ago than the policy lets it be.
+        """
+        most = self.state.policy.head_seconds
+        if self.signs_heads():
+            # Whoever has created the vault just now signs with what it does next.
+            if self.state.head_time and self.head_age() > most // HEAD_RENEWALS:
+                await self.act(saying(acts.Heartbeat()))
+            return
+        if self.head_age() > most:
+            raise Stale(
+                f"the owner last signed the head of this log {in_days(self.head_age())} ago, "
+                f"and this vault's policy is {in_days(most)} at most",
+                hint="Ask the owner to run 'sealroom heartbeat', or any command that writes.",
             )
 
     def citation(self) -> Citation:
@@ -261,6 +296,14 @@ class Session:
             address = Address(collection, number, following)
             created[address] = create_epoch(self.identity, self.vault_id, address)
         return Draft(acts.CreateEpoch(tuple(new.definition for new in created.values())), created)
+
+
+def in_days(seconds: int) -> str:
+    """Return a span of time in days, or in hours where it is less than two days."""
+    if seconds >= 2 * DAY:
+        return f"{seconds // DAY} days"
+    hours = seconds // 3_600
+    return "1 hour" if hours == 1 else f"{hours} hours"
 
 
 def _moved_by(state: State) -> tuple[int, Mapping[bytes, int]]:

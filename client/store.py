@@ -22,9 +22,10 @@ from typing import Final, Self
 from client.errors import Refused
 from protocol.blocks import Address
 from protocol.errors import IntegrityError, Unsupported
+from protocol.ledger.sides import SharesBox
 from protocol.rewrap import Wrap
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE pin (one INTEGER PRIMARY KEY CHECK (one = 1), note BLOB NOT NULL) STRICT;
 CREATE TABLE leaves (position INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT;
@@ -35,7 +36,7 @@ CREATE TABLE wraps (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE boxes (
     position INTEGER NOT NULL, party BLOB NOT NULL,
-    box BLOB NOT NULL, info BLOB NOT NULL, wraps BLOB NOT NULL,
+    box BLOB NOT NULL, info BLOB NOT NULL, addresses BLOB NOT NULL,
     PRIMARY KEY (position, party)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE compared (member BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
@@ -57,13 +58,11 @@ CREATE TABLE batches (
 
 @dataclass(frozen=True, slots=True)
 class StoredBox:
-    """A box of key shares for an identity of this home: its context, and the wraps beside it."""
+    """A box of key shares for an identity of this home, from the act at `position`."""
 
     position: int
     party: bytes
-    box: bytes
-    info: bytes
-    wraps: tuple[tuple[Address, Wrap], ...]
+    shares: SharesBox
 
 
 class StoreMoved(Exception):
@@ -72,12 +71,16 @@ class StoreMoved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewKnowledge:
-    """What one sync learned, to be kept all at once: the leaves from position `start` on."""
+    """What one sync learned, to be kept all at once: the leaves from position `start` on.
+
+    Wraps of the epochs in `retired` are let go of.
+    """
 
     start: int
     leaves: tuple[bytes, ...]
     wraps: dict[tuple[Address, bytes], Wrap]
     boxes: tuple[StoredBox, ...]
+    retired: frozenset[Address]
     note: bytes
 
 
@@ -111,6 +114,8 @@ class VaultStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            # A name that was erased is not to be had back from this file either.
+            self._db.execute("PRAGMA secure_delete = ON")
             self._prepare()
         except sqlite3.DatabaseError as error:
             self._db.close()
@@ -220,7 +225,14 @@ class VaultStore:
             )
             self._db.executemany(
                 "INSERT INTO boxes VALUES (?, ?, ?, ?, ?)",
-                [(b.position, b.party, b.box, b.info, _packed_wraps(b.wraps)) for b in new.boxes],
+                [
+                    (b.position, b.party, b.shares.box, b.shares.info, _packed(b.shares.addresses))
+                    for b in new.boxes
+                ],
+            )
+            self._db.executemany(
+                "DELETE FROM wraps WHERE collection = ? AND field = ? AND epoch = ?",
+                [(a.collection, a.field, a.epoch) for a in new.retired],
             )
             self._db.execute("INSERT OR REPLACE INTO pin VALUES (1, ?)", (new.note,))
 
@@ -238,8 +250,8 @@ class VaultStore:
             "SELECT * FROM boxes WHERE party = ? ORDER BY position DESC", (party,)
         )
         return tuple(
-            StoredBox(position, whose, box, info, _unpacked_wraps(wraps))
-            for position, whose, box, info, wraps in rows
+            StoredBox(position, whose, SharesBox(box, info, _unpacked(addresses)))
+            for position, whose, box, info, addresses in rows
         )
 
     # --- words that were compared
@@ -284,6 +296,14 @@ class VaultStore:
             "INSERT INTO batches VALUES (?, ?, ?, ?)", (upload, sequence, records, manifest)
         )
 
+    def drop_batches(self, upload: bytes, sequences: Iterable[int]) -> None:
+        """Forget batches of an upload, in one change: they are to be sealed anew."""
+        with self.transaction():
+            self._db.executemany(
+                "DELETE FROM batches WHERE upload = ? AND sequence = ?",
+                [(upload, sequence) for sequence in sequences],
+            )
+
     def batches(self, upload: bytes) -> dict[int, tuple[int, bytes]]:
         """Return (records, manifest) of each acknowledged batch of an upload, by sequence."""
         rows = self._db.execute(
@@ -297,16 +317,12 @@ class VaultStore:
         self._db.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
 
 
-def _packed_wraps(wraps: Iterable[tuple[Address, Wrap]]) -> bytes:
-    return b"".join(address.encode() + bytes(wrap) for address, wrap in wraps)
+def _packed(addresses: Iterable[Address]) -> bytes:
+    return b"".join(address.encode() for address in addresses)
 
 
-def _unpacked_wraps(packed: bytes) -> tuple[tuple[Address, Wrap], ...]:
-    step = 22 + 64
-    return tuple(
-        (_address(packed[i : i + 22]), Wrap.from_bytes(packed[i + 22 : i + step]))
-        for i in range(0, len(packed), step)
-    )
+def _unpacked(packed: bytes) -> tuple[Address, ...]:
+    return tuple(_address(packed[i : i + 22]) for i in range(0, len(packed), 22))
 
 
 def _address(packed: bytes) -> Address:

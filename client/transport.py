@@ -26,7 +26,7 @@ from client.errors import InputError, Refused, Unreachable
 from client.pinning import as_pin_error, client_ssl_context
 from client.request_signing import sign_request
 from protocol import api
-from protocol.errors import LimitExceeded, MalformedMessage, SealroomError
+from protocol.errors import LimitExceeded, ManifestMismatch, SealroomError
 from protocol.limits import KIB, MIB
 from protocol.requests import AUTHORITY
 from protocol.wire import from_bytes, to_bytes
@@ -185,7 +185,7 @@ class HttpTransport:
                 async with _in_time(size):
                     head = await _exactly(response, api.LENGTH_BYTES)
                     if int.from_bytes(head, "big") != size:
-                        raise MalformedMessage(
+                        raise ManifestMismatch(
                             "the server sent a block of another length than listed"
                         )
                     block = await _exactly(response, size)

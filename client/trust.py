@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -39,7 +39,7 @@ from protocol.errors import (
     WeakKey,
 )
 from protocol.ledger import CheckedSides, Landed, Ledger, State, check_sides
-from protocol.ledger.sides import WrapTable
+from protocol.ledger.sides import SentPart, WrapTable
 from protocol.limits import LIMITS
 from protocol.merkle import verify_consistency
 from protocol.rewrap import Wrap
@@ -54,6 +54,7 @@ class _Progress:
     ledger: Ledger
     wraps: dict[tuple[Address, bytes], Wrap] = field(default_factory=dict)
     boxes: list[StoredBox] = field(default_factory=list)
+    gone: dict[Address, int] = field(default_factory=dict)
     landed: list[Landed] = field(default_factory=list)
 
 
@@ -125,7 +126,8 @@ class Believed:
         (2) it is recent by this machine's clock;
         (3) the pinned tree is a prefix of its tree, by a consistency proof;
         (4) every leaf is one that the ledger's rules allow where it stands;
-        (5) every act carries exactly the wraps it must, each proved;
+        (5) every act carries exactly the wraps it must, each proved; none is missing but of
+            epochs that are retired by the end of the log;
         (6) the leaves give the checkpoint's root.
         Only then is anything kept, or seen in `state`.
 
@@ -169,6 +171,8 @@ class Believed:
             for leaf in leaves[: checkpoint.size - progress.ledger.size]:
                 self._verify_leaf(leaf, progress)
             leaves = ()
+        # (5)
+        _expect_retired(progress)
         # (6)
         if progress.ledger.tree.root(checkpoint.size) != checkpoint.root:
             raise IntegrityError(
@@ -229,29 +233,37 @@ class Believed:
             landed = progress.ledger.check(received.leaf)
             # (5)
             on_record = ChainMap(progress.wraps, self._wraps)
-            checked = _checked_sides(landed, received.sides, on_record)
+            sides = tuple(part.sent() for part in received.sides)
+            checked = _checked_sides(landed, sides, on_record, progress.gone)
         except SealroomError as error:
             raise _named(error, at) from error
         progress.ledger.append(landed)
         progress.wraps.update(checked.wraps)
+        progress.gone |= dict.fromkeys(checked.gone - progress.gone.keys(), at)
         progress.landed.append(landed)
-        for party, (box, info, addresses) in checked.boxes.items():
-            if self._newcomer or party in self._identities:
-                wraps = tuple((a, checked.wraps[a, party]) for a in addresses)
-                progress.boxes.append(StoredBox(at, party, box, info, wraps))
+        progress.boxes += [
+            StoredBox(at, party, box)
+            for party, box in checked.boxes.items()
+            if self._newcomer or party in self._identities
+        ]
 
     def _keep(self, checkpoint: Checkpoint, progress: _Progress) -> None:
+        state = progress.ledger.state
+        wraps = {**self._wraps, **progress.wraps}
+        retired = frozenset(address for address, _ in wraps if state.is_retired(address))
         new = NewKnowledge(
             self._ledger.size,
             tuple(landed.leaf for landed in progress.landed),
             progress.wraps,
             tuple(progress.boxes),
+            retired,
             checkpoint.note(),
         )
         self._store.learn(new)
         self._ledger = progress.ledger
         self._acts += [landed.act for landed in progress.landed]
-        self._wraps.update(progress.wraps)
+        self._wraps = {key: wrap for key, wrap in wraps.items() if key[0] not in retired}
+        self._keys = {key: each for key, each in self._keys.items() if key[1] not in retired}
         self._pin = checkpoint
 
     def _reload(self) -> None:
@@ -321,11 +333,9 @@ class Believed:
         """Open the boxes that hold the address, newest first, until one is right."""
         failure: SealroomError | None = None
         for box in self._store.boxes(party):
-            addresses = tuple(a for a, _ in box.wraps)
-            if address not in addresses:
+            if address not in box.shares.addresses:
                 continue
-            wraps = {(a, party): wrap for a, wrap in box.wraps}
-            checked = CheckedSides(wraps, {party: (box.box, box.info, addresses)})
+            checked = CheckedSides(self._wraps, {party: box.shares})
             try:
                 opened = open_keys(self._identities[party], self.state, checked)
             except (CommitmentMismatch, IntegrityError, WeakKey) as error:
@@ -336,12 +346,27 @@ class Believed:
         raise failure or NotAuthorised(f"you hold no key of {address}", hint="Ask for a grant.")
 
 
-def _checked_sides(landed: Landed, sides: tuple[bytes, ...], on_record: WrapTable) -> CheckedSides:
+def _checked_sides(
+    landed: Landed,
+    sides: tuple[SentPart, ...],
+    on_record: WrapTable,
+    gone: Collection[Address],
+) -> CheckedSides:
     if landed.act is None or landed.before is None:
         if sides:
             raise MalformedMessage("sides beside a leaf that has none")
         return CheckedSides({}, {})
-    return check_sides(landed.before, landed.after, landed.act, sides, on_record)
+    return check_sides(landed.before, landed.after, landed.act, sides, on_record, gone)
+
+
+def _expect_retired(progress: _Progress) -> None:
+    """Check that whatever is missing beside the log is of epochs that are no more."""
+    for address, at in progress.gone.items():
+        if not progress.ledger.state.is_retired(address):
+            raise NotAuthorised(
+                f"leaf {at} of the log: the server withholds keys of {address}, which is in use",
+                hint="Keep this home as it is, and ask who runs the server.",
+            )
 
 
 def _given(error: SealroomError, at: int, act: Act | None) -> SealroomError:

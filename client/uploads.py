@@ -2,7 +2,8 @@
 
 A journal in this home says what was sealed and acknowledged. The same command on the same
 file goes on from there after any interruption; what is committed is only what the journal
-lists, never what the server says is staged.
+lists, never what the server says is staged. Where a key was tainted meanwhile, what was sealed
+under it and has not landed is sealed anew, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -42,10 +43,13 @@ from protocol.blocks import (
     is_catalog,
     manifest_bytes_at_most,
 )
+from protocol.ledger.contents import PendingUpload
 from protocol.ledger.state import State
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
 
+ATTEMPTS: Final = 6
+LOOK_SECONDS: Final = 20
 IN_FLIGHT: Final = 3
 """Batches being sent at once: enough to hide the round trips, few enough to bound memory."""
 
@@ -96,6 +100,7 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
 
     Raises:
         Refused: the collection exists, or the ledger does not allow it.
+        Stale: nobody whom the policy names has signed the log's head for too long.
         TableError: the table cannot be read to its end; nothing is visible, a repeat goes on.
         Unreachable: the server is gone; a repeat goes on.
     """
@@ -106,12 +111,32 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
     with session.store.uploading():
         journal, resumed = await _journal(session, plan)
         if journal.upload not in session.state.uploads:
-            await _prepare_collection(session, plan, journal.collection)
-            sender = _Sender(session, plan, journal)
-            await sender.run(on_progress)
-            await _commit(session, journal)
+            await _seal_and_commit(session, plan, journal, on_progress)
         session.store.end_upload(journal.upload)
     return _result(session, plan, journal, resumed, time.monotonic() - started)
+
+
+async def _seal_and_commit(
+    session: Session, plan: Plan, journal: JournalledUpload, on_progress: OnProgress
+) -> None:
+    """Do what is left of an upload; begin again with whatever became unusable meanwhile."""
+    for attempt in range(ATTEMPTS):
+        await _prepare_collection(session, plan, journal.collection)
+        try:
+            await _Sender(session, plan, journal).run(on_progress)
+            await _commit(session, journal)
+        except (KeysMoved, Refused) as error:
+            await session.sync_as_member()
+            if not await _drop_unusable(session, journal) or attempt == ATTEMPTS - 1:
+                raise _as_refused(error) from error
+        else:
+            return
+
+
+def _as_refused(error: KeysMoved | Refused) -> Refused:
+    if isinstance(error, Refused):
+        return error
+    return Refused("keys keep being replaced", code="tainted", hint="Repeat the command later.")
 
 
 async def _look_into(plan: Plan) -> None:
@@ -134,9 +159,10 @@ async def _journal(session: Session, plan: Plan) -> tuple[JournalledUpload, int]
     await _refuse_taken(session, plan.collection)
     collection = secrets.token_bytes(16)
     for begun in journals:
-        if begun.source == source and await _usable(session, begun):
+        if begun.source == source:
+            await _drop_unusable(session, begun)
             return begun, len(session.store.batches(begun.upload))
-        if begun.source == source or _left_empty(session, plan, begun):
+        if _left_empty(session, plan, begun):
             session.store.end_upload(begun.upload)
             collection = begun.collection
     return _begin(session, plan, collection, source), 0
@@ -184,22 +210,31 @@ def _source_id(plan: Plan) -> bytes:
     return hashlib.sha256(content + text).digest()
 
 
-async def _usable(session: Session, begun: JournalledUpload) -> bool:
-    """Say whether what was sealed before can still be committed.
+async def _drop_unusable(session: Session, begun: JournalledUpload) -> int:
+    """Forget what was sealed before and can be committed no more; return how many batches.
 
-    No epoch was tainted meanwhile, and the server still has all of it: what is long staged
-    and not committed expires there. What else it lists is nothing to go by.
+    Usable is what has landed in a part of the commit. What has not is usable while no epoch of
+    it was tainted, its part was not dropped by an offer, and the server still has it: what is
+    long staged and not committed expires there. What else it lists is nothing to go by.
     """
-    batches = session.store.batches(begun.upload)
+    state, pending = session.state, session.state.pending.get(begun.upload)
+    landed = {b.id for b in pending.batches} if isinstance(pending, PendingUpload) else set()
     staged = set((await session.transport.staged(session.vault_id, begun.upload)).batches)
-    if not {_parsed(manifest).batch_id for _, manifest in batches.values()} <= staged:
-        return False
-    for _, manifest in batches.values():
-        for ref in _parsed(manifest).blocks:
-            epoch = session.state.epoch(Address(begun.collection, ref.field, ref.epoch))
-            if epoch is None or epoch.tainted:
-                return False
-    return True
+    unusable = []
+    for sequence, (_, encoded) in session.store.batches(begun.upload).items():
+        manifest = _parsed(encoded)
+        addresses = (Address(begun.collection, r.field, r.epoch) for r in manifest.blocks)
+        there = manifest.batch_id in staged and manifest.batch_id not in state.batch_ids
+        if manifest.batch_id not in landed and not (there and _all_open(state, addresses)):
+            unusable.append(sequence)
+    session.store.drop_batches(begun.upload, unusable)
+    return len(unusable)
+
+
+def _all_open(state: State, addresses: Iterable[Address]) -> bool:
+    """Say whether all of these epochs take commits."""
+    epochs = map(state.epoch, addresses)
+    return all(epoch is not None and not epoch.tainted for epoch in epochs)
 
 
 async def _refuse_taken(session: Session, name: str) -> None:
@@ -227,11 +262,14 @@ async def _prepare_collection(session: Session, plan: Plan, collection: bytes) -
 async def ensure_writable(session: Session, fields: Sequence[tuple[bytes, int]]) -> int | None:
     """Create the next epoch of each field whose newest is missing or tainted.
 
-    Return the act's index, None where all fields take commits already.
+    Return the act's index, None where all fields take commits already. The log's head is fresh
+    then: nothing is sealed for members whose removal may be hidden.
 
     Raises:
         Refused: this member may not create epochs, or holds not all of these fields.
+        Stale: as `Session.keep_head_fresh`.
     """
+    await session.keep_head_fresh()
 
     def wanting(state: State) -> list[tuple[bytes, int]]:
         newest = {field: state.newest(*field) for field in fields}
@@ -245,6 +283,10 @@ async def ensure_writable(session: Session, fields: Sequence[tuple[bytes, int]])
 # --- sealing and sending
 
 
+class KeysMoved(Exception):
+    """A key under which an upload is being sealed takes no more commits."""
+
+
 class _Sender:
     """One upload on its way: seals in a thread, sends a few batches at once, journals each."""
 
@@ -255,6 +297,7 @@ class _Sender:
         self._acknowledged = session.store.batches(journal.upload)
         self._where = session.state.collections[journal.collection]
         self._sent = 0
+        self._looked = time.monotonic()
         self._keys = {
             number: (address, session.key(address).key.expose())
             for number in self._where.fields
@@ -262,7 +305,11 @@ class _Sender:
         }
 
     async def run(self, on_progress: OnProgress) -> None:
-        """Seal and send everything that the journal does not list yet."""
+        """Seal and send everything that the journal does not list yet.
+
+        Raises:
+            KeysMoved: somebody was removed meanwhile who held one of the keys.
+        """
         flights: set[asyncio.Task[None]] = set()
         try:
             async with aclosing(self._sealed()) as batches:
@@ -274,6 +321,7 @@ class _Sender:
                             )
                             await asyncio.gather(*done)
                         flights.add(asyncio.create_task(self._send(sequence, records, sealed)))
+                    await self._look_at_keys()
                     if not is_catalog_sequence(sequence, self._where.catalogs):
                         self._sent += records
                         on_progress(self._progress())
@@ -282,6 +330,15 @@ class _Sender:
             for flight in flights:
                 flight.cancel()
             await asyncio.gather(*flights, return_exceptions=True)
+
+    async def _look_at_keys(self) -> None:
+        """Sync now and then: a removal should not cost more than a few seconds' work."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        await self._session.sync_as_member()
+        self._looked = time.monotonic()
+        if not _all_open(self._session.state, (address for address, _ in self._keys.values())):
+            raise KeysMoved
 
     def _progress(self) -> Progress:
         return Progress("sealing and sending", self._sent, self._plan.source.total_rows, "records")

@@ -50,7 +50,8 @@ from client.uploads import plan_upload, upload
 from protocol import acts
 from protocol.acts import Reason, Role
 from protocol.blocks import PEOPLE_COLLECTION, FieldClass
-from protocol.ledger.state import Collection, InviteState
+from protocol.ledger.contents import Collection
+from protocol.ledger.parties import InviteState
 from protocol.limits import LIMITS
 
 DAY: Final = 86_400

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from protocol.acts import Count, Id16, Time
 from protocol.errors import MalformedMessage
+from protocol.ledger.sides import Gone, SentPart
 from protocol.limits import KIB, LIMITS
 from protocol.wire import Blob, Fixed, ListOf, Maybe, Text, Uint, record
 
@@ -92,12 +93,57 @@ class SubmitAct:
     sides: SideParts
 
 
+ProofHashes = Annotated[tuple[bytes, ...], ListOf(Fixed(32), LIMITS.proof_hashes)]
+
+
+@record
+class Receipt:
+    """Proves to whoever may see no more of the log that an act is in it (SPEC section 10.2).
+
+    The first proves the act's leaf in the checkpoint's tree, the second that this tree goes on
+    from the one that the act cites (RFC 9162 sections 2.1.3 and 2.1.4).
+    """
+
+    inclusion: ProofHashes
+    consistency: ProofHashes
+
+
 @record
 class Submitted:
-    """Answer to both: where the act landed, and a checkpoint of a tree that holds it."""
+    """Answer to both: where the act landed, and a checkpoint of a tree that holds it.
+
+    The receipt is for former members, who cannot look for themselves.
+    """
 
     index: Count
     checkpoint: Note
+    receipt: Annotated[Receipt | None, Maybe(Receipt)]
+
+
+@record
+class LogPart:
+    """One part beside a leaf: its bytes; or its leaf hash, once its epochs are retired.
+
+    Raises:
+        MalformedMessage: neither, or both.
+    """
+
+    content: Annotated[bytes | None, Maybe(Blob(LIMITS.sides_bytes))]
+    digest: Annotated[bytes | None, Maybe(Fixed(32))]
+
+    def __post_init__(self) -> None:
+        """Refuse neither and both."""
+        if (self.content is None) == (self.digest is None):
+            raise MalformedMessage("a part beside a leaf is there, or its hash is")
+
+    @classmethod
+    def of(cls, part: SentPart) -> LogPart:
+        """Return a part as it travels."""
+        return cls(None, part.digest) if isinstance(part, Gone) else cls(part, None)
+
+    def sent(self) -> SentPart:
+        """Return the part as `check_sides` takes it."""
+        return Gone(self.digest or b"") if self.content is None else self.content
 
 
 @record
@@ -105,7 +151,7 @@ class LogLeaf:
     """One leaf of the log with the parts that travel beside it."""
 
     leaf: Annotated[bytes, Blob(LEAF_MAX, 1)]
-    sides: SideParts
+    sides: Annotated[tuple[LogPart, ...], ListOf(LogPart, LIMITS.side_parts)]
 
 
 @record
@@ -124,7 +170,7 @@ class LogPage:
 class ConsistencyProof:
     """Answer to GET `.../consistency?from=M&to=N` (RFC 9162 section 2.1.4)."""
 
-    hashes: Annotated[tuple[bytes, ...], ListOf(Fixed(32), LIMITS.proof_hashes)]
+    hashes: ProofHashes
 
 
 @record

@@ -285,7 +285,7 @@ def _room_for(size: int) -> None:
 
 
 def cell_lengths(block: bytes, records: int) -> tuple[int, ...]:
-    """Return each sealed cell's length in bytes, 0 for an erased one (SPEC sections 7.3 and 14).
+    """Return each sealed cell's length in bytes, 0 for an erased one (SPEC section 7.3).
 
     Raises:
         MalformedMessage: lengths that no sealed cell has, or that do not add up to the block.
@@ -302,19 +302,22 @@ def cell_lengths(block: bytes, records: int) -> tuple[int, ...]:
 
 
 def empty_cells(block: bytes, records: int, positions: Collection[int]) -> bytes:
-    """Return the block with the cells at `positions` erased: length 0, no bytes (SPEC section 14).
+    """Return the block with the cells at `positions` erased: length 0, no bytes (SPEC section 9.5).
 
     Needs no key, so that the server and whoever erases build the same bytes, each by itself.
-    A cell that is empty already stays so.
+    A cell that is empty already stays so. Where all positions are named, what is left is lengths
+    of zero, whatever the block was: so rubbish can be erased that no key opens.
 
     Raises:
         MalformedMessage: a block that is not well formed.
         ApiMisuse: a position outside the batch.
     """
-    lengths = cell_lengths(block, records)
     emptied = frozenset(positions)
     if not all(0 <= position < records for position in emptied):
         raise ApiMisuse("a position outside the batch")
+    if len(emptied) == records:
+        return bytes(4 * records)
+    lengths = cell_lengths(block, records)
     starts = accumulate(lengths, initial=4 * records)
     kept = [
         (0, b"") if position in emptied else (length, block[start : start + length])

@@ -181,6 +181,18 @@ class OutOfOrder(SealroomError):
     code = "out_of_order"
 
 
+class Frozen(OutOfOrder):
+    """The vault is frozen, or destroyed: no block is served, and none is taken."""
+
+    code = "frozen"
+
+
+class Moved(OutOfOrder):
+    """A block that an act has replaced since it was looked up; sync and ask again."""
+
+    code = "moved"
+
+
 class StaleAct(OutOfOrder):
     """Another control act landed since the author last looked; sync and try again."""
 

@@ -142,3 +142,9 @@ def _closed(encoded: bytes) -> Point:
     point = object.__new__(Point)
     object.__setattr__(point, "encoded", encoded)
     return point
+
+
+SECOND_GENERATOR: Final = Point.from_bytes(
+    bytes.fromhex("e8e78ca74d5c447fef0e483c68ce6bc4abb3c3beb66bc096bc9ea91eb3a1acc6")
+)
+"""H, of which nobody knows the logarithm to G: derived as SPEC section 9.9 says, by a test too."""

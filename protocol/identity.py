@@ -25,6 +25,9 @@ from protocol.wire import Fixed, Parsed, record
 MLKEM_KEY_BYTES: Final = 1184
 X25519_KEY_BYTES: Final = 32
 KEM_KEY_BYTES: Final = MLKEM_KEY_BYTES + X25519_KEY_BYTES
+HPKE_ENC_BYTES: Final = 1120
+"""What precedes the ciphertext in a box to a KEM key (SPEC section 6.3)."""
+HPKE_TAG_BYTES: Final = 16
 PROOF_SECRETS: Final = 1
 PROOF_BYTES: Final = sigma.proof_bytes(PROOF_SECRETS)
 _MLKEM_MODULUS: Final = 3329
@@ -142,13 +145,23 @@ def join_context(vault_id: bytes, invite: bytes) -> bytes:
     return vault_id + invite
 
 
+def rotation_context(vault_id: bytes, old: bytes) -> bytes:
+    """Return what the card of a rotated identity is for: the vault, and whom it follows."""
+    return vault_id + old
+
+
+def recovery_context(vault_id: bytes, dealing: int) -> bytes:
+    """Return what the card of whoever rebuilds a seed is for: the vault, and the dealing."""
+    return vault_id + dealing.to_bytes(8, "big")
+
+
 def verify_card(card: IdentityCard, context: bytes) -> PublicIdentity:
     """Return the identity if its card proves it for this context (SPEC section 4).
 
     (1) The signing key signed all three keys and the context; (2) whoever made the card
     knows the rewrap scalar. Decapsulation is not proved: a false KEM key harms its owner only.
     The context is 32 zero bytes for a genesis, whose vault has no id yet; the vault id for an
-    invite; and `join_context` for whoever joins.
+    invite; `join_context`, `rotation_context` and `recovery_context` for the others.
 
     Raises:
         IntegrityError: the signature or the proof does not verify.

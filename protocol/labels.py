@@ -42,6 +42,11 @@ class Label(bytes, Enum):
     OBSERVATION = b"sealroom/v1/observation"
     OBSERVATION_LEAF = b"sealroom/v1/leaf/observation"
     REQUEST_HASH = b"sealroom/v1/request-hash"
+    # recovery (SPEC section 9.9)
+    RECOVERY_GENERATOR = b"sealroom/v1/recovery/generator"
+    RECOVERY_SHARE = b"sealroom/v1/recovery/share"
+    RECOVERY_SEED = b"sealroom/v1/recovery/seed"
+    RECOVERY_RELEASE = b"sealroom/v1/recovery/release"
     # files on the user's own machine (client only)
     KEYRING_FILE = b"sealroom/v1/keyring-file"
     KEYRING_ENCRYPTION = b"sealroom/v1/keyring/encryption"

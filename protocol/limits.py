@@ -27,12 +27,18 @@ class Limits:
     batch_records: int = 65_536
     batch_records_default: int = 4_096
     act_batches: int = 4_096
+    act_moves: int = 8_192
+    erase_bytes: int = 64 * MIB
     fields: int = 4_096
     collections: int = 4_096
     members: int = 4_096
     open_invites: int = 1_024
     epochs: int = 65_536
+    retired: int = 16_384
     rules: int = 1_024
+    custodians: int = 16
+    rebuilders: int = 16
+    head_signers: int = 16
     proof_hashes: int = 64
     log_page_leaves: int = 512
     log_page_bytes: int = 4 * MIB
@@ -42,6 +48,7 @@ class Limits:
     fetch_bytes: int = 64 * MIB
     invite_seconds: int = 90 * DAY
     offer_seconds: int = 90 * DAY
+    head_seconds: int = 90 * DAY
     request_skew_seconds: int = 60
     checkpoint_age_seconds: int = 300
     citation_age_seconds: int = 3_600

@@ -139,7 +139,7 @@ def _range(least: int, most: int) -> str:
 
 def codes() -> str:
     """Return every enumeration that travels, with its values."""
-    enums = (acts.Role, acts.Reason, blocks.FieldClass, blocks.Padding)
+    enums = (acts.Role, acts.Reason, acts.Statement, blocks.FieldClass, blocks.Padding)
     return _rows(("enumeration", "values"), ((f"`{e.__name__}`", _values(e)) for e in enums))
 
 
@@ -175,6 +175,10 @@ USES: Final = {
     Label.OBSERVATION: "payload type: an observation",
     Label.OBSERVATION_LEAF: "hash: leaf of an observation",
     Label.REQUEST_HASH: "hash: a signed request",
+    Label.RECOVERY_GENERATOR: "hash: the generator H",
+    Label.RECOVERY_SHARE: "hash: HPKE info of a custodian's box",
+    Label.RECOVERY_SEED: "HKDF info: dealt secret to seed key",
+    Label.RECOVERY_RELEASE: "hash: HPKE info of a released share",
     Label.KEYRING_FILE: "associated data and HMAC message: keyring file",
     Label.KEYRING_ENCRYPTION: "HKDF info: passphrase key to encryption key",
     Label.KEYRING_MAC: "HKDF info: passphrase key to HMAC key",
@@ -199,13 +203,19 @@ MEANINGS: Final = {
     "batch_bytes": "an upload body; a batch's blocks",
     "batch_records": "records of a batch",
     "batch_records_default": "records of a batch, unless the writer asks for another number",
-    "act_batches": "manifests of one part of a commit",
+    "act_batches": "manifests of one part of a commit; batches of one erasure",
+    "act_moves": "blocks of one part of a re-encryption",
+    "erase_bytes": "blocks of all batches of one erasure",
     "fields": "data fields of a collection",
     "collections": "collections of data",
     "members": "live members",
     "open_invites": "open invites",
     "epochs": "an epoch's number; shares in one box",
+    "retired": "epochs of one retirement",
     "rules": "rules of one act",
+    "custodians": "custodians of one dealing",
+    "rebuilders": "identities to which shares of one dealing are released",
+    "head_signers": "members whose acts count towards the head time",
     "proof_hashes": "hashes of a consistency proof",
     "log_page_leaves": "leaves of one page of the log",
     "log_page_bytes": "bytes of one page of the log, unless it has one leaf",
@@ -215,6 +225,7 @@ MEANINGS: Final = {
     "fetch_bytes": "bytes of one fetch",
     "invite_seconds": "an invite's life, whatever the policy",
     "offer_seconds": "an offer's life, whatever the policy",
+    "head_seconds": "the greatest age of a head time, whatever the policy",
     "request_skew_seconds": "a request's time from the server's, either way",
     "checkpoint_age_seconds": "a checkpoint's time from the client's, either way",
     "citation_age_seconds": "a cited checkpoint's time before the server's, in a new act",
@@ -256,7 +267,7 @@ def _authors(row: Any) -> str:
     if row.by_invite:
         return "an open invite"
     if row.roles == frozenset(acts.Role):
-        return "any live member"
+        return "any live member" + (", or former one" if row.former else "")
     return (
         ", ".join(role.value for role in acts.Role if role in row.roles)
         or "the owner it names, as the first leaf"

@@ -26,7 +26,7 @@ from protocol.errors import (
     OutOfOrder,
 )
 from protocol.ledger import keys as transitions
-from protocol.ledger.state import Collection
+from protocol.ledger.contents import Collection
 from protocol.limits import LIMITS
 from protocol.merkle import EMPTY_ROOT, leaf_hash, root_of
 from protocol.wire import to_bytes

@@ -11,7 +11,8 @@ from protocol import acts
 from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
 from protocol.errors import Conflict, ManifestMismatch, NotAuthorised, OutOfOrder, StaleAct
-from protocol.ledger.state import InviteStatus, MemberStatus, Phase
+from protocol.ledger.parties import InviteStatus, MemberStatus
+from protocol.ledger.state import Phase
 from tests.world import World, of_class
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE

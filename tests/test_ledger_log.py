@@ -27,7 +27,7 @@ from protocol.errors import (
 from protocol.labels import Label
 from protocol.ledger import Ledger, act_leaf
 from protocol.ledger.log import LEAF_BYTES, signing_key_of
-from protocol.ledger.state import InviteStatus
+from protocol.ledger.parties import InviteStatus
 from protocol.merkle import leaf_hash, root_of
 from protocol.wire import Envelope, pae, to_bytes
 from tests import edwards

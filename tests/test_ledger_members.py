@@ -14,7 +14,7 @@ from protocol.errors import Conflict, IntegrityError, LimitExceeded, NotAuthoris
 from protocol.identity import join_context
 from protocol.ledger import members as transitions
 from protocol.ledger.holders import covers, held, holders, holds, may_read, newly_held
-from protocol.ledger.state import InviteStatus, MemberStatus
+from protocol.ledger.parties import InviteStatus, MemberStatus
 from protocol.limits import LIMITS
 from tests.world import World, in_order, joining, of_class, of_field
 

@@ -47,7 +47,7 @@ from protocol.errors import (
     PinMismatch,
 )
 from protocol.labels import Label
-from protocol.ledger.state import InviteState, InviteStatus
+from protocol.ledger.parties import InviteState, InviteStatus
 from protocol.limits import DAY
 from protocol.observations import ObservationBody
 from protocol.wire import Envelope, from_bytes, pae, to_bytes

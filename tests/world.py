@@ -27,9 +27,10 @@ from protocol.checkpoint import Checkpoint, signed_message
 from protocol.identity import join_context
 from protocol.labels import Label
 from protocol.ledger import Landed, Ledger, act_leaf, check_sides, sides_root
+from protocol.ledger.contents import Epoch
 from protocol.ledger.holders import held
 from protocol.ledger.members import rule_order
-from protocol.ledger.state import Epoch, State
+from protocol.ledger.state import State
 from protocol.rewrap import Wrap
 from protocol.wire import Envelope, pae, to_bytes
 

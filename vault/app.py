@@ -30,6 +30,7 @@ from vault.tls import (
 )
 
 EXPIRY_PERIOD_SECONDS: Final = 3_600
+SWEEP_PAUSE_SECONDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,11 @@ async def running(
         service = VaultService(storage, key, token, config, clock)
         await service.start()
         stack.push_async_callback(service.close)
-        for work in (service.warm, partial(_expire_for_ever, service)):
+        for work in (
+            service.warm,
+            partial(_expire_for_ever, service),
+            partial(_sweep_for_ever, service),
+        ):
             stack.push_async_callback(_cancelled, asyncio.create_task(work()))
         listener = Listener(Door(service, config, guard, clock), config)
         port = await listener.start(tls)
@@ -98,6 +103,15 @@ async def _expire_for_ever(service: VaultService) -> None:
         except SealroomError as error:  # those who ask for something are told too
             log_event(Event.STORAGE_FAILED, error=type(error))
         await asyncio.sleep(EXPIRY_PERIOD_SECONDS)
+
+
+async def _sweep_for_ever(service: VaultService) -> None:
+    while True:
+        try:
+            await service.sweep()
+        except SealroomError as error:
+            log_event(Event.STORAGE_FAILED, error=type(error))
+            await asyncio.sleep(SWEEP_PAUSE_SECONDS)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 - a live member reads all of the log; what else it may do goes by its role and the ledger;
 - a former member reads the log up to its removal, which shows what became of its acts;
 - an open invite reads all of the log and joins; its access key reads and does nothing else;
+- whoever custodians released shares to reads all of the log, until there is a new owner's key;
 - a closed invite may send its own join again while that member is there, and is nobody
   otherwise;
 - nobody is told nothing.
@@ -15,10 +16,14 @@ from typing import Final
 
 from protocol.acts import Role
 from protocol.errors import NotAuthorised, NotFound
-from protocol.ledger.state import InviteState, Member, MemberStatus, State
+from protocol.ledger.parties import InviteState, Member, MemberStatus
+from protocol.ledger.state import State
+from protocol.limits import KIB
 
 COMMITTERS: Final = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN})
 OBSERVERS: Final = COMMITTERS | {Role.AUDITOR}
+ATTESTATION_BYTES: Final = 4 * KIB
+"""More than an attestation has, and little enough to read from somebody who was removed."""
 
 
 def not_found() -> NotFound:
@@ -31,11 +36,15 @@ def not_found() -> NotFound:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a key id stands for in one state of a vault: a member, an invite, or its access key."""
+    """What a key id stands for in one state of a vault: a member, an invite or its access key.
+
+    Or somebody who rebuilds the owner's seed: then it is neither a member nor an invite.
+    """
 
     id: bytes
     member: Member | None = None
     invite: InviteState | None = None
+    rebuilds: bool = False
 
     def visible(self, size: int) -> int:
         """Return how many of the log's first leaves this caller may read.
@@ -46,22 +55,29 @@ class Caller:
         if self.member is not None:
             removed = self.member.removed_at
             return size if removed is None else removed + 1
-        if self.invite is None or not self.invite.live:
+        if not self.rebuilds and (self.invite is None or not self.invite.live):
             raise not_found()
         return size
 
-    def expect_author(self) -> None:
-        """Check that this is a live member or an open invite: nobody else signs an act.
+    @property
+    def former(self) -> bool:
+        """Whether this is somebody who was a member."""
+        return self.member is not None and not self.member.live
+
+    def expect_author(self, length: int) -> None:
+        """Check that this may sign an act of so many bytes, with all that is sent beside it.
+
+        Live members and open invites may; a former member attests, which is short.
 
         Raises:
-            NotAuthorised: a former member, or an access key.
+            NotAuthorised: a former member who sends more, an access key, or who rebuilds a seed.
             NotFound: an invite that is closed.
         """
         if self.member is None:
             self.visible(0)
             if self.invite is None or self.id != self.invite.id:
-                raise NotAuthorised("an access key reads the log, and nothing else")
-        elif not self.member.live:
+                raise NotAuthorised("this key reads the log, and nothing else")
+        elif self.former and length > ATTESTATION_BYTES:
             raise _removed()
 
     def expect_role(self, roles: frozenset[Role]) -> Member:
@@ -74,7 +90,7 @@ class Caller:
         member = self.member
         if member is None:
             self.visible(0)
-            raise NotAuthorised("an invite reads the log and joins, and nothing else")
+            raise NotAuthorised("this key reads the log, and nothing else but to join")
         if not member.live:
             raise _removed()
         if member.role not in roles:
@@ -92,5 +108,7 @@ def caller_of(state: State, keyid: bytes, behind: bytes | None) -> Caller | None
     """Return what a key id stands for; `behind` is the invite whose access key has this id."""
     if keyid in state.members:
         return Caller(keyid, member=state.members[keyid])
+    if state.recovery is not None and keyid in state.recovery.rebuilders:
+        return Caller(keyid, rebuilds=True)
     invite = state.invites.get(keyid if behind is None else behind)
     return None if invite is None else Caller(keyid, invite=invite)

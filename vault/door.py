@@ -165,8 +165,9 @@ class Door:
         path, asked, query = request.raw_path.partition("?")
         route, ids = route_of(request.method, path)
         trace.path, trace.vault = route.path, ids.get("vault")
-        call = Call(ids, route.numbers(query if asked else None))
+        numbers = route.numbers(query if asked else None)
         length = declared_length(request.headers, route.body)
+        call = Call(ids, numbers, length)
         if route.signed_by is SignedBy.NOBODY:
             return await route.handler(self._service, call)
         if route.signed_by is SignedBy.OWNER:

@@ -1,47 +1,179 @@
-"""What an act changes in storage besides the log: batches shown, uploads held and dropped."""
+"""What an act changes in storage besides the log: what is shown, rewritten, and to be deleted."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
 from protocol import acts
-from protocol.blocks import PEOPLE_COLLECTION, Manifest
-from protocol.errors import OutOfOrder
+from protocol.blocks import PEOPLE_COLLECTION, BlockRef, Manifest, empty_cells
+from protocol.errors import MalformedMessage, ManifestMismatch, OutOfOrder
+from protocol.ledger import Landed
+from protocol.ledger.contents import Batch, PendingMoves, PendingUpload
 from protocol.ledger.holders import holds, is_keyed
-from protocol.ledger.state import Member, State
+from protocol.ledger.parties import Member
+from protocol.ledger.state import State
 from protocol.wire import to_bytes
-from vault.storage.base import Effects, Publish, StagedBatch
+from vault.storage.base import (
+    BlockKey,
+    Effects,
+    Publish,
+    Rewrite,
+    StagedBatch,
+    StorageFailed,
+)
+
+RetiredParts = Callable[[State], tuple[tuple[int, int], ...]]
+"""Says which parts beside the log are of nothing but epochs that a state has retired."""
 
 
-def effects_of(before: State, after: State, payload: acts.Payload) -> Effects:
-    """Return what is to happen together with the append of an act, given the states around it.
+def effects_of(landed: Landed, rewrites: Sequence[Rewrite], retired: RetiredParts) -> Effects:
+    """Return what is to happen together with the append of an act.
 
-    The last part of a commit shows every batch of its upload. From its first part on, until the
-    ledger drops it, an upload does not expire: its batches can never be committed again, so the
-    last part would show what is gone. Whoever is removed loses what it had staged.
+    The last part of a commit shows every batch of its upload, and that of a re-encryption every
+    block, in the place of what it was made from. From its first part on, until the ledger drops
+    it, an upload does not expire: its batches can never be committed again, so the last part
+    would show what is gone. Whoever is removed loses what it had staged.
     """
+    before, after, act = landed.before, landed.after, landed.act
+    assert before is not None
+    assert act is not None
+    ended, moves = after.ended and not before.ended, _moves(before, act.payload)
+    gone = before.collections.keys() - after.collections.keys()
     return Effects(
-        publish=_published(before, after, payload),
+        publish=_published(before, act.payload, moves),
         drop_members=_removed(before, after),
         hold_uploads=tuple(after.pending.keys() - before.pending.keys()),
         release_uploads=tuple(before.pending.keys() - after.pending.keys()),
+        rewrite=tuple(rewrites),
+        doom=tuple(_superseded(after, act.payload, moves)),
+        doom_batches=tuple(batch.id for each in gone for batch in before.collections[each].batches),
+        doom_all=ended,
+        delete_parts=retired(after) if after.retired_since(before) else (),
     )
 
 
-def expect_staged(commit: acts.Commit, staged: Sequence[StagedBatch]) -> None:
-    """Check that exactly these manifests are staged, by the author under this upload.
+def _moves(before: State, payload: acts.Payload) -> tuple[acts.MovedBlock, ...]:
+    """Return all moves of a re-encryption whose last part this is."""
+    if not isinstance(payload, acts.Reencrypt) or not payload.last:
+        return ()
+    pending = before.pending.get(payload.upload)
+    earlier = pending.moves if isinstance(pending, PendingMoves) else ()
+    return (*earlier, *payload.moves)
+
+
+def _published(
+    before: State, payload: acts.Payload, moves: Sequence[acts.MovedBlock]
+) -> tuple[Publish, ...]:
+    if isinstance(payload, acts.Reencrypt) and payload.last:
+        return (Publish(payload.upload, tuple({move.batch: None for move in moves})),)
+    if isinstance(payload, acts.Replace) or (isinstance(payload, acts.Commit) and payload.last):
+        pending = before.pending.get(payload.upload)
+        earlier = pending.batches if isinstance(pending, PendingUpload) else ()
+        ids = (*(b.id for b in earlier), *(m.batch_id for m in payload.manifests))
+        return (Publish(payload.upload, ids),)
+    return ()
+
+
+def _superseded(
+    after: State, payload: acts.Payload, moves: Sequence[acts.MovedBlock]
+) -> Iterator[BlockKey]:
+    """Yield what a re-encryption leaves behind: the old block, or a new one that did not move."""
+    if not isinstance(payload, acts.Reencrypt) or not moves:
+        return
+    known = after.collections[payload.collection].by_id()
+    for move in moves:
+        batch = known.get(move.batch)
+        current = {} if batch is None else {r.field: r.sha256 for r in batch.manifest.blocks}
+        stands = current.get(move.block.field) == move.block.sha256
+        yield BlockKey(move.batch, move.block.field, move.before if stands else move.block.sha256)
+
+
+def expect_staged(
+    state: State,
+    payload: acts.Commit | acts.Replace | acts.Reencrypt,
+    staged: Sequence[StagedBatch],
+) -> None:
+    """Check that exactly what an act lists is staged, by the author under this upload.
 
     Raises:
-        OutOfOrder: one is not.
+        OutOfOrder: some is not.
     """
     there = {batch.batch_id: batch.manifest_digest for batch in staged}
-    for manifest in commit.manifests:
+    if isinstance(payload, acts.Reencrypt):
+        listed = _manifests_of_moves(state, payload)
+    else:
+        listed = payload.manifests
+    for manifest in listed:
         if there.get(manifest.batch_id) != hashlib.sha256(to_bytes(manifest)).digest():
             raise OutOfOrder(
-                f"batch {manifest.batch_id.hex()} is not staged as the commit lists it",
+                f"batch {manifest.batch_id.hex()} is not staged as the act lists it",
                 hint="Upload it again, then commit.",
             )
+
+
+def _manifests_of_moves(state: State, payload: acts.Reencrypt) -> tuple[Manifest, ...]:
+    """Return the manifest under which each batch's new blocks must have been staged."""
+    where = state.collections.get(payload.collection)
+    known = {} if where is None else where.by_id()
+    by_batch: dict[bytes, list[BlockRef]] = {}
+    for move in payload.moves:
+        by_batch.setdefault(move.batch, []).append(move.block)
+    for batch_id in by_batch.keys() - known.keys():
+        raise OutOfOrder(f"there is no batch {batch_id.hex()} in that collection")
+    return tuple(
+        Manifest(batch_id, known[batch_id].manifest.records, tuple(sorted(refs, key=_by_field)))
+        for batch_id, refs in by_batch.items()
+    )
+
+
+def _by_field(ref: BlockRef) -> int:
+    return ref.field
+
+
+ReadBlock = Callable[[BlockKey], Awaitable[bytes | None]]
+
+
+async def rewrites_of(
+    state: State, payload: acts.Erase | acts.Replace, read: ReadBlock
+) -> tuple[Rewrite, ...]:
+    """Empty the blocks that an act erases from, and check that they are what it says.
+
+    `state` is the one before the act. At most `erase_bytes` of blocks are read (SPEC section 11).
+
+    Raises:
+        ManifestMismatch: the act says that something else is left.
+        StorageFailed: a block is not there.
+    """
+    known = state.collections[payload.collection].by_id()
+    made = []
+    for erasure in payload.erasures:
+        batch = known[erasure.batch]
+        gone = batch.erased | set(erasure.positions)
+        for block in erasure.blocks:
+            key = BlockKey(batch.id, block.field, block.before)
+            content = await read(key)
+            if content is None:
+                raise StorageFailed("a block that the log lists is not there")
+            made.append(await asyncio.to_thread(_emptied, key, content, batch, gone, block))
+    return tuple(made)
+
+
+def _emptied(
+    key: BlockKey, content: bytes, batch: Batch, gone: Collection[int], said: acts.EmptiedBlock
+) -> Rewrite:
+    try:
+        left = empty_cells(content, batch.manifest.records, gone)
+    except MalformedMessage:
+        raise ManifestMismatch(
+            f"a block of field {key.field} from which nothing can be erased",
+            hint="Erase all records of its batch: then nothing of it need be understood.",
+        ) from None
+    digest = hashlib.sha256(left).digest()
+    if (len(left), digest) != (said.length, said.after):
+        raise ManifestMismatch(f"an erasure that leaves another block of field {key.field}")
+    return Rewrite(key, digest, left)
 
 
 def could_commit(state: State, author: Member, manifest: Manifest) -> bool:
@@ -58,12 +190,17 @@ def could_commit(state: State, author: Member, manifest: Manifest) -> bool:
     )
 
 
-def _published(before: State, after: State, payload: acts.Payload) -> tuple[Publish, ...]:
-    if not isinstance(payload, acts.Commit) or not payload.last:
-        return ()
-    shown = len(before.collections[payload.collection].batches)
-    grown = after.collections[payload.collection].batches[shown:]
-    return (Publish(payload.upload, tuple(batch.manifest.batch_id for batch in grown)),)
+def could_reencrypt(
+    state: State, author: Member, collection: bytes, known: Manifest, manifest: Manifest
+) -> bool:
+    """Say whether a committed batch's blocks could be replaced by these, sealed by this member."""
+    where = state.collections[collection]
+    numbers = {ref.field for ref in known.blocks}
+    return (
+        is_keyed(author.role)
+        and manifest.records == known.records
+        and all(ref.field in numbers and holds(author, where, ref.field) for ref in manifest.blocks)
+    )
 
 
 def _removed(before: State, after: State) -> tuple[bytes, ...]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from protocol.api import LENGTH_BYTES, FetchBlocks
-from protocol.blocks import BlockRef, Manifest
-from protocol.errors import LimitExceeded
-from protocol.ledger.holders import may_read
+from protocol.blocks import Address, BlockRef, Manifest
+from protocol.errors import Frozen, LimitExceeded
+from protocol.ledger.holders import may_fetch
+from protocol.ledger.state import State
 from protocol.limits import LIMITS
 from protocol.observations import ObservationBody
 from vault.callers import not_found
@@ -52,24 +53,48 @@ def plan_fetch(vault: OpenVault, member: bytes, wanted: FetchBlocks) -> FetchPla
     """Return what a member is served of what it asks for, as the ledger stands (SPEC section 10.4).
 
     Raises:
+        Frozen: nothing is served to anybody.
         NotFound: anything of it is not there, or not for this member to read; which, is not told.
         LimitExceeded: more bytes than one answer holds.
     """
+    expect_thawed(vault.state)
     fields = tuple(sorted({number for batch in wanted.batches for number in batch.fields}))
-    if not all(may_read(vault.state, member, wanted.collection, number) for number in fields):
-        raise not_found()
     blocks: list[tuple[bytes, BlockRef]] = []
     for each in wanted.batches:
         committed = vault.committed(each.batch)
         if committed is None or committed.collection != wanted.collection:
             raise not_found()
-        blocks += [(each.batch, ref) for ref in _refs(committed.manifest, each.fields)]
+        for ref in _refs(committed.manifest, each.fields):
+            expect_served(vault.state, member, wanted.collection, ref)
+            blocks.append((each.batch, ref))
     plan = FetchPlan(wanted, tuple(blocks), fields)
     if plan.length > LIMITS.fetch_bytes:
         raise LimitExceeded(
             f"at most {LIMITS.fetch_bytes} bytes are fetched at once", hint="Ask for fewer blocks."
         )
     return plan
+
+
+def expect_thawed(state: State) -> None:
+    """Check that blocks are served and taken at all.
+
+    Raises:
+        Frozen: the vault is frozen, or destroyed.
+    """
+    if state.ended:
+        raise Frozen("the vault is destroyed")
+    if state.frozen:
+        raise Frozen("the vault is frozen", hint="The owner lifts it, with 'sealroom unfreeze'.")
+
+
+def expect_served(state: State, member: bytes, collection: bytes, ref: BlockRef) -> None:
+    """Check that a member is served a block, as things stand.
+
+    Raises:
+        NotFound: it is not.
+    """
+    if not may_fetch(state, member, Address(collection, ref.field, ref.epoch)):
+        raise not_found()
 
 
 def _refs(manifest: Manifest, fields: tuple[int, ...]) -> Iterator[BlockRef]:

@@ -42,6 +42,7 @@ class Event(Enum):
     VAULT_CREATED = ("vault_created", logging.INFO)
     ACT_APPENDED = ("act_appended", logging.INFO)
     UPLOADS_EXPIRED = ("uploads_expired", logging.INFO)
+    SWEPT = ("swept", logging.INFO)
     REQUEST = ("request", logging.INFO)
     REQUEST_REFUSED = ("request_refused", logging.WARNING)
     INTERNAL_ERROR = ("internal_error", logging.ERROR)

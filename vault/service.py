@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from protocol import acts
-from protocol.acts import Act, parse_envelope
+from protocol.acts import parse_envelope
 from protocol.api import (
     API_VERSION,
-    LENGTH_BYTES,
     ConsistencyProof,
     CreateVault,
     FetchBlocks,
     LimitValue,
     LogLeaf,
     LogPage,
+    LogPart,
     Observation,
     ObservationsPage,
+    Receipt,
     ServerInfo,
     Staged,
     SubmitAct,
@@ -40,21 +40,21 @@ from protocol.errors import (
     LimitExceeded,
     MalformedMessage,
     NotAuthorised,
-    OutOfOrder,
-    StaleAct,
 )
 from protocol.ledger import Ledger, act_leaf
-from protocol.ledger.holders import may_read
-from protocol.ledger.state import Member
-from protocol.limits import LIMITS, limits_table
+from protocol.ledger.parties import Member
+from protocol.limits import LIMITS, MIB, limits_table
 from vault.callers import COMMITTERS, OBSERVERS, Caller, not_found
 from vault.checkpoints import SignedObservation
 from vault.config import Config
-from vault.effects import could_commit, effects_of, expect_staged
-from vault.fetches import FetchPlan, expect_bounded, plan_fetch
+from vault.effects import could_commit, could_reencrypt
+from vault.fetches import expect_bounded, expect_thawed
+from vault.landing import Landing
 from vault.logs import Event, IdPrefix, log_event
+from vault.serving import BlockServer, Pieces
 from vault.storage.base import (
     AlreadyExists,
+    SidePart,
     SizeMoved,
     Storage,
     StorageFailed,
@@ -62,15 +62,17 @@ from vault.storage.base import (
     UnknownVault,
 )
 from vault.tls import CheckpointKey, CreateToken
-from vault.vaults import Admitted, OpenVault, VaultShelf, Waiting
+from vault.unbroken import Unbroken
+from vault.vaults import Admitted, OpenVault, VaultShelf
 
-PAGE_PARTS: Final = LIMITS.message_elements // 2
+PAGE_PARTS: Final = LIMITS.message_elements // 4
 """How many parts of sides a page of the log holds, so that its elements stay within the limit."""
 HEALTH_SECONDS: Final = 1
+SWEEP_BYTES: Final = 16 * MIB
+"""How many bytes of blocks are deleted in one transaction, for which every other write waits."""
 CREATE_VAULT_LEAD: Final = b"\x92"
 """How a `CreateVault` begins: an array of two. The token comes next."""
 
-Pieces = AsyncGenerator[bytes, None]
 T = TypeVar("T")
 
 
@@ -91,7 +93,10 @@ class VaultService:
         self._config = config
         self._clock = clock
         self._shelf = VaultShelf(storage, key, config.loaded_vaults)
-        self._running: set[asyncio.Task[Any]] = set()
+        self._unbroken = Unbroken()
+        self._to_sweep = asyncio.Event()
+        self._landing = Landing(storage, self.now, self._to_sweep.set)
+        self._serving = BlockServer(storage, key, self.now, self._unbroken)
         self._healthy_at = 0.0
 
     # --- the server itself
@@ -99,6 +104,8 @@ class VaultService:
     async def start(self) -> None:
         """Learn which vaults there are; nothing is served before."""
         await self._shelf.learn_ids()
+        # What was to be deleted when the server last stopped is so still.
+        self._to_sweep.set()
 
     async def warm(self) -> None:
         """Load each vault once, so that even the first stranger to ask causes no replay (H11)."""
@@ -110,7 +117,7 @@ class VaultService:
 
     async def close(self) -> None:
         """Wait for what was begun and must not be left half done."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._unbroken.finished()
 
     def now(self) -> int:
         """Return the server's time in unix seconds."""
@@ -178,34 +185,28 @@ class VaultService:
             log_event(Event.VAULT_CREATED, vault=IdPrefix.of(vault_id))
         self._shelf.add(vault_id)
         vault = await self._open(vault_id)
-        return self._submitted(vault, keyid, 0)
+        return self._submitted(vault, keyid, 0, 0)
 
-    async def expect_author(self, vault_id: bytes, keyid: bytes) -> None:
+    async def expect_author(self, vault_id: bytes, keyid: bytes, length: int) -> None:
         """Check that a key may have an act to send at all, before its body is read.
 
         A closed invite has one as long as whoever joined with it is there: its join, again.
 
         Raises:
-            NotAuthorised: a former member, or an access key; they read the log.
+            NotAuthorised: an access key; or a former member, if it is more than an attestation.
             NotFound: a closed invite.
         """
         vault = await self._open(vault_id)
         if not _brought(vault, keyid):
-            _known(vault, keyid).expect_author()
+            _known(vault, keyid).expect_author(length)
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
         """Append an act that its author sent, with its sides (SPEC section 10.2).
 
-        Obligations, in this order:
-        (1) it is an act, and the request was signed by its author;
-        (2) its number was not used before; the very same act again is answered as before;
-        (3) the checkpoint it cites is recent, so that what has expired is expired;
-        (4) the ledger takes it, and its sides are exactly what it must carry, proofs and all;
-        (5) what a commit lists is staged, by its author under that upload;
-        (6) it is stored, with all its effects, before the ledger in memory has it.
+        (1) It is an act, and the request was signed by its author; the rest is `Landing.land`'s.
 
         Raises:
-            SealroomError: one of these fails; nothing changed.
+            SealroomError: one of the obligations fails; nothing changed.
         """
         # (1)
         _, act = await asyncio.to_thread(parse_envelope, sent.envelope)
@@ -213,43 +214,24 @@ class VaultService:
             raise NotAuthorised("an act is sent by its author")
 
         async def landed(vault: OpenVault) -> Submitted:
-            index = await self._finished(self._land(vault, act, sent))
-            return self._submitted(vault, keyid, index)
+            index = await self._unbroken.run(self._landing.land(vault, act, sent))
+            return self._submitted(vault, keyid, index, act.cited_size)
 
         return await self._on(vault_id, landed)
 
-    async def _land(self, vault: OpenVault, act: Act, sent: SubmitAct) -> int:
-        leaf = act_leaf(sent.envelope)
-        async with vault.lock:
-            # (2)
-            earlier = vault.place(act.author, act.number)
-            if earlier is not None:
-                return _same(vault, earlier, leaf)
-            _known(vault, act.author).visible(vault.size)
-            due = vault.state.numbers.get(act.author, 0)
-            if act.number != due:
-                raise OutOfOrder(f"the author's next act is number {due}", hint="Sync first.")
-            # (3)
-            _expect_recent(act, self.now())
-            # (4)
-            admitted = await asyncio.to_thread(vault.check, leaf, sent.sides)
-            # (5)
-            if isinstance(act.payload, acts.Commit):
-                upload = act.payload.upload
-                expect_staged(act.payload, await self._storage.staged(vault.id, upload, act.author))
-            # (6)
-            effects = effects_of(vault.state, admitted.landed.after, act.payload)
-            await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
-            vault.take(admitted)
-        index = admitted.landed.index
-        log_event(Event.ACT_APPENDED, vault=IdPrefix.of(vault.id), index=index)
-        return index
-
-    def _submitted(self, vault: OpenVault, keyid: bytes, index: int) -> Submitted:
+    def _submitted(self, vault: OpenVault, keyid: bytes, index: int, cited: int) -> Submitted:
         caller = _known(vault, keyid)
+        if caller.former and index >= caller.visible(vault.size):
+            return self._receipted(vault, index, cited)
         # Whoever joined is no longer its invite, which is shown no more than its join.
         size = index + 1 if caller.member is None else caller.visible(vault.size)
-        return Submitted(index, vault.note(size, self.now()))
+        return Submitted(index, vault.note(size, self.now()), None)
+
+    def _receipted(self, vault: OpenVault, index: int, cited: int) -> Submitted:
+        """Prove to somebody who may not see the log so far that its act is in it."""
+        size = index + 1
+        receipt = Receipt(vault.inclusion_proof(index, size), vault.consistency_proof(cited, size))
+        return Submitted(index, vault.note(size, self.now()), receipt)
 
     # --- the log
 
@@ -304,6 +286,7 @@ class VaultService:
         Raises:
             NotAuthorised: no confirmed owner or admin.
             Conflict: the upload was committed before.
+            Frozen: nothing is taken from anybody.
         """
         _uploader(await self._open(vault_id), keyid, upload)
 
@@ -312,8 +295,12 @@ class VaultService:
     ) -> Staged:
         """Store one batch of an upload, seen by nobody until a commit shows it.
 
+        A batch that was committed before is one of which some blocks were made anew.
+
         Raises:
-            NotAuthorised: the member could not commit such a batch to any collection.
+            NotAuthorised: the member could commit such a batch to no collection, or not put such
+                blocks in the place of those that are there.
+            Frozen: nothing is taken from anybody.
             Conflict: the upload was committed before, or the batch id names something else.
             LimitExceeded: the member has more staged than the server keeps for one.
             SealroomError: the body is not what its manifest says (see `split_batch_body`).
@@ -323,7 +310,13 @@ class VaultService:
         manifest, encoded, blocks = await asyncio.to_thread(split_batch_body, body)
         if manifest.batch_id != batch:
             raise MalformedMessage("the batch is not the one that the path names")
-        if not could_commit(vault.state, member, manifest):
+        known = vault.committed(batch)
+        if known is None:
+            entitled = could_commit(vault.state, member, manifest)
+        else:
+            where = (known.collection, known.manifest)
+            entitled = could_reencrypt(vault.state, member, *where, manifest)
+        if not entitled:
             raise NotAuthorised("who writes a field holds it, in a collection that has it")
         kept = await self._storage.staged_bytes(vault_id, keyid)
         if kept + len(body) > self._config.staged_bytes_per_member:
@@ -331,12 +324,12 @@ class VaultService:
                 "more is uploaded and not committed than this server keeps for one member",
                 hint="Commit what was uploaded, then go on.",
             )
-        numbered = [
-            (ref.field, ref.epoch, block)
+        named = [
+            (ref.field, ref.sha256, block)
             for ref, block in zip(manifest.blocks, blocks, strict=True)
         ]
         await self._storage.stage_batch(
-            vault_id, upload, batch, keyid, encoded, numbered, self.now()
+            vault_id, upload, batch, keyid, encoded, named, self.now(), anew=known is not None
         )
         # Whoever was removed meanwhile is told so; what it left is invisible, and expires.
         _uploader(vault, keyid, upload)
@@ -355,6 +348,25 @@ class VaultService:
         if count:
             log_event(Event.UPLOADS_EXPIRED, count=count)
 
+    async def sweep(self) -> None:
+        """Wait until something is to be deleted from the store, and delete it, bit by bit.
+
+        What was deleted is then nowhere in the store's files. Others' writes come in between.
+
+        Raises:
+            StorageFailed: the store does not answer; what is left is deleted the next time.
+        """
+        await self._to_sweep.wait()
+        self._to_sweep.clear()
+        try:
+            while await self._storage.sweep(SWEEP_BYTES):
+                pass
+            await self._storage.scour()
+        except StorageFailed:
+            self._to_sweep.set()
+            raise
+        log_event(Event.SWEPT)
+
     # --- blocks
 
     async def expect_reader(self, vault_id: bytes, keyid: bytes) -> None:
@@ -370,74 +382,13 @@ class VaultService:
     async def fetch(
         self, vault_id: bytes, keyid: bytes, request: bytes, wanted: FetchBlocks
     ) -> tuple[int, Pieces]:
-        """Admit a fetch, append its observation, and return the answer's length and pieces.
-
-        Whether the member may read is judged where the observation lands, and again before
-        each block: a removal cuts off what is still under way (S10). `request` is the hash of
-        the signed request.
-
-        Raises:
-            NotFound, LimitExceeded: as `plan_fetch`.
-        """
+        """Serve blocks; see `BlockServer.fetch`."""
         expect_bounded(wanted)
 
-        async def observed(vault: OpenVault) -> tuple[int, Pieces]:
-            plans: list[FetchPlan] = []
+        async def served(vault: OpenVault) -> tuple[int, Pieces]:
+            return await self._serving.fetch(vault, keyid, request, wanted)
 
-            def admit() -> SignedObservation:
-                plan = plan_fetch(vault, keyid, wanted)
-                plans.append(plan)
-                body = plan.observed(vault_id, keyid, request, self.now())
-                return SignedObservation.of(body, self._key)
-
-            waiting = Waiting(admit, asyncio.get_running_loop().create_future())
-            vault.waiting.append(waiting)
-            await self._finished(self._append_observations(vault))
-            await waiting.answer
-            (plan,) = plans
-            return plan.length, self._pieces(vault, keyid, plan)
-
-        return await self._on(vault_id, observed)
-
-    async def _append_observations(self, vault: OpenVault) -> None:
-        """Append the observations of all fetches that wait, at once: they share one write."""
-        async with vault.lock:
-            group, vault.waiting = vault.waiting, []
-            admitted: list[tuple[Waiting, SignedObservation]] = []
-            for waiting in group:
-                try:
-                    admitted.append((waiting, waiting.admit()))
-                except Exception as error:
-                    waiting.tell(error)
-            try:
-                await self._append_all(vault, [observation for _, observation in admitted])
-            except Exception as error:
-                for waiting, _ in admitted:
-                    waiting.tell(error)
-            for waiting, _ in admitted:
-                waiting.tell(None)
-
-    async def _append_all(self, vault: OpenVault, observations: list[SignedObservation]) -> None:
-        if not observations:
-            return
-        stored = [
-            StoredLeaf(index, one.leaf, (), one.stored)
-            for index, one in enumerate(observations, vault.size)
-        ]
-        await self._storage.append(vault.id, vault.size, stored)
-        for leaf in stored:
-            vault.take(vault.check(leaf.leaf, ()))
-
-    async def _pieces(self, vault: OpenVault, keyid: bytes, plan: FetchPlan) -> Pieces:
-        collection = plan.wanted.collection
-        for batch, ref in plan.blocks:
-            if not may_read(vault.state, keyid, collection, ref.field):
-                raise not_found()
-            block = await self._storage.read_block(vault.id, batch, ref.field)
-            if block is None or len(block) != ref.length:
-                raise StorageFailed("a block is not as its manifest lists it")
-            yield len(block).to_bytes(LENGTH_BYTES, "big")
-            yield block
+        return await self._on(vault_id, served)
 
     # --- how all of them reach a vault
 
@@ -455,13 +406,6 @@ class VaultService:
         except SizeMoved:
             self._shelf.forget(vault)
         return await act(await self._open(vault_id))
-
-    async def _finished(self, change: Coroutine[Any, Any, T]) -> T:
-        """Run a change to its end, even if whoever asked for it goes away."""
-        task = asyncio.create_task(change)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
 
 
 def _known(vault: OpenVault, keyid: bytes) -> Caller:
@@ -485,29 +429,10 @@ def _brought(vault: OpenVault, keyid: bytes) -> bool:
 
 def _uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:
     member = _known(vault, keyid).expect_role(COMMITTERS)
+    expect_thawed(vault.state)
     if upload in vault.state.uploads:
         raise Conflict("that upload was committed before", hint="Begin another one.")
     return member
-
-
-def _expect_recent(act: Act, now: int) -> None:
-    """Refuse a citation kept from long ago, by which an expired invite or offer would live on.
-
-    The ledger reads no clock: there, only somebody's later citation ends what has expired.
-
-    Raises:
-        StaleAct: it is older than the table of limits allows.
-    """
-    if now - act.cited_time > LIMITS.citation_age_seconds:
-        raise StaleAct("an act cites a checkpoint of long ago", hint="Sync, and try again.")
-
-
-def _same(vault: OpenVault, index: int, leaf: bytes) -> int:
-    if not vault.holds_leaf(index, leaf):
-        raise Conflict(
-            "that number of the author's was used for another act", hint="Sync, and sign it anew."
-        )
-    return index
 
 
 def _bounded_page(stored: list[StoredLeaf]) -> tuple[LogLeaf, ...]:
@@ -517,6 +442,9 @@ def _bounded_page(stored: list[StoredLeaf]) -> tuple[LogLeaf, ...]:
         parts += len(leaf.sides)
         if page and parts > PAGE_PARTS:
             break
-        sides = tuple(part.content for part in leaf.sides if part.content is not None)
-        page.append(LogLeaf(leaf.leaf, sides))
+        page.append(LogLeaf(leaf.leaf, tuple(map(_log_part, leaf.sides))))
     return tuple(page)
+
+
+def _log_part(part: SidePart) -> LogPart:
+    return LogPart(None, part.digest) if part.content is None else LogPart(part.content, None)

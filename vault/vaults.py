@@ -11,7 +11,7 @@ import asyncio
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -22,7 +22,13 @@ from protocol.blocks import Address, Manifest
 from protocol.errors import ApiMisuse, ContextMismatch, IntegrityError, SealroomError
 from protocol.identity import access_key_id
 from protocol.ledger import Landed, Ledger, State, check_sides
-from protocol.ledger.sides import WrapsPart, parse_part
+from protocol.ledger.sides import (
+    RequiredPart,
+    WrapsPart,
+    parse_part,
+    required_entries,
+    required_parts,
+)
 from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash, root_of
 from protocol.rewrap import Wrap
@@ -94,6 +100,7 @@ class OpenVault:
         self._observed: array[int] = array("Q")
         self._batches: dict[bytes, Committed] = {}
         self._access: dict[bytes, bytes] = {}
+        self._sides: dict[int, dict[int, RequiredPart]] = {}
 
     @property
     def state(self) -> State:
@@ -135,6 +142,19 @@ class OpenVault:
         """Return a visible batch."""
         return self._batches.get(batch_id)
 
+    def retired_parts(self, after: State) -> tuple[tuple[int, int], ...]:
+        """Return (leaf index, part number) of each part that is of nothing but retired epochs."""
+        return tuple(
+            (index, number)
+            for index, parts in self._sides.items()
+            for number, part in parts.items()
+            if all(map(after.is_retired, part.addresses))
+        )
+
+    def inclusion_proof(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Prove that a leaf is in the tree of a size (see `Tree.inclusion_proof`)."""
+        return self._ledger.tree.inclusion_proof(index, size)
+
     def observations_from(self, start: int) -> Iterator[int]:
         """Return the indexes of observations, from `start` on."""
         return islice(self._observed, bisect_left(self._observed, start), None)
@@ -160,6 +180,7 @@ class OpenVault:
             self._observed.append(landed.index)
         else:
             self._placed.setdefault(landed.act.author, array("Q")).append(landed.index)
+            self._index_sides(landed, range(len(admitted.sides)))
         self._index(landed)
 
     def replay(self, stored: StoredLeaf) -> None:
@@ -178,6 +199,8 @@ class OpenVault:
             self.take(Admitted(landed, (), {}))
         else:
             self.take(Admitted(landed, (), _stored_wraps(landed.act, stored.sides)))
+            there = [number for number, part in enumerate(stored.sides) if part.content is not None]
+            self._index_sides(landed, there)
 
     def _index(self, landed: Landed) -> None:
         """Note what the leaf added: keys, and batches that became visible."""
@@ -186,6 +209,9 @@ class OpenVault:
             known = () if before is None else before.members
             for member in (after.members[each] for each in after.members.keys() - known):
                 self.keys[member.id] = member.identity.signing_key
+        if after.recovery is not None:
+            for rebuilder in after.recovery.rebuilders.values():
+                self.keys[rebuilder.member_id] = rebuilder.signing_key
         if before is not None and before.invites is not after.invites:
             for invite in (after.invites[each] for each in after.invites.keys() - before.invites):
                 self.keys[invite.id] = invite.identity.signing_key
@@ -193,12 +219,37 @@ class OpenVault:
                 self.keys[keyid] = invite.access_key
                 self._access[keyid] = invite.id
         if before is not None and before.collections is not after.collections:
-            for where in after.collections.values():
-                known_before = before.collections.get(where.id)
-                start = 0 if known_before is None else len(known_before.batches)
-                for batch in where.batches[start:]:
-                    manifest = batch.manifest
-                    self._batches[manifest.batch_id] = Committed(where.id, manifest)
+            self._index_batches(before, after)
+        if before is not None and after.retired_since(before):
+            self._forget_retired(after)
+
+    def _index_batches(self, before: State, after: State) -> None:
+        for where in after.collections.values():
+            if before.collections.get(where.id) is not where:
+                for batch in where.batches:
+                    self._batches[batch.id] = Committed(where.id, batch.manifest)
+        for gone in before.collections.keys() - after.collections.keys():
+            for batch in before.collections[gone].batches:
+                del self._batches[batch.id]
+        if after.ended:
+            self._batches.clear()
+
+    def _index_sides(self, landed: Landed, there: Iterable[int]) -> None:
+        """Note which parts lie beside a leaf, so that those of retired epochs can go."""
+        if landed.act is None or landed.before is None or landed.act.sides_root is None:
+            return
+        required = required_parts(required_entries(landed.before, landed.after, landed.act))
+        found = {number: required[number] for number in there}
+        if found:
+            self._sides[landed.index] = found
+
+    def _forget_retired(self, after: State) -> None:
+        """Let go of what a retired epoch needed: its wraps, and the places of its parts."""
+        gone = [key for key in self._wraps if after.is_retired(key[0])]
+        for key in gone:
+            del self._wraps[key]
+        for index, number in self.retired_parts(after):
+            del self._sides[index][number]
 
 
 def _stored_wraps(act: Act, sides: Sequence[SidePart]) -> Wraps:

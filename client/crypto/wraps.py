@@ -30,11 +30,11 @@ from protocol.ledger.sides import (
     BoxPart,
     CheckedSides,
     Entry,
-    Part,
     WrapsPart,
     WrapTable,
     box_info,
     encode_part,
+    part_hash,
     required_entries,
 )
 from protocol.ledger.state import State
@@ -117,16 +117,16 @@ def make_sides(
             entries.setdefault(address, {})[party_id] = _entry(
                 identity, act, after, address, party_id, on_record, created
             )
-    parts: list[Part] = [
-        WrapsPart(a.collection, a.field, a.epoch, tuple(entries[a].values()))
+    wraps = {
+        a: encode_part(WrapsPart(a.collection, a.field, a.epoch, tuple(entries[a].values())))
         for a in sorted(entries)
-    ]
+    }
     known = {**shares, **{address: epoch.share for address, epoch in created.items()}}
-    parts += [
-        _box(identity, act, after, party_id, needed[party_id], entries, known)
+    boxes = [
+        _box(identity, act, after, party_id, needed[party_id], wraps, known)
         for party_id in sorted(needed)
     ]
-    return tuple(map(encode_part, parts))
+    return (*wraps.values(), *map(encode_part, boxes))
 
 
 def _entry(
@@ -155,7 +155,7 @@ def _box(
     after: State,
     party_id: bytes,
     addresses: Sequence[Address],
-    entries: Mapping[Address, Mapping[bytes, Entry]],
+    wraps: Mapping[Address, bytes],
     shares: Mapping[Address, Share],
 ) -> BoxPart:
     listed = []
@@ -163,7 +163,7 @@ def _box(
         if address not in shares:
             raise NotAuthorised(f"you hold no key share of {address} to pass on")
         published = after.published(address)
-        listed.append((address, published.share_hash, entries[address][party_id]))
+        listed.append((address, published.share_hash, part_hash(wraps[address])))
     info = box_info(act.vault_id, act.kind, identity.member_id, party_id, listed)
     plaintext = b"".join(shares[address].expose() for address in addresses)
     return BoxPart(party_id, seal_box(after.enrolled(party_id).identity, plaintext, info))
@@ -180,6 +180,8 @@ class OpenedKey:
 def open_keys(identity: Identity, state: State, checked: CheckedSides) -> dict[Address, OpenedKey]:
     """Open what an act's checked sides hold for this identity (SPEC section 6.3).
 
+    Of epochs whose wraps are gone, because they were retired, nothing is returned.
+
     (1) The box opens under its context; (2) each share has the hash published at creation;
     (3) the key derived from share and unwrapped K gives the published confirmation. That the
     wrap holds the epoch's K was proved before, by `check_sides`.
@@ -192,20 +194,22 @@ def open_keys(identity: Identity, state: State, checked: CheckedSides) -> dict[A
     found = checked.boxes.get(identity.member_id)
     if found is None:
         return {}
-    box, info, addresses = found
     # (1)
-    plaintext = identity.open_box(box, info)
-    if len(plaintext) != SHARE_BYTES * len(addresses):
+    plaintext = identity.open_box(found.box, found.info)
+    if len(plaintext) != SHARE_BYTES * len(found.addresses):
         raise IntegrityError("a box of key shares did not open")
     opened: dict[Address, OpenedKey] = {}
-    for i, address in enumerate(addresses):
+    for i, address in enumerate(found.addresses):
+        wrap = checked.wraps.get((address, identity.member_id))
+        if wrap is None or state.is_retired(address):
+            continue
         share = Share(plaintext[SHARE_BYTES * i : SHARE_BYTES * (i + 1)])
         published = state.published(address)
         # (2) and (3)
         key = confirmed_field_key(
             state.vault_id,
             address,
-            unwrap(identity, checked.wraps[address, identity.member_id]),
+            unwrap(identity, wrap),
             share,
             published_share_hash=published.share_hash,
             published_confirmation=published.confirmation,

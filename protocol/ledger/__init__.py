@@ -7,11 +7,12 @@ act, `holders` says who holds what. The transitions themselves are a table in `t
 from __future__ import annotations
 
 from protocol.ledger.log import Landed, Ledger, act_leaf
-from protocol.ledger.sides import CheckedSides, check_sides, encode_part, sides_root
+from protocol.ledger.sides import CheckedSides, Gone, check_sides, encode_part, sides_root
 from protocol.ledger.state import State
 
 __all__ = [
     "CheckedSides",
+    "Gone",
     "Landed",
     "Ledger",
     "State",

@@ -8,13 +8,8 @@ from protocol import acts
 from protocol.acts import Role
 from protocol.errors import ManifestMismatch, NotAuthorised, OutOfOrder
 from protocol.ledger.members import close_invite, remove
-from protocol.ledger.state import (
-    Handover,
-    InviteStatus,
-    MemberStatus,
-    OpenOffer,
-    State,
-)
+from protocol.ledger.parties import InviteStatus, MemberStatus
+from protocol.ledger.state import Handover, OpenOffer, State
 
 
 def offer(state: State, act: acts.Act, payload: acts.Offer, at: int) -> State:
@@ -31,7 +26,7 @@ def offer(state: State, act: acts.Act, payload: acts.Offer, at: int) -> State:
     opened = OpenOffer(
         at, payload.buyer, payload.expiry, payload.roots, frozenset(state.live_addresses())
     )
-    # What is half committed nobody sees, and it must not keep the vault from being sold.
+    # What is half done nobody sees, and it must not keep the vault from being sold.
     return replace(state, offer=opened, pending={})
 
 
@@ -57,6 +52,8 @@ def accept(state: State, act: acts.Act, payload: acts.Accept, at: int) -> State:
         state.with_member(buyer),
         owner=opened.buyer,
         offer=None,
+        policy=replace(state.policy, head_signers=()),
+        recovery=None,
         handovers=(*state.handovers, done),
     )
 

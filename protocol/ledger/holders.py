@@ -6,15 +6,18 @@ A party (a member or an open invite) holds
   touches the class in that collection;
 - a data field: the owner; admins and bidders by a rule in force.
 
-Every live epoch of a held field is held. Acts that change what a party holds carry exactly
-the entries that are newly held, which `newly_held` computes for the server and clients alike.
+Every epoch of a held field is held until it is retired. Acts that change what a party holds
+carry exactly the entries that are newly held, which `newly_held` computes for the server and
+clients alike.
 """
 
 from __future__ import annotations
 
 from protocol.acts import Role, Rule
 from protocol.blocks import PEOPLE_FIELD, Address, is_catalog
-from protocol.ledger.state import Collection, Member, Party, State
+from protocol.ledger.contents import Collection
+from protocol.ledger.parties import Member, MemberStatus, Party
+from protocol.ledger.state import State
 
 CATALOG_ROLES = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN})
 DATA_ROLES = frozenset({Role.ADMIN, Role.BIDDER})
@@ -47,6 +50,8 @@ def covers(state: State, giver: Member, rule: Rule) -> bool:
     """Say whether the giver holds whatever the rule gives, now and in every later epoch."""
     if giver.role is Role.OWNER:
         return True
+    if rule.collection is not None and rule.collection not in state.collections:
+        return True  # it was retired: there is nothing left to give
     if rule.collection is not None and rule.field is not None:
         return holds(giver, state.collections[rule.collection], rule.field)
     return any(
@@ -72,16 +77,32 @@ def held(state: State, party_id: bytes) -> frozenset[Address]:
     if party is None or not party.live:
         return frozenset()
     return frozenset(
-        epoch.definition.address
+        epoch.address
         for (collection, number), known in state.epochs.items()
         if holds(party, state.collections[collection], number)
         for epoch in known
+        if not epoch.retired
     )
 
 
 def newly_held(before: State, after: State, party_id: bytes) -> tuple[Address, ...]:
     """Return what a party holds after a transition and did not before, ascending."""
     return tuple(sorted(held(after, party_id) - held(before, party_id)))
+
+
+def may_fetch(state: State, member_id: bytes, address: Address) -> bool:
+    """Say whether the server serves a member a block that is sealed under this epoch.
+
+    Whoever may read it; and the owner and admins, keyless ones too, since erasing takes the
+    block and no key. But not who held that key once and does no longer: it may have kept it.
+    """
+    if may_read(state, member_id, address.collection, address.field):
+        return True
+    member, where = state.members.get(member_id), state.collections.get(address.collection)
+    if member is None or where is None or member.role not in CATALOG_ROLES:
+        return False
+    confirmed = member.status is MemberStatus.CONFIRMED
+    return confirmed and where.has(address.field) and address not in member.kept
 
 
 def may_read(state: State, member_id: bytes, collection: bytes, number: int) -> bool:

@@ -1,13 +1,15 @@
-"""Transitions on collections' fields and their keys (SPEC section 9.4)."""
+"""Transitions on collections, their fields and their keys (SPEC section 9.4)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from protocol import acts
+from protocol.blocks import PEOPLE_COLLECTION
 from protocol.errors import Conflict, LimitExceeded, NotAuthorised, OutOfOrder
+from protocol.ledger.contents import Collection, Epoch
 from protocol.ledger.holders import holds
-from protocol.ledger.state import Collection, Epoch, State
+from protocol.ledger.state import State
 from protocol.limits import LIMITS
 
 
@@ -15,12 +17,33 @@ def define_collection(
     state: State, act: acts.Act, payload: acts.DefineCollection, at: int
 ) -> State:
     """Add a collection with its fields' classes; it takes data once its epochs exist."""
-    if payload.collection in state.collections:
-        raise Conflict("a collection with that id exists")
+    if payload.collection in state.collections or payload.collection in state.retired:
+        raise Conflict("a collection with that id exists, or existed")
     if len(state.collections) > LIMITS.collections:
         raise LimitExceeded("too many collections")
-    made = Collection(payload.collection, payload.classes)
-    return replace(state, collections={**state.collections, made.id: made})
+    return state.with_collection(Collection(payload.collection, payload.classes))
+
+
+def retire_collection(
+    state: State, act: acts.Act, payload: acts.RetireCollection, at: int
+) -> State:
+    """End a collection: nothing of it is left but its name in the log."""
+    author, where = state.members[act.author], state.collections.get(payload.collection)
+    if where is None or where.id == PEOPLE_COLLECTION:
+        raise OutOfOrder("a collection that is not there, or that of people")
+    if not all(holds(author, where, number) for number in where.fields):
+        raise NotAuthorised("who retires a collection holds all of it", hint="Ask the owner.")
+    members = {
+        key: replace(each, kept=frozenset(a for a in each.kept if a.collection != where.id))
+        for key, each in state.members.items()
+    }
+    return replace(
+        state.without_pending(lambda each: each.collection == where.id),
+        members=members,
+        collections={key: each for key, each in state.collections.items() if key != where.id},
+        epochs={key: each for key, each in state.epochs.items() if key[0] != where.id},
+        retired=state.retired | {where.id},
+    )
 
 
 def create_epoch(state: State, act: acts.Act, payload: acts.CreateEpoch, at: int) -> State:
@@ -39,3 +62,29 @@ def create_epoch(state: State, act: acts.Act, payload: acts.CreateEpoch, at: int
             raise OutOfOrder(f"the field's next epoch is {len(known) + 1}")
         epochs[key] = (*known, Epoch(definition, author.id, at))
     return replace(state, epochs=epochs)
+
+
+def retire_epoch(state: State, act: acts.Act, payload: acts.RetireEpoch, at: int) -> State:
+    """End epochs of which nothing is left: no block lies under them, and a newer one exists."""
+    author = state.members[act.author]
+    for named in payload.epochs:
+        address = named.address
+        epoch, newest = state.epoch(address), state.newest(address.collection, address.field)
+        if epoch is None or newest is None or epoch.retired:
+            raise OutOfOrder(f"no epoch to retire at {address}")
+        if not holds(author, state.collections[address.collection], address.field):
+            raise NotAuthorised("who retires an epoch holds its field")
+        if epoch is newest:
+            raise OutOfOrder(
+                f"the newest epoch of its field is not retired ({address})",
+                hint="Run 'sealroom rotate' first.",
+            )
+    gone = frozenset(named.address for named in payload.epochs)
+    for collection in {address.collection for address in gone}:
+        lying = gone & state.collections[collection].addresses()
+        if lying:
+            raise OutOfOrder(
+                f"blocks lie under an epoch that is to be retired ({min(lying)})",
+                hint="Run 'sealroom rotate --reencrypt' again.",
+            )
+    return state.without_epochs(gone)

@@ -27,7 +27,8 @@ from protocol.errors import (
 from protocol.ledger import members
 from protocol.ledger.handover import close_offer
 from protocol.ledger.holders import CATALOG_ROLES
-from protocol.ledger.state import InviteStatus, MemberStatus, State
+from protocol.ledger.parties import InviteStatus, MemberStatus
+from protocol.ledger.state import Phase, State
 from protocol.ledger.transitions import TRANSITIONS, Sides, Transition
 from protocol.limits import LIMITS
 from protocol.merkle import Tree, leaf_hash
@@ -90,7 +91,7 @@ class Ledger:
         Obligations, in this order:
         (1) the leaf is an act or an observation, and not too long;
         (2) the act is the one encoding of an act of this vault;
-        (3) its author is enrolled, and signed exactly these bytes;
+        (3) its author is enrolled, or was and attests, and signed exactly these bytes;
         (4) its number is the author's next;
         (5) the checkpoint it cites is the server's, and a true prefix of this log;
         (6) its kind is allowed in this phase, to this author, with sides or without;
@@ -117,7 +118,7 @@ class Ledger:
             raise ContextMismatch("an act of another vault")
         # (3)
         verify_signature(
-            signing_key_of(state, act.author),
+            signing_key_of(state, act),
             pae(envelope.payload_type, envelope.body),
             envelope.signature,
         )
@@ -152,11 +153,14 @@ class Ledger:
             )
         # (8)
         after = row.apply(settled, act, act.payload, self.size)
+        # An owner may sign this as the owner that it is, or that it becomes by it.
+        signers = {settled.owner, after.owner, *settled.policy.head_signers}
         return replace(
             after,
             size=self.size + 1,
             control_head=self.size if row.control else after.control_head,
             numbers={**after.numbers, act.author: due + 1},
+            head_time=max(after.head_time, cited.time if act.author in signers else 0),
         )
 
     def append(self, landed: Landed) -> None:
@@ -205,14 +209,15 @@ class Ledger:
         return cited
 
 
-def signing_key_of(state: State, author: bytes) -> bytes:
-    """Return the key that an enrolled party signs with: live members and open invites.
+def signing_key_of(state: State, act: Act) -> bytes:
+    """Return the key that an act's author signs with: live members, open invites, and witnesses.
 
     Raises:
-        NotAuthorised: nobody is enrolled under that id, or it was removed.
+        NotAuthorised: nobody is enrolled under that id, or it was removed and does not attest.
     """
-    party = state.enrolled(author)
-    if not party.live:
+    party = state.enrolled(act.author)
+    former = act.author in state.members and TRANSITIONS[type(act.payload)].former
+    if not party.live and not former:
         raise NotAuthorised("an act by somebody who was removed, or by an invite that is closed")
     return party.identity.signing_key
 
@@ -227,12 +232,29 @@ def _check_author(state: State, row: Transition, act: Act) -> None:
     elif row.confirmed and member.status is not MemberStatus.CONFIRMED:
         raise NotAuthorised(f"not before being confirmed ({act.kind})")
     if state.phase not in row.phases:
-        now = "a handover offer is open" if state.offer else "no offer is open"
-        raise OutOfOrder(f"not while {now} ({act.kind})")
+        raise OutOfOrder(f"not while {_NOW[state.phase]} ({act.kind})")
+    # A seed that several people have put together is good for one thing.
+    rebuilt = state.recovery is not None and state.recovery.rebuilt
+    if rebuilt and act.author == state.owner and not row.rebuilt:
+        raise OutOfOrder(
+            f"not before the owner has new keys: custodians released its seed ({act.kind})",
+            hint="Run 'sealroom identity rotate'.",
+        )
+
+
+_NOW: Final = {
+    Phase.OPEN: "no offer is open, and nothing is frozen",
+    Phase.OFFERED: "a handover offer is open",
+    Phase.FROZEN: "the vault is frozen",
+    Phase.FROZEN_OFFER: "the vault is frozen, and a handover offer is open",
+    Phase.ENDED: "the vault is destroyed",
+}
 
 
 def _settled(state: State, author: bytes, time: int) -> State:
     """Close what a citation by this author dates as expired; past means strictly later."""
+    if state.ended:
+        return state
     if state.offer is not None and time > state.offer.expiry:
         state = close_offer(state, state.offer)
     writer = state.members.get(author)

@@ -9,17 +9,18 @@ from protocol import acts
 from protocol.acts import NO_VAULT, Role, Rule
 from protocol.blocks import PEOPLE_COLLECTION, Address, is_catalog
 from protocol.errors import Conflict, LimitExceeded, NotAuthorised, OutOfOrder, Unsupported
-from protocol.identity import IdentityCard, PublicIdentity, join_context, verify_card
-from protocol.labels import Label, digest
-from protocol.ledger.holders import CATALOG_ROLES, DATA_ROLES, covers, held, is_keyed
-from protocol.ledger.state import (
-    Collection,
-    InviteState,
-    InviteStatus,
-    Member,
-    MemberStatus,
-    State,
+from protocol.identity import (
+    IdentityCard,
+    PublicIdentity,
+    join_context,
+    rotation_context,
+    verify_card,
 )
+from protocol.labels import Label, digest
+from protocol.ledger.contents import Collection
+from protocol.ledger.holders import CATALOG_ROLES, DATA_ROLES, covers, held, is_keyed
+from protocol.ledger.parties import InviteState, InviteStatus, Member, MemberStatus
+from protocol.ledger.state import Phase, State
 from protocol.limits import LIMITS
 from protocol.wire import to_bytes
 
@@ -30,6 +31,8 @@ def genesis(act: acts.Act, payload: acts.Genesis, vault_id: bytes) -> State:
     """Return the first state: the owner alone, no collection but the people catalog."""
     if payload.suite != acts.SUITE:
         raise Unsupported(f"suite {payload.suite}", hint="Update sealroom.")
+    if payload.policy.head_signers:
+        raise NotAuthorised("a genesis knows no member who could sign heads")
     owner = verify_card(payload.owner, NO_VAULT)
     return State(
         vault_id=vault_id,
@@ -50,7 +53,7 @@ def genesis(act: acts.Act, payload: acts.Genesis, vault_id: bytes) -> State:
 
 def invite(state: State, act: acts.Act, payload: acts.Invite, at: int) -> State:
     """Open an invite: catalogs only, data where policy lets it, for a bounded time."""
-    identity = _enrolled(state, payload.card, state.vault_id)
+    identity = enrolled(state, payload.card, state.vault_id)
     if payload.role is Role.OWNER:
         raise NotAuthorised("nobody is invited as owner")
     _owner_for_admins(state, act.author, payload.role, "invites")
@@ -79,7 +82,7 @@ def invite(state: State, act: acts.Act, payload: acts.Invite, at: int) -> State:
     )
     # Whoever reads with the access key is found by it, so it stands for one invite only.
     access_key = digest(Label.MEMBER_ID, payload.access_key)
-    seen = _with_seen(state, identity)
+    seen = with_seen(state, identity)
     if access_key in seen.seen_keys:
         raise Conflict("an access key that was seen in this vault before")
     return replace(seen, seen_keys=seen.seen_keys | {access_key}).with_invite(opened)
@@ -101,12 +104,12 @@ def join(state: State, act: acts.Act, payload: acts.Join, at: int) -> State:
         raise OutOfOrder("the invite has expired", hint="Ask for a new one.")
     if sum(each.live for each in state.members.values()) >= LIMITS.members:
         raise LimitExceeded("too many members")
-    identity = _enrolled(state, payload.card, join_context(state.vault_id, used.id))
+    identity = enrolled(state, payload.card, join_context(state.vault_id, used.id))
     member = Member(
         identity, used.role, MemberStatus.UNCONFIRMED, used.rules, used.planned, at, used.id
     )
     closed = close_invite(state, used, InviteStatus.USED)
-    return _with_seen(closed, identity).with_member(member)
+    return with_seen(closed, identity).with_member(member)
 
 
 def confirm(state: State, act: acts.Act, payload: acts.Confirm, at: int) -> State:
@@ -151,13 +154,64 @@ def revoke(state: State, act: acts.Act, payload: acts.Revoke, at: int) -> State:
 def remove(state: State, member: Member, at: int) -> State:
     """Take a member out, as revoke and accept do (SPEC section 9.3).
 
-    Its open invites carry nothing beside data but catalogs that it holds itself, as an admin;
-    and whatever it began to commit is under an epoch that it held, so the taint drops it.
+    Its open invites carry nothing beside data but catalogs that it holds itself, as an admin.
     """
-    lost = held(state, member.id) | member.kept
-    state = _without_invites(state, member.id).tainted(lost)
     gone = replace(member, status=MemberStatus.REVOKED, rules=(), planned=(), removed_at=at)
-    return state.with_member(gone)
+    return _cut_off(state, member).with_member(gone)
+
+
+def rotate_identity(state: State, act: acts.Act, payload: acts.RotateIdentity, at: int) -> State:
+    """Put a new identity in a member's place, with all that it held; the old one is dead.
+
+    Whoever had the old keys may have made the new ones, so the words are compared anew before
+    the member acts again; only the owner, whom nobody confirms, goes on as it is.
+    """
+    old = state.members[act.author]
+    if old.id != state.owner and state.phase is not Phase.OPEN:
+        raise OutOfOrder(f"only the owner rotates its identity while the vault is {state.phase}")
+    if payload.dealing is not None:
+        _check_rebuilt(state, old, payload.dealing)
+    identity = enrolled(state, payload.card, rotation_context(state.vault_id, old.id))
+    status = MemberStatus.UNCONFIRMED
+    if old.id == state.owner:
+        status = MemberStatus.CONFIRMED
+        # What custodians hold shares of is the old seed.
+        state = replace(state, owner=identity.member_id, recovery=None)
+    state = with_seen(_cut_off(state, old), identity)
+    new = replace(old, identity=identity, status=status, joined_at=at, predecessor=old.id)
+    gone = replace(
+        old,
+        status=MemberStatus.REPLACED,
+        rules=(),
+        planned=(),
+        removed_at=at,
+        successor=identity.member_id,
+    )
+    return state.with_member(gone).with_member(new)
+
+
+def _check_rebuilt(state: State, old: Member, dealing: int) -> None:
+    recovery = state.recovery
+    if recovery is None or recovery.at != dealing or recovery.owner != old.id:
+        raise OutOfOrder("a dealing that is not this owner's")
+    if not recovery.rebuilt:
+        raise OutOfOrder("fewer shares were released than it takes to rebuild")
+
+
+def _without_head_signer(state: State, member: bytes) -> State:
+    """Return the state in which this member's acts tell writers nothing of the log's age."""
+    policy = state.policy
+    if member not in policy.head_signers:
+        return state
+    kept = tuple(each for each in policy.head_signers if each != member)
+    return replace(state, policy=replace(policy, head_signers=kept))
+
+
+def _cut_off(state: State, member: Member) -> State:
+    """Taint all that a member held, and end what it had begun."""
+    lost = held(state, member.id) | member.kept
+    state = _without_invites(state, member.id).without_uploads(member.id)
+    return _without_head_signer(state, member.id).tainted(lost)
 
 
 def grant(state: State, act: acts.Act, payload: acts.Grant, at: int) -> State:
@@ -246,8 +300,13 @@ def _check_covered(state: State, giver: bytes, rules: tuple[Rule, ...]) -> None:
         raise NotAuthorised("who grants data holds all of it", hint="Ask the owner.")
 
 
-def _enrolled(state: State, card: IdentityCard, context: bytes) -> PublicIdentity:
-    """Return a new identity, proved for this context, none of whose keys was ever seen here."""
+def enrolled(state: State, card: IdentityCard, context: bytes) -> PublicIdentity:
+    """Return a new identity, proved for this context, none of whose keys was ever seen here.
+
+    Raises:
+        Conflict: one was.
+        IntegrityError, MalformedMessage: the card does not prove it for this context.
+    """
     identity = verify_card(card, context)
     if _key_hashes(identity) & state.seen_keys:
         raise Conflict(
@@ -256,7 +315,8 @@ def _enrolled(state: State, card: IdentityCard, context: bytes) -> PublicIdentit
     return identity
 
 
-def _with_seen(state: State, identity: PublicIdentity) -> State:
+def with_seen(state: State, identity: PublicIdentity) -> State:
+    """Return the state in which nobody else brings one of these keys."""
     return replace(state, seen_keys=state.seen_keys | _key_hashes(identity))
 
 

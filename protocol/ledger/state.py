@@ -6,26 +6,16 @@ are replaced, not mutated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from protocol.acts import CollectionRoot, EpochDefinition, Policy, Role, Rule
-from protocol.blocks import (
-    PEOPLE_COLLECTION,
-    PEOPLE_FIELD,
-    Address,
-    BlockRef,
-    FieldClass,
-    Manifest,
-    catalog_class,
-    catalog_field,
-    is_catalog,
-)
+from protocol.acts import CollectionRoot, Dealing, EpochDefinition, Policy, Statement
+from protocol.blocks import Address
 from protocol.errors import CommitmentMismatch, NotAuthorised
 from protocol.identity import PublicIdentity
-from protocol.merkle import EMPTY_ROOT, leaf_hash, root_of
-from protocol.wire import to_bytes
+from protocol.ledger.contents import Collection, Epoch, Pending, PendingMoves
+from protocol.ledger.parties import InviteState, Member, Party
 
 
 class Phase(StrEnum):
@@ -33,176 +23,9 @@ class Phase(StrEnum):
 
     OPEN = "open"
     OFFERED = "offered"
-
-
-class MemberStatus(StrEnum):
-    """A member's life: it never goes back."""
-
-    UNCONFIRMED = "unconfirmed"
-    CONFIRMED = "confirmed"
-    REVOKED = "revoked"
-
-
-class InviteStatus(StrEnum):
-    """An invite's life: open until exactly one of the others."""
-
-    OPEN = "open"
-    USED = "used"
-    WITHDRAWN = "withdrawn"
-    EXPIRED = "expired"
-    VOID = "void"
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member; `rules` are grants in force, `planned` those that confirm would make."""
-
-    identity: PublicIdentity
-    role: Role
-    status: MemberStatus
-    rules: tuple[Rule, ...]
-    planned: tuple[Rule, ...]
-    joined_at: int
-    invite: bytes | None
-    removed_at: int | None = None
-    # Epochs it holds no more, whose keys it may have kept: removal taints them too.
-    kept: frozenset[Address] = frozenset()
-
-    @property
-    def id(self) -> bytes:
-        """The member id, 32 bytes."""
-        return self.identity.member_id
-
-    @property
-    def live(self) -> bool:
-        """Whether the member has not been removed."""
-        return self.status is not MemberStatus.REVOKED
-
-
-@dataclass(frozen=True, slots=True)
-class InviteState:
-    """An invite; a party of its own until somebody joins with it."""
-
-    identity: PublicIdentity
-    role: Role
-    status: InviteStatus
-    planned: tuple[Rule, ...]
-    carries_data: bool
-    expiry: int
-    access_key: bytes
-    inviter: bytes
-    made_at: int
-
-    @property
-    def id(self) -> bytes:
-        """The id of the invite's own identity, 32 bytes."""
-        return self.identity.member_id
-
-    @property
-    def live(self) -> bool:
-        """Whether somebody could still join with it."""
-        return self.status is InviteStatus.OPEN
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """The data rules in force for whoever has the link: none, unless it carries data."""
-        return self.planned if self.carries_data else ()
-
-
-Party = Member | InviteState
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One field key's life. A taint never lifts."""
-
-    definition: EpochDefinition
-    creator: bytes
-    made_at: int
-    tainted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A committed batch."""
-
-    manifest: Manifest
-    upload: bytes
-    committed_at: int
-    author: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PendingUpload:
-    """Parts of a commit whose last part has not landed; invisible."""
-
-    author: bytes
-    collection: bytes
-    batches: tuple[Batch, ...]
-    parts: int
-
-    @property
-    def addresses(self) -> frozenset[Address]:
-        """The epochs that its blocks are sealed under."""
-        return frozenset(
-            Address(self.collection, ref.field, ref.epoch)
-            for batch in self.batches
-            for ref in batch.manifest.blocks
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """A collection: the class of each data field, and what was committed to it, in order."""
-
-    id: bytes
-    classes: tuple[FieldClass, ...]
-    batches: tuple[Batch, ...] = ()
-
-    @property
-    def fields(self) -> tuple[int, ...]:
-        """Every field number, data first, then one catalog for each class that occurs."""
-        return (*range(len(self.classes)), *self.catalogs)
-
-    @property
-    def catalogs(self) -> tuple[int, ...]:
-        """The catalog field numbers, ascending."""
-        if self.id == PEOPLE_COLLECTION:
-            return (PEOPLE_FIELD,)
-        return tuple(catalog_field(each) for each in sorted(set(self.classes)))
-
-    def class_of(self, number: int) -> FieldClass:
-        """Return a field's class; a catalog has the class that it names."""
-        return catalog_class(number) if is_catalog(number) else self.classes[number]
-
-    def has(self, number: int) -> bool:
-        """Say whether the collection has this field."""
-        return number in self.catalogs if is_catalog(number) else number < len(self.classes)
-
-    @property
-    def records(self) -> int:
-        """How many records of data were committed."""
-        return sum(b.manifest.records for b in self.batches if not b.manifest.is_catalog)
-
-    @property
-    def cells(self) -> int:
-        """How many data cells were committed."""
-        return self.records * len(self.classes)
-
-    def root(self) -> bytes:
-        """Return the RFC 6962 root over the manifests in commit order."""
-        if not self.batches:
-            return EMPTY_ROOT
-        return root_of([leaf_hash(to_bytes(batch.manifest)) for batch in self.batches])
-
-    def blocks(self, number: int) -> tuple[tuple[Manifest, BlockRef], ...]:
-        """Return every committed block of one field, in commit order."""
-        return tuple(
-            (batch.manifest, ref)
-            for batch in self.batches
-            for ref in batch.manifest.blocks
-            if ref.field == number
-        )
+    FROZEN = "frozen"
+    FROZEN_OFFER = "frozen offer"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +50,39 @@ class Handover:
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """A share that a custodian gave to whoever rebuilds the seed."""
+
+    custodian: bytes
+    rebuilder: bytes
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The owner's seed in shares: the act that dealt them, and what was released since."""
+
+    at: int
+    owner: bytes
+    dealing: Dealing
+    rebuilders: Mapping[bytes, PublicIdentity] = field(default_factory=dict)
+    released: tuple[Released, ...] = ()
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether somebody was given as many shares as it takes."""
+        return any(
+            sum(each.rebuilder == one for each in self.released) >= self.dealing.threshold
+            for one in self.rebuilders
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class State:
-    """Everything the ledger says after some leaf. `size` counts leaves, observations included."""
+    """Everything the ledger says after some leaf. `size` counts leaves, observations included.
+
+    `head_time` is the newest time of a checkpoint that the owner or a head signer cited.
+    """
 
     vault_id: bytes
     suite: int
@@ -240,18 +94,28 @@ class State:
     members: Mapping[bytes, Member]
     invites: Mapping[bytes, InviteState] = field(default_factory=dict)
     collections: Mapping[bytes, Collection] = field(default_factory=dict)
+    retired: frozenset[bytes] = frozenset()
     epochs: Mapping[tuple[bytes, int], tuple[Epoch, ...]] = field(default_factory=dict)
     numbers: Mapping[bytes, int] = field(default_factory=dict)
-    pending: Mapping[bytes, PendingUpload] = field(default_factory=dict)
+    pending: Mapping[bytes, Pending] = field(default_factory=dict)
     uploads: frozenset[bytes] = frozenset()
     batch_ids: frozenset[bytes] = frozenset()
     seen_keys: frozenset[bytes] = frozenset()
     offer: OpenOffer | None = None
     handovers: tuple[Handover, ...] = ()
+    frozen: bool = False
+    ended: bool = False
+    head_time: int = 0
+    recovery: Recovery | None = None
+    attested: frozenset[tuple[bytes, Statement]] = frozenset()
 
     @property
     def phase(self) -> Phase:
-        """Whether an offer is open."""
+        """What may land at all: whether the vault is over, frozen, or offered."""
+        if self.ended:
+            return Phase.ENDED
+        if self.frozen:
+            return Phase.FROZEN if self.offer is None else Phase.FROZEN_OFFER
         return Phase.OPEN if self.offer is None else Phase.OFFERED
 
     def party(self, party_id: bytes) -> Party | None:
@@ -274,7 +138,7 @@ class State:
         return (p for group in (self.members, self.invites) for p in group.values() if p.live)
 
     def epoch(self, address: Address) -> Epoch | None:
-        """Return one epoch of a field."""
+        """Return one epoch of a field, retired or not."""
         known = self.epochs.get((address.collection, address.field), ())
         return known[address.epoch - 1] if 1 <= address.epoch <= len(known) else None
 
@@ -295,10 +159,30 @@ class State:
         return known[-1] if known else None
 
     def live_addresses(self) -> tuple[Address, ...]:
-        """Return the address of every live epoch, ascending."""
-        return tuple(
-            sorted(epoch.definition.address for known in self.epochs.values() for epoch in known)
-        )
+        """Return the address of every epoch that is not retired, ascending."""
+        return tuple(sorted(epoch.address for epoch in self.live_epochs()))
+
+    def live_epochs(self) -> Iterator[Epoch]:
+        """Yield every epoch that is not retired."""
+        return (each for known in self.epochs.values() for each in known if not each.retired)
+
+    def retired_since(self, before: State) -> frozenset[Address]:
+        """Return the epochs that were live in an earlier state and are no more."""
+        if self.epochs is before.epochs:
+            return frozenset()
+        return frozenset(before.live_addresses()) - frozenset(self.live_addresses())
+
+    def is_retired(self, address: Address) -> bool:
+        """Say whether an epoch that was published is no more: by itself, or with all around it."""
+        epoch = self.epoch(address)
+        return epoch is None or epoch.retired
+
+    def lineage(self, member_id: bytes) -> tuple[bytes, ...]:
+        """Return the ids under which a member has been here: its own, then those it replaced."""
+        ids = [member_id]
+        while (known := self.members.get(ids[-1])) is not None and known.predecessor is not None:
+            ids.append(known.predecessor)
+        return tuple(ids)
 
     def roots(self) -> tuple[CollectionRoot, ...]:
         """Return the current root of every collection, the people catalog included, ascending."""
@@ -314,26 +198,46 @@ class State:
         """Return the state with this invite added or replaced."""
         return replace(self, invites={**self.invites, invite.id: invite})
 
+    def with_collection(self, collection: Collection) -> State:
+        """Return the state with this collection added or replaced."""
+        return replace(self, collections={**self.collections, collection.id: collection})
+
     def tainted(self, addresses: Iterable[Address]) -> State:
         """Return the state in which these epochs take no commit, ever again.
 
-        An upload with a part under one of them could never end, and an offer waits for every
-        upload to end; so it is dropped.
+        Parts of commits that have landed stand, as whole commits do. A re-encryption to such an
+        epoch is dropped: whoever it was to keep out holds that key.
         """
         gone = frozenset(addresses)
-        epochs = dict(self.epochs)
-        for address in gone:
-            key = (address.collection, address.field)
-            epochs[key] = tuple(
-                replace(epoch, tainted=True) if epoch.definition.epoch == address.epoch else epoch
-                for epoch in epochs[key]
-            )
-        pending = {
-            key: each for key, each in self.pending.items() if gone.isdisjoint(each.addresses)
-        }
-        return replace(self, epochs=epochs, pending=pending)
+        state = self._with_epochs(gone, lambda epoch: replace(epoch, tainted=True))
+        return state.without_pending(
+            lambda each: isinstance(each, PendingMoves) and not gone.isdisjoint(each.addresses)
+        )
+
+    def without_epochs(self, addresses: Iterable[Address]) -> State:
+        """Return the state in which these epochs are retired; what was pending under them goes."""
+        gone = frozenset(addresses)
+        state = self._with_epochs(gone, lambda each: replace(each, tainted=True, retired=True))
+        return state.without_pending(lambda each: not gone.isdisjoint(each.addresses))
 
     def without_uploads(self, author: bytes) -> State:
         """Return the state in which nothing that this member began to commit is pending."""
-        pending = {key: each for key, each in self.pending.items() if each.author != author}
-        return replace(self, pending=pending)
+        return self.without_pending(lambda each: each.author == author)
+
+    def without_pending(self, dropped: Callable[[Pending], bool]) -> State:
+        """Return the state without those pending uploads."""
+        kept = {key: each for key, each in self.pending.items() if not dropped(each)}
+        return self if len(kept) == len(self.pending) else replace(self, pending=kept)
+
+    def _with_epochs(
+        self, addresses: frozenset[Address], change: Callable[[Epoch], Epoch]
+    ) -> State:
+        if not addresses:
+            return self
+        fields = {(address.collection, address.field) for address in addresses}
+        epochs = dict(self.epochs)
+        for key in fields & epochs.keys():
+            epochs[key] = tuple(
+                change(epoch) if epoch.address in addresses else epoch for epoch in epochs[key]
+            )
+        return replace(self, epochs=epochs)

@@ -11,7 +11,7 @@ from vault.service import VaultService
 
 async def admit(service: VaultService, call: Call) -> None:
     """Refuse whoever has no act to send before the body is read."""
-    await service.expect_author(call.vault, call.keyid)
+    await service.expect_author(call.vault, call.keyid, call.length)
 
 
 async def submit(service: VaultService, call: Call) -> Reply:

@@ -18,11 +18,13 @@ class Call:
     """One request, authenticated unless its route needs no key.
 
     `ids` and `numbers` are what the path and the query name, exactly those of the route;
-    `keyid` is who signed it, `request` the hash of what was signed (both empty without a key).
+    `length` is what its head says of its body; `keyid` is who signed it, `request` the hash of
+    what was signed (both empty without a key).
     """
 
     ids: Mapping[str, bytes]
     numbers: Mapping[str, int]
+    length: int = 0
     keyid: bytes = b""
     request: bytes = b""
     body: bytes = field(default=b"", repr=False)

@@ -121,13 +121,35 @@ class StagedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Make these staged batches of one upload visible, and close the upload for ever.
+    """Make what is staged of one upload visible, and close the upload for ever.
 
-    Batches of the upload that are not named here are deleted.
+    `batch_ids` are batches of its own, or published ones for which it has blocks. What else the
+    upload has is deleted.
     """
 
     upload_id: bytes
     batch_ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockKey:
+    """A block's place and its digest: several blocks may stand in one place for a while."""
+
+    batch_id: bytes
+    field: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Put other bytes in the place of a published block.
+
+    Whatever else was ever stored in that place, published or staged, is gone with it.
+    """
+
+    key: BlockKey
+    digest: bytes
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +161,10 @@ class Effects:
     uploads that are not published (unknown and published ones are passed over), `drop_members`
     all of these members' that are not; `delete_parts` lists (leaf index, part number) whose
     content goes and whose digest stays (what is already gone is passed over).
+
+    Doomed blocks are served no more and deleted by `Storage.sweep`, since many at once would
+    keep everybody waiting: single ones, all of some batches, or all that the vault has, which
+    also drops every upload that is not published (unknown ones are passed over).
     """
 
     publish: tuple[Publish, ...] = ()
@@ -147,6 +173,17 @@ class Effects:
     drop_members: tuple[bytes, ...] = ()
     hold_uploads: tuple[bytes, ...] = ()
     release_uploads: tuple[bytes, ...] = ()
+    rewrite: tuple[Rewrite, ...] = ()
+    doom: tuple[BlockKey, ...] = ()
+    doom_batches: tuple[bytes, ...] = ()
+    doom_all: bool = False
+
+    @property
+    def deletes(self) -> bool:
+        """Whether something is to be swept, or overwritten in every file, afterwards."""
+        return bool(self.rewrite or self.doom or self.doom_batches or self.doom_all) or bool(
+            self.delete_parts
+        )
 
 
 NO_EFFECTS: Final = Effects()
@@ -161,8 +198,8 @@ class StorageStats:
     leaves: int
 
 
-Block = tuple[int, int, bytes]
-"""A block as it is staged: field number, epoch number, bytes."""
+Block = tuple[int, bytes, bytes]
+"""A block as it is staged: field number, digest, bytes."""
 
 
 class Storage(ABC):
@@ -210,7 +247,8 @@ class Storage(ABC):
 
         Raises:
             SizeMoved: The log has another length (`.actual`); nothing was changed.
-            NotStaged: An effect publishes or holds what is not staged; nothing was changed.
+            NotStaged: An effect publishes or holds what is not staged, or rewrites a block that
+                is not there; nothing was changed.
             UnknownVault: There is no such vault.
         """
 
@@ -243,15 +281,19 @@ class Storage(ABC):
         manifest: bytes,
         blocks: Sequence[Block],
         now: int,
+        *,
+        anew: bool = False,
     ) -> bool:
         """Store a batch of an upload, invisible until an append publishes it.
 
+        With `anew` the batch is a published one, of which these are blocks that were made anew.
         Return True if it was stored, False if the same batch (same upload, same manifest
         bytes) was there already. The caller has checked the blocks against the manifest and
         the member against the ledger; `now` (unix seconds) is when the upload was last active.
 
         Raises:
-            Conflict: The batch id names another manifest or upload, or the upload is another
+            Conflict: The batch id names another manifest or upload (or, with `anew`, another
+                manifest of this upload, or no published batch), or the upload is another
                 member's or was published before.
             UnknownVault: There is no such vault.
         """
@@ -279,12 +321,25 @@ class Storage(ABC):
     # --- what is visible
 
     @abstractmethod
-    async def read_block(self, vault_id: bytes, batch_id: bytes, field: int) -> bytes | None:
-        """Return a published block, that of its latest epoch; None if there is none."""
+    async def read_block(self, vault_id: bytes, key: BlockKey) -> bytes | None:
+        """Return a published block; None if there is none, or it is doomed."""
+
+    # --- what is to go
 
     @abstractmethod
-    async def published_manifest(self, vault_id: bytes, batch_id: bytes) -> bytes | None:
-        """Return a published batch's manifest; None if the batch is unknown or only staged."""
+    async def sweep(self, max_bytes: int) -> int:
+        """Delete about `max_bytes` of doomed blocks, at least one; return how many are left.
+
+        Deleted bytes are overwritten in the database itself. That no other file of the engine's
+        has them any more, only `scour` makes sure of.
+        """
+
+    @abstractmethod
+    async def scour(self) -> None:
+        """Leave nothing in any file of the engine's of what was deleted before this call.
+
+        Backups, and what the file system or the disk keeps of older contents, are out of reach.
+        """
 
     # --- the engine itself
 

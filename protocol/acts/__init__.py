@@ -1,0 +1,142 @@
+"""The acts as typed values (SPEC section 8): everything that changes who may do what.
+
+An act is a body, signed in an envelope over its exact bytes. The body names the vault, the
+author, the author's consecutive number, the checkpoint the author last saw, the kind, the
+kind's payload, and the root of its sides (wraps, proofs and boxes that travel beside it).
+What each kind does is in `protocol.ledger`, whose modules are cut as the ones here; these say
+only what an act looks like.
+"""
+
+from __future__ import annotations
+
+from protocol.acts.data import (
+    Commit,
+    EmptiedBlock,
+    Erase,
+    Erasure,
+    MovedBlock,
+    Reencrypt,
+    Replace,
+)
+from protocol.acts.handover import Accept, Offer, Reject
+from protocol.acts.keys import CreateEpoch, DefineCollection, RetireCollection, RetireEpoch
+from protocol.acts.members import (
+    ChangeRole,
+    Confirm,
+    Grant,
+    Invite,
+    Join,
+    Revoke,
+    RotateIdentity,
+    WithdrawGrant,
+    WithdrawInvite,
+)
+from protocol.acts.recovery import Custodians, Dealing, Release, SealedShare
+from protocol.acts.signed import (
+    KINDS,
+    Act,
+    ActBody,
+    Payload,
+    kind_of,
+    parse_body,
+    parse_envelope,
+    vault_id_of,
+)
+from protocol.acts.terms import (
+    DEFAULT_POLICY,
+    NO_VAULT,
+    SUITE,
+    VERSION,
+    Citation,
+    CollectionReceipt,
+    CollectionRoot,
+    Count,
+    EpochDefinition,
+    EpochName,
+    FieldNumber,
+    Id16,
+    Id32,
+    Policy,
+    Reason,
+    Role,
+    Rule,
+    Statement,
+    Time,
+)
+from protocol.acts.vault import (
+    Attest,
+    ChangePolicy,
+    Destroy,
+    Expire,
+    Freeze,
+    Genesis,
+    Heartbeat,
+    Noop,
+    Unfreeze,
+)
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "KINDS",
+    "NO_VAULT",
+    "SUITE",
+    "VERSION",
+    "Accept",
+    "Act",
+    "ActBody",
+    "Attest",
+    "ChangePolicy",
+    "ChangeRole",
+    "Citation",
+    "CollectionReceipt",
+    "CollectionRoot",
+    "Commit",
+    "Confirm",
+    "Count",
+    "CreateEpoch",
+    "Custodians",
+    "Dealing",
+    "DefineCollection",
+    "Destroy",
+    "EmptiedBlock",
+    "EpochDefinition",
+    "EpochName",
+    "Erase",
+    "Erasure",
+    "Expire",
+    "FieldNumber",
+    "Freeze",
+    "Genesis",
+    "Grant",
+    "Heartbeat",
+    "Id16",
+    "Id32",
+    "Invite",
+    "Join",
+    "MovedBlock",
+    "Noop",
+    "Offer",
+    "Payload",
+    "Policy",
+    "Reason",
+    "Reencrypt",
+    "Reject",
+    "Release",
+    "Replace",
+    "RetireCollection",
+    "RetireEpoch",
+    "Revoke",
+    "Role",
+    "RotateIdentity",
+    "Rule",
+    "SealedShare",
+    "Statement",
+    "Time",
+    "Unfreeze",
+    "WithdrawGrant",
+    "WithdrawInvite",
+    "kind_of",
+    "parse_body",
+    "parse_envelope",
+    "vault_id_of",
+]

@@ -1,0 +1,110 @@
+"""Appending acts: check, store with all effects, and only then believe (SPEC section 10.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from protocol import acts
+from protocol.acts import Act
+from protocol.api import SubmitAct
+from protocol.errors import Conflict, NotAuthorised, OutOfOrder, StaleAct
+from protocol.ledger import State, act_leaf
+from protocol.limits import LIMITS
+from vault.callers import not_found
+from vault.effects import effects_of, expect_staged, rewrites_of
+from vault.logs import Event, IdPrefix, log_event
+from vault.storage.base import Rewrite, Storage
+from vault.vaults import OpenVault
+
+
+class Landing:
+    """Appends acts to vaults of one store; `now` gives whole unix seconds.
+
+    `swept` is called when an append left something in the store that is to be deleted.
+    """
+
+    def __init__(self, storage: Storage, now: Callable[[], int], swept: Callable[[], None]) -> None:
+        self._storage = storage
+        self._now = now
+        self._swept = swept
+
+    async def land(self, vault: OpenVault, act: Act, sent: SubmitAct) -> int:
+        """Append an act that its author sent, with its sides; return the index of its leaf.
+
+        Obligations, in this order, the first of `VaultService.submit` being the caller's:
+        (2) its number was not used before; the very same act again is answered as before;
+        (3) the checkpoint it cites is recent, so that what has expired is expired;
+        (4) the ledger takes it, and its sides are exactly what it must carry, proofs and all;
+        (5) what it lists is staged, by its author under that upload, and what it erases from is
+            what it says afterwards;
+        (6) it is stored, with all its effects, before the ledger in memory has it.
+
+        Raises:
+            SealroomError: one of these fails; nothing changed.
+        """
+        leaf = act_leaf(sent.envelope)
+        async with vault.lock:
+            # (2)
+            earlier = vault.place(act.author, act.number)
+            if earlier is not None:
+                return _same(vault, earlier, leaf)
+            _expect_entitled(vault, act)
+            due = vault.state.numbers.get(act.author, 0)
+            if act.number != due:
+                raise OutOfOrder(f"the author's next act is number {due}", hint="Sync first.")
+            # (3)
+            _expect_recent(act, self._now())
+            # (4)
+            admitted = await asyncio.to_thread(vault.check, leaf, sent.sides)
+            # (5)
+            rewrites = await self._rewrites(vault, vault.state, act)
+            # (6)
+            effects = effects_of(admitted.landed, rewrites, vault.retired_parts)
+            await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
+            vault.take(admitted)
+        if effects.deletes:
+            self._swept()
+        index = admitted.landed.index
+        log_event(Event.ACT_APPENDED, vault=IdPrefix.of(vault.id), index=index)
+        return index
+
+    async def _rewrites(self, vault: OpenVault, state: State, act: Act) -> tuple[Rewrite, ...]:
+        payload = act.payload
+        if isinstance(payload, acts.Commit | acts.Replace | acts.Reencrypt):
+            staged = await self._storage.staged(vault.id, payload.upload, act.author)
+            expect_staged(state, payload, staged)
+        if isinstance(payload, acts.Erase | acts.Replace):
+            return await rewrites_of(state, payload, partial(self._storage.read_block, vault.id))
+        return ()
+
+
+def _expect_entitled(vault: OpenVault, act: Act) -> None:
+    """Refuse whoever is nobody here, or is one no longer and does not just attest."""
+    caller = vault.caller(act.author)
+    if caller is None:
+        raise not_found()
+    caller.visible(vault.size)
+    if caller.former and not isinstance(act.payload, acts.Attest):
+        raise NotAuthorised("not after being removed from the vault")
+
+
+def _expect_recent(act: Act, now: int) -> None:
+    """Refuse a citation kept from long ago, by which an expired invite or offer would live on.
+
+    The ledger reads no clock: there, only somebody's later citation ends what has expired.
+
+    Raises:
+        StaleAct: it is older than the table of limits allows.
+    """
+    if now - act.cited_time > LIMITS.citation_age_seconds:
+        raise StaleAct("an act cites a checkpoint of long ago", hint="Sync, and try again.")
+
+
+def _same(vault: OpenVault, index: int, leaf: bytes) -> int:
+    if not vault.holds_leaf(index, leaf):
+        raise Conflict(
+            "that number of the author's was used for another act", hint="Sync, and sign it anew."
+        )
+    return index

@@ -1,0 +1,322 @@
+"""What each change does to the tables, inside a transaction that is not its business."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from protocol.errors import Conflict
+from vault.storage.base import (
+    AlreadyExists,
+    Block,
+    BlockKey,
+    Effects,
+    NotStaged,
+    Publish,
+    Rewrite,
+    SizeMoved,
+    StagedBatch,
+    StorageFailed,
+    StoredLeaf,
+    UnknownVault,
+)
+from vault.storage.sqlite_writes import Row, WriteQueue
+
+SWEPT_AT_ONCE = 256
+VACUUM_PAGES = 4_096
+CHECKPOINT_ATTEMPTS = 5
+
+
+class Changes:
+    """The changes that there are; each runs in its turn of the queue."""
+
+    def __init__(self, queue: WriteQueue) -> None:
+        self._sql = queue.sql
+        self._sql_each = queue.sql_each
+
+    # --- logs
+
+    async def create(self, vault: bytes, leaf: StoredLeaf) -> None:
+        """Create a vault with its first leaf."""
+        created = await self._sql(
+            "INSERT INTO vaults (vault, size) VALUES (?, 1) ON CONFLICT DO NOTHING RETURNING 1",
+            vault,
+        )
+        if not created:
+            raise AlreadyExists("a vault of this id was created before")
+        await self._insert(vault, [leaf])
+
+    async def append(
+        self, vault: bytes, size: int, leaves: Sequence[StoredLeaf], effects: Effects
+    ) -> None:
+        """Append leaves at a size, with all effects."""
+        moved = await self._sql(
+            "UPDATE vaults SET size = ? WHERE vault = ? AND size = ? RETURNING 1",
+            *(size + len(leaves), vault, size),
+        )
+        if not moved:
+            raise SizeMoved(
+                size_in(await self._sql("SELECT size FROM vaults WHERE vault = ?", vault))
+            )
+        await self._insert(vault, leaves)
+        await self._apply(vault, effects)
+
+    async def _insert(self, vault: bytes, leaves: Sequence[StoredLeaf]) -> None:
+        await self._sql_each(
+            "INSERT INTO leaves (vault, leaf_index, leaf, observation, parts_size)"
+            " VALUES (?, ?, ?, ?, ?)",
+            [
+                (
+                    *(vault, leaf.index, leaf.leaf, leaf.observation),
+                    sum(len(part.content or b"") for part in leaf.sides),
+                )
+                for leaf in leaves
+            ],
+        )
+        await self._sql_each(
+            "INSERT INTO sides (vault, leaf_index, part, digest, content) VALUES (?, ?, ?, ?, ?)",
+            [
+                (vault, leaf.index, number, part.digest, part.content)
+                for leaf in leaves
+                for number, part in enumerate(leaf.sides)
+            ],
+        )
+
+    async def _apply(self, vault: bytes, effects: Effects) -> None:
+        for publish in effects.publish:
+            await self._publish(vault, publish)
+        for rewrite in effects.rewrite:
+            await self._rewrite(vault, rewrite)
+        for upload in effects.hold_uploads:
+            await self._hold(vault, upload)
+        await self._sql_each(
+            "UPDATE uploads SET held = 0 WHERE vault = ? AND upload = ?",
+            [(vault, upload) for upload in effects.release_uploads],
+        )
+        await self._sql_each(
+            "DELETE FROM uploads WHERE vault = ? AND upload = ? AND published = 0",
+            [(vault, upload) for upload in effects.drop_uploads],
+        )
+        await self._sql_each(
+            "DELETE FROM uploads WHERE vault = ? AND member = ? AND published = 0",
+            [(vault, member) for member in effects.drop_members],
+        )
+        await self._doom(vault, effects)
+        await self._delete_parts(vault, effects.delete_parts)
+
+    async def _publish(self, vault: bytes, publish: Publish) -> None:
+        upload = publish.upload_id
+        rows = await self._sql(
+            "SELECT batch FROM batches JOIN uploads USING (vault, upload)"
+            " WHERE vault = ? AND upload = ? AND published = 0"
+            " UNION SELECT batch FROM made_anew JOIN uploads USING (vault, upload)"
+            " WHERE vault = ? AND upload = ? AND published = 0",
+            *(vault, upload, vault, upload),
+        )
+        there = {batch for (batch,) in rows}
+        named = set(publish.batch_ids)
+        if not named or not named <= there:
+            raise not_staged()
+        left_out = [(vault, upload, batch) for batch in there - named]
+        for table in ("blocks", "batches", "made_anew"):
+            await self._sql_each(
+                f"DELETE FROM {table} WHERE vault = ? AND upload = ? AND batch = ?", left_out
+            )
+        await self._sql(
+            "UPDATE uploads SET published = 1 WHERE vault = ? AND upload = ?", *(vault, upload)
+        )
+
+    async def _rewrite(self, vault: bytes, rewrite: Rewrite) -> None:
+        batch, field, digest = rewrite.key.batch_id, rewrite.key.field, rewrite.key.digest
+        found = await self._sql(
+            "SELECT upload FROM blocks JOIN uploads USING (vault, upload)"
+            " WHERE vault = ? AND batch = ? AND field = ? AND digest = ? AND published = 1",
+            *(vault, batch, field, digest),
+        )
+        if not found:
+            raise not_staged()
+        await self._sql(
+            "DELETE FROM blocks WHERE vault = ? AND batch = ? AND field = ?", *(vault, batch, field)
+        )
+        await self._sql(
+            "INSERT INTO blocks (vault, batch, field, digest, upload, content)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            *(vault, batch, field, rewrite.digest, found[0][0], rewrite.content),
+        )
+
+    async def _hold(self, vault: bytes, upload: bytes) -> None:
+        # It may have expired since somebody looked; then its batches must not be relied upon.
+        held = await self._sql(
+            "UPDATE uploads SET held = 1"
+            " WHERE vault = ? AND upload = ? AND published = 0 RETURNING 1",
+            *(vault, upload),
+        )
+        if not held:
+            raise not_staged()
+
+    async def _doom(self, vault: bytes, effects: Effects) -> None:
+        await self._sql_each(
+            "INSERT OR IGNORE INTO doomed (vault, batch, field, digest) VALUES (?, ?, ?, ?)",
+            [(vault, *_row(key)) for key in effects.doom],
+        )
+        every = (
+            "INSERT OR IGNORE INTO doomed (vault, batch, field, digest)"
+            " SELECT vault, batch, field, digest FROM blocks WHERE vault = ?"
+        )
+        await self._sql_each(
+            every + " AND batch = ?", [(vault, batch) for batch in effects.doom_batches]
+        )
+        if effects.doom_all:
+            await self._sql("DELETE FROM uploads WHERE vault = ? AND published = 0", vault)
+            await self._sql(every, vault)
+
+    async def _delete_parts(self, vault: bytes, parts: Sequence[tuple[int, int]]) -> None:
+        await self._sql_each(
+            "UPDATE sides SET content = NULL WHERE vault = ? AND leaf_index = ? AND part = ?",
+            [(vault, index, part) for index, part in parts],
+        )
+        await self._sql_each(
+            "UPDATE leaves SET parts_size = (SELECT COALESCE(SUM(length(content)), 0) FROM sides"
+            " WHERE sides.vault = leaves.vault AND sides.leaf_index = leaves.leaf_index)"
+            " WHERE vault = ? AND leaf_index = ?",
+            [(vault, index) for index in {index for index, _ in parts}],
+        )
+
+    # --- staging
+
+    async def stage(self, upload: Row, batch: StagedBatch, blocks: Sequence[Block]) -> bool:
+        """Store a new batch; False if it was there already."""
+        vault, upload_id, *_ = upload
+        await self._begin_staging(upload)
+        known = await self._sql(
+            "SELECT upload, digest FROM batches WHERE vault = ? AND batch = ?",
+            *(vault, batch.batch_id),
+        )
+        if known:
+            if known[0] != (upload_id, batch.manifest_digest):
+                raise _used()
+            return False
+        await self._sql(
+            "INSERT INTO batches (vault, batch, upload, digest, size) VALUES (?, ?, ?, ?, ?)",
+            *(vault, batch.batch_id, upload_id, batch.manifest_digest, batch.size),
+        )
+        await self._insert_blocks(vault, upload_id, batch, blocks)
+        return True
+
+    async def stage_anew(self, upload: Row, batch: StagedBatch, blocks: Sequence[Block]) -> bool:
+        """Store blocks of a published batch that were made anew; False if they were there."""
+        vault, upload_id, *_ = upload
+        await self._begin_staging(upload)
+        published = await self._sql(
+            "SELECT 1 FROM batches JOIN uploads USING (vault, upload)"
+            " WHERE vault = ? AND batch = ? AND published = 1",
+            *(vault, batch.batch_id),
+        )
+        if not published:
+            raise _used()
+        known = await self._sql(
+            "SELECT digest FROM made_anew WHERE vault = ? AND upload = ? AND batch = ?",
+            *(vault, upload_id, batch.batch_id),
+        )
+        if known:
+            if known[0] != (batch.manifest_digest,):
+                raise _used()
+            return False
+        await self._sql(
+            "INSERT INTO made_anew (vault, upload, batch, digest, size) VALUES (?, ?, ?, ?, ?)",
+            *(vault, upload_id, batch.batch_id, batch.manifest_digest, batch.size),
+        )
+        await self._insert_blocks(vault, upload_id, batch, blocks)
+        return True
+
+    async def _begin_staging(self, upload: Row) -> None:
+        size_in(await self._sql("SELECT size FROM vaults WHERE vault = ?", upload[0]))
+        usable = await self._sql(
+            "INSERT INTO uploads (vault, upload, member, last_active) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (vault, upload)"
+            " DO UPDATE SET last_active = MAX(last_active, excluded.last_active)"
+            " WHERE published = 0 AND member = excluded.member RETURNING 1",
+            *upload,
+        )
+        if not usable:
+            raise Conflict("the upload was committed before, or is another member's")
+
+    async def _insert_blocks(
+        self, vault: bytes, upload: bytes, batch: StagedBatch, blocks: Sequence[Block]
+    ) -> None:
+        await self._sql_each(
+            "INSERT INTO blocks (vault, batch, field, digest, upload, content)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (vault, batch.batch_id, field, digest, upload, content)
+                for field, digest, content in blocks
+            ],
+        )
+
+    async def expire(self, vault: bytes, upload: bytes, before: int) -> int:
+        """Delete an upload last active before a time; return how many went."""
+        rows = await self._sql(
+            "DELETE FROM uploads"
+            " WHERE vault = ? AND upload = ? AND published = 0 AND held = 0 AND last_active < ?"
+            " RETURNING 1",
+            *(vault, upload, before),
+        )
+        return len(rows)
+
+    # --- what is to go
+
+    async def sweep(self, max_bytes: int) -> int:
+        """Delete some doomed blocks; return how many are left."""
+        found = await self._sql(
+            "SELECT vault, batch, field, digest, COALESCE(length(content), 0)"
+            " FROM doomed LEFT JOIN blocks USING (vault, batch, field, digest) LIMIT ?",
+            SWEPT_AT_ONCE,
+        )
+        swept: list[Row] = []
+        room = max_bytes
+        for *key, size in found:
+            if swept and size > room:
+                break
+            swept.append(tuple(key))
+            room -= size
+        for table in ("blocks", "doomed"):
+            await self._sql_each(
+                f"DELETE FROM {table} WHERE vault = ? AND batch = ? AND field = ? AND digest = ?",
+                swept,
+            )
+        return size_in(await self._sql("SELECT COUNT(*) FROM doomed"))
+
+    async def scour(self) -> None:
+        """Give free pages back, and empty the write-ahead log. Runs in no transaction."""
+        while size_in(await self._sql("PRAGMA freelist_count")):
+            await self._sql(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+        for _ in range(CHECKPOINT_ATTEMPTS):
+            ((busy, _, _),) = await self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not busy:
+                return
+            await asyncio.sleep(0.1)
+        raise StorageFailed("the write-ahead log cannot be emptied while somebody reads")
+
+
+def _row(key: BlockKey) -> Row:
+    return key.batch_id, key.field, key.digest
+
+
+def _used() -> Conflict:
+    return Conflict("the batch id was used before, for something else, or is not there")
+
+
+def not_staged() -> NotStaged:
+    """Return the refusal of what is no longer, or never was, where an effect needs it."""
+    return NotStaged("a batch is not staged", hint="upload it again, then commit")
+
+
+def size_in(rows: list[Row]) -> int:
+    """Return the one number of a query.
+
+    Raises:
+        UnknownVault: there is no row.
+    """
+    if not rows:
+        raise UnknownVault("no vault has this id")
+    return int(rows[0][0])

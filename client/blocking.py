@@ -27,7 +27,7 @@ import pyarrow as pa
 from client import home as waiting_home
 from client import vault as waiting_vault
 from client.crypto.identity import Identity
-from client.home import Connect, https
+from client.keeper import Connect, https
 from client.keyring import Keyring, StoredIdentity
 from client.results import IdentityInfo, JoinResult, VaultInfo
 from protocol.acts import DEFAULT_POLICY, Policy
@@ -140,6 +140,8 @@ class Vault:
     log = _waiting(waiting_vault.Vault.log)
 
     upload = _waiting(waiting_vault.Vault.upload)
+    erase = _waiting(waiting_vault.Vault.erase)
+    retire_collection = _waiting(waiting_vault.Vault.retire_collection)
     read = _waiting(waiting_vault.Vault.read)
     export = _waiting(waiting_vault.Vault.export)
 
@@ -166,11 +168,27 @@ class Vault:
     withdraw_invite = _waiting(waiting_vault.Vault.withdraw_invite)
     change_role = _waiting(waiting_vault.Vault.change_role)
     revoke = _waiting(waiting_vault.Vault.revoke)
+    plan_revocation = _waiting(waiting_vault.Vault.plan_revocation)
+
     rotate = _waiting(waiting_vault.Vault.rotate)
+    plan_rotation = _waiting(waiting_vault.Vault.plan_rotation)
+    freeze = _waiting(waiting_vault.Vault.freeze)
+    unfreeze = _waiting(waiting_vault.Vault.unfreeze)
+    destroy = _waiting(waiting_vault.Vault.destroy)
+    heartbeat = _waiting(waiting_vault.Vault.heartbeat)
+    policy = _waiting(waiting_vault.Vault.policy)
+    change_policy = _waiting(waiting_vault.Vault.change_policy)
 
     offer = _waiting(waiting_vault.Vault.offer)
     accept = _waiting(waiting_vault.Vault.accept)
     reject = _waiting(waiting_vault.Vault.reject)
+    takeover = _waiting(waiting_vault.Vault.takeover)
+
+    set_up_recovery = _waiting(waiting_vault.Vault.set_up_recovery)
+    end_recovery = _waiting(waiting_vault.Vault.end_recovery)
+    recovery_status = _waiting(waiting_vault.Vault.recovery_status)
+    release_share = _waiting(waiting_vault.Vault.release_share)
+    request_words = _waiting(waiting_vault.Vault.request_words)
 
 
 async def _following(batches: Any) -> Any:

@@ -62,6 +62,10 @@ class Folder:
         """The keyring, opened on first use; raises as `Keyring.load`."""
         return self._keyring
 
+    def create_keyring(self) -> None:
+        """Make an empty keyring; raises as `Keyring.create`."""
+        self._keyring = Keyring.create(self.keyring_path, lambda: self._passphrase)
+
     def _edit(self, change: Callable[[Keyring], Keyring]) -> None:
         with Keyring.edit(self.keyring_path, lambda: self._passphrase) as draft:
             draft.keyring = change(draft.keyring)
@@ -71,7 +75,9 @@ class Folder:
 
     def identities(self) -> tuple[IdentityInfo, ...]:
         """List the identities of this home, each with the vault that it serves in."""
-        serving = {entry.identity: entry.vault_id.hex() for entry in self.keyring.vaults}
+        serving = {
+            name: entry.vault_id.hex() for entry in self.keyring.vaults for name in entry.identities
+        }
         return tuple(
             IdentityInfo(
                 name=stored.name,
@@ -90,7 +96,7 @@ class Folder:
             SealroomError: as `Keyring.load` and `Keyring.create`.
         """
         if not self.keyring_path.exists():
-            self._keyring = Keyring.create(self.keyring_path, lambda: self._passphrase)
+            self.create_keyring()
         taken = {each.name for each in self.keyring.identities}
         if name is not None and name in taken:
             raise InputError(f"there is an identity {name!r} already", hint="Choose another name.")
@@ -109,7 +115,7 @@ class Folder:
         """
         if not self.keyring_path.exists():
             return self.new_identity(name)
-        used = {entry.identity for entry in self.keyring.vaults}
+        used = {each for entry in self.keyring.vaults for each in entry.identities}
         if name is not None:
             if name in used:
                 raise InputError(

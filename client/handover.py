@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from client.catalogs import read_names
 from client.errors import Refused
 from client.fetching import Listed, fetch_blocks
-from client.membership import remember_words, words_with
+from client.people import remember_words, words_with
 from client.reading import open_cells
 from client.results import OnProgress, Progress
 from client.session import Draft, Session, saying

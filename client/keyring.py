@@ -103,7 +103,9 @@ class VaultEntry:
     """One vault: where it is, the pin of its server's TLS key, and which identity is used there.
 
     `invite` is kept until the join succeeded; `owned` says that this machine created the vault
-    or accepted it, nothing about what the ledger says now.
+    or accepted it, nothing about what the ledger says now. `successor` is the identity that is
+    to take the place of the one there is, from before the act that says so until it is found.
+    `rescuing` says that the identity is not a member, but waits for custodians' shares.
     """
 
     vault_id: Annotated[bytes, Fixed(32)]
@@ -115,6 +117,13 @@ class VaultEntry:
         InviteSecret | None, Maybe(Parsed(InviteSecret.expose, InviteSecret, InviteSecret.size))
     ]
     owned: Annotated[bool, Flag]
+    successor: Annotated[str | None, Maybe(_NAME)]
+    rescuing: Annotated[bool, Flag]
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The names of the identities that serve here, or are about to."""
+        return (self.identity,) if self.successor is None else (self.identity, self.successor)
 
 
 @record
@@ -134,7 +143,7 @@ class Keyring:
             raise MalformedMessage("two identities have one name")
         if len({entry.vault_id for entry in self.vaults}) != len(self.vaults):
             raise MalformedMessage("a vault is listed twice")
-        if any(entry.identity not in names for entry in self.vaults):
+        if not {name for entry in self.vaults for name in entry.identities} <= names:
             raise MalformedMessage("a vault names an identity that is not there")
 
     def identity(self, name: str) -> StoredIdentity | None:
@@ -163,6 +172,14 @@ class Keyring:
         """Return a keyring without the entry of this vault (32-byte id)."""
         kept = tuple(one for one in self.vaults if one.vault_id != vault_id)
         return replace(self, vaults=kept)
+
+    def without_identity(self, name: str) -> Keyring:
+        """Return a keyring without an identity.
+
+        Raises:
+            MalformedMessage: a vault names it.
+        """
+        return replace(self, identities=tuple(one for one in self.identities if one.name != name))
 
     @staticmethod
     def load(path: Path, passphrase: Passphrase) -> Keyring:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from client.catalogs import People, name_of, read_people
-from client.membership import collection_labels, rule_text
+from client.people import collection_labels, rule_text
 from client.results import LogEntry
 from client.session import Session
 from protocol import acts

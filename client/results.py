@@ -61,7 +61,11 @@ class OfferInfo:
 
 @dataclass(frozen=True, slots=True)
 class VaultStatus:
-    """A vault as replayed: sizes, phase, age of the head in seconds, my place in it."""
+    """A vault as replayed: sizes, phase, my place in it; ages in seconds.
+
+    `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
+    somebody named by the policy, last signed, which writers let be `head_limit` at most.
+    """
 
     vault_id: str
     title: str
@@ -78,6 +82,9 @@ class VaultStatus:
     records: int
     offer: OfferInfo | None
     tainted_fields: int
+    phase: str
+    head_age: int
+    head_limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +196,58 @@ class ActResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ReencryptResult:
+    """What was sealed anew: `moved_by_others` are blocks that somebody else rotated meanwhile.
+
+    `resumed_blocks` were sealed by an earlier run that was interrupted; `retired` counts the
+    epochs that ended, with all that the server had of them.
+    """
+
+    blocks: int
+    cells: int
+    sealed_bytes: int
+    resumed_blocks: int
+    moved_by_others: int
+    retired: int
+
+
+@dataclass(frozen=True, slots=True)
 class RotateResult:
-    """New epochs: which fields, and for how many holders each."""
+    """New epochs: of which fields, how many wraps in all, and what moved to them, if anything."""
 
     index: int | None
     fields: tuple[str, ...]
     wraps: int
+    reencrypted: ReencryptResult | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RotatePlan:
+    """What a rotation would do; `seconds` is an estimate, where a rate was measured before."""
+
+    fields: tuple[str, ...]
+    holders: tuple[str, ...]
+    blocks: int
+    cells: int
+    sealed_bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokePlan:
+    """What a removal would cut off: what the member could read, and did, as the server admits.
+
+    `replaced` are the fields that get new keys by the same command.
+    """
+
+    member_id: str
+    name: str | None
+    could_read: tuple[str, ...]
+    admitted_reads: int
+    admitted_blocks: int
+    voided_invites: tuple[str, ...]
+    replaced: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +260,99 @@ class RevokeResult:
     could_read: tuple[str, ...]
     admitted_reads: int
     admitted_blocks: int
+    voided_invites: tuple[str, ...]
     rotated: RotateResult
     left_tainted: tuple[str, ...]
+    invited: InviteResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EraseResult:
+    """Records that are gone for ever, in every field: how many, and the indexes of the acts."""
+
+    acts: tuple[int, ...]
+    collection: str
+    records: int
+    already_gone: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RotateIdentityResult:
+    """A member under new keys: `words` are to be compared with the owner, unless it is the owner.
+
+    `rotated` are the keys that an owner's client replaced at once.
+    """
+
+    index: int
+    old_id: str
+    new_id: str
+    status: str
+    words: str | None
+    rotated: RotateResult | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttestResult:
+    """A statement that the log has; `proof` is the file that proves it to anybody."""
+
+    statement: str
+    index: int
+    member_id: str
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustodianInfo:
+    """One custodian, by name; `released` says to how many it has given its share."""
+
+    member_id: str
+    name: str | None
+    live: bool
+    released: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInfo:
+    """A vault's policy; `head_signers` are the ids of those whose acts keep writers writing."""
+
+    invite_days: float
+    offer_days: float
+    head_days: float
+    invite_data: bool
+    head_signers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryStatus:
+    """The dealing in force: `mine` says whether this member's own share is right, if it has one."""
+
+    index: int
+    threshold: int
+    custodians: tuple[CustodianInfo, ...]
+    rebuilt: bool
+    mine: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class RescueRequest:
+    """What whoever lost an owner's keys sends to custodians: text, and the id to compare by."""
+
+    text: str
+    vault_id: str
+    member_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RescueResult:
+    """An owner who is one again: by which custodians' shares, and which did not fit."""
+
+    index: int
+    old_id: str
+    new_id: str
+    custodians: tuple[str, ...]
+    wrong: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

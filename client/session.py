@@ -56,6 +56,17 @@ def saying(payload: acts.Payload) -> Build:
     return lambda _: Draft(payload)
 
 
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """An identity of this home that is to stand in the place of the one it has.
+
+    `follow` is told once it does, and returns the connection to go on with.
+    """
+
+    identity: Identity
+    follow: Callable[[], Transport]
+
+
 class Session:
     """A member (or a newcomer with its invite) connected to a vault."""
 
@@ -72,6 +83,7 @@ class Session:
         self.store = store
         self.transport = transport
         self.clock = clock
+        self.successor: Successor | None = None
         self._acting = asyncio.Lock()
 
     @property
@@ -85,8 +97,24 @@ class Session:
         return self.believed.state
 
     async def sync(self) -> tuple[Landed, ...]:
-        """Fetch and verify what is new; raises as `Believed.sync`."""
-        return await self.believed.sync(self.transport, self.clock())
+        """Fetch and verify what is new; raises as `Believed.sync`.
+
+        Where this identity was replaced by another one of this home, the session goes on as that.
+        """
+        landed = await self.believed.sync(self.transport, self.clock())
+        if await self._followed():
+            landed += await self.believed.sync(self.transport, self.clock())
+        return landed
+
+    async def _followed(self) -> bool:
+        """Go on as this identity's successor, if the log has it in its place."""
+        following, known = self.successor, self.state.members
+        if following is None or following.identity.member_id not in known:
+            return False
+        transport = following.follow()
+        await self.transport.close()
+        self.identity, self.transport, self.successor = following.identity, transport, None
+        return True
 
     async def sync_as_member(self) -> None:
         """Sync, and go on only as somebody who still belongs here.
@@ -96,6 +124,14 @@ class Session:
         """
         await self.sync()
         me = self.state.members.get(self.identity.member_id)
+        if me is not None and me.successor is not None:
+            raise Refused(
+                f"your identity was replaced by new keys, which this home does not have (act "
+                f"{me.removed_at} of the log)",
+                code="replaced",
+                hint="If it was you, in another home, go on there. If not, somebody has your "
+                "keys: have an admin revoke you, and invite you anew.",
+            )
         if me is None or not me.live:
             at = "" if me is None else f" (act {me.removed_at} of the log)"
             raise Refused(

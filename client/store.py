@@ -53,6 +53,16 @@ CREATE TABLE batches (
     sequence INTEGER NOT NULL, records INTEGER NOT NULL, manifest BLOB NOT NULL,
     PRIMARY KEY (upload, sequence)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE rotations (
+    upload BLOB PRIMARY KEY, collection BLOB NOT NULL, started BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE made_anew (
+    upload BLOB NOT NULL REFERENCES rotations (upload) ON DELETE CASCADE,
+    batch BLOB NOT NULL, before BLOB NOT NULL, manifest BLOB NOT NULL,
+    PRIMARY KEY (upload, batch)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE rates (work TEXT PRIMARY KEY, a_second REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE said (what TEXT PRIMARY KEY, envelope BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 
@@ -93,6 +103,24 @@ class JournalledUpload:
     source: bytes
     batch_rows: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalledRotation:
+    """A re-encryption that was begun: of which fields, and their newest epochs at its start."""
+
+    upload: bytes
+    collection: bytes
+    started: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MadeAnew:
+    """Blocks of a batch that were sealed anew and acknowledged; `before` are the old hashes."""
+
+    batch: bytes
+    before: tuple[bytes, ...]
+    manifest: bytes
 
 
 class VaultStore:
@@ -315,6 +343,64 @@ class VaultStore:
     def end_upload(self, upload: bytes) -> None:
         """Forget an upload that was committed or given up."""
         self._db.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
+
+    # --- the journal of re-encryptions
+
+    def begin_rotation(self, begun: JournalledRotation) -> None:
+        """Write down a re-encryption before its epochs are created."""
+        self._db.execute(
+            "INSERT INTO rotations VALUES (?, ?, ?)",
+            (begun.upload, begun.collection, _packed(begun.started)),
+        )
+
+    def unfinished_rotations(self) -> tuple[JournalledRotation, ...]:
+        """Return the re-encryptions that were begun and not ended."""
+        return tuple(
+            JournalledRotation(upload, collection, _unpacked(started))
+            for upload, collection, started in self._db.execute("SELECT * FROM rotations")
+        )
+
+    def add_made_anew(self, upload: bytes, made: MadeAnew) -> None:
+        """Write down blocks that the server acknowledged; only these are ever moved to."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO made_anew VALUES (?, ?, ?, ?)",
+            (upload, made.batch, b"".join(made.before), made.manifest),
+        )
+
+    def made_anew(self, upload: bytes) -> tuple[MadeAnew, ...]:
+        """Return what of a re-encryption was acknowledged."""
+        rows = self._db.execute(
+            "SELECT batch, before, manifest FROM made_anew WHERE upload = ? ORDER BY batch",
+            (upload,),
+        )
+        return tuple(
+            MadeAnew(batch, tuple(before[i : i + 32] for i in range(0, len(before), 32)), manifest)
+            for batch, before, manifest in rows
+        )
+
+    def end_rotation(self, upload: bytes) -> None:
+        """Forget a re-encryption that was done or given up."""
+        self._db.execute("DELETE FROM rotations WHERE upload = ?", (upload,))
+
+    # --- figures, and what must be said again in the same bytes
+
+    def rate(self, work: str) -> float | None:
+        """Return how much of some work was done in a second when it was last measured."""
+        row = self._db.execute("SELECT a_second FROM rates WHERE work = ?", (work,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def keep_rate(self, work: str, a_second: float) -> None:
+        """Remember a rate, for estimates."""
+        self._db.execute("INSERT OR REPLACE INTO rates VALUES (?, ?)", (work, a_second))
+
+    def said(self, what: str) -> bytes | None:
+        """Return an envelope that was signed before, to be sent again as it is."""
+        row = self._db.execute("SELECT envelope FROM said WHERE what = ?", (what,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep_said(self, what: str, envelope: bytes) -> None:
+        """Keep an envelope before it is sent."""
+        self._db.execute("INSERT OR REPLACE INTO said VALUES (?, ?)", (what, envelope))
 
 
 def _packed(addresses: Iterable[Address]) -> bytes:

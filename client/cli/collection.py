@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from client.cli import options
-from client.cli.invocation import Invocation
+from client.cli.invocation import Invocation, confirmed
 from client.cli.output import counted, duration, print_facts, print_table, say, size, visible
 from client.cli.progress import progress_bar
 from client.results import CollectionInfo, FieldInfo, ReadResult, UploadResult
@@ -175,6 +175,24 @@ def show(invocation: Invocation, name: str) -> None:
     """
     found = invocation.in_vault(lambda vault: vault.collection(name))
     invocation.show(found, lambda: _print_collection(found))
+
+
+@collection.command()
+@click.argument("name")
+@options.reason_option
+@options.yes_option
+@click.pass_obj
+def retire(invocation: Invocation, name: str, reason: str, yes: bool) -> None:
+    """End a collection: the server deletes its records and their keys, for ever.
+
+    Example:
+      sealroom collection retire customers --reason retention
+    """
+    from protocol.acts import Reason
+
+    confirmed(f"Delete the collection {visible(name)}, for ever?", yes)
+    done = invocation.in_vault(lambda vault: vault.retire_collection(name, Reason(reason)))
+    invocation.show(done, lambda: say(f"retired: {visible(name)} (leaf {done.index:,} of the log)"))
 
 
 def _print_collection(found: CollectionInfo) -> None:

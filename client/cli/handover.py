@@ -8,6 +8,7 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, compared
+from client.cli.keys import GOES_ON, print_rotated
 from client.cli.output import counted, duration, moment, print_facts, say, size, visible
 from client.cli.progress import progress_bar
 from client.cli.vault import offer_text
@@ -107,7 +108,25 @@ def _print_accepted(done: AcceptResult) -> None:
             ("took", duration(done.seconds)),
         ]
     )
-    say("The seller still knows the old keys: run 'sealroom rotate' next.")
+    say("The seller still knows the old keys: run 'sealroom handover takeover' next.")
+
+
+@handover.command()
+@click.pass_obj
+def takeover(invocation: Invocation) -> None:
+    """Seal everything anew under keys that the seller never had: the new owner's first work.
+
+    Afterwards the server has nothing that the seller's keys open. After any interruption the
+    same command goes on.
+
+    Example:
+      sealroom handover takeover
+    """
+    with progress_bar() as on_progress:
+        done = invocation.in_vault(
+            lambda vault: vault.takeover(on_progress=on_progress), stopped=GOES_ON
+        )
+    invocation.show(done, lambda: print_rotated(done))
 
 
 @handover.command()

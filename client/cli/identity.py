@@ -1,12 +1,21 @@
-"""`sealroom identity`: who this home is."""
+"""`sealroom identity`: who this home is, new keys for it, and keys on paper."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from client.cli import options
 from client.cli.invocation import Invocation
-from client.cli.output import moment, print_facts, print_table, visible
+from client.cli.keys import print_rotated
+from client.cli.output import moment, print_facts, print_table, rows_of_words, say, visible
+from client.results import RotateIdentityResult
+
+if TYPE_CHECKING:
+    from client.kits import Kit
 
 
 @click.group()
@@ -58,6 +67,134 @@ def show(invocation: Invocation) -> None:
     invocation.show(
         {"identities": identities}, lambda: print_table(("name", "id", "made", "vault"), rows)
     )
+
+
+@identity.command()
+@click.pass_obj
+def rotate(invocation: Invocation) -> None:
+    """Move to new keys in this vault, with all that you hold; the old ones are dead.
+
+    For when somebody may have your keys, or had your passphrase. Whoever but the owner rotates
+    is unconfirmed until its words were compared anew; it goes on reading meanwhile. Other homes
+    of yours stop, and say so. After any interruption the same command goes on.
+
+    Example:
+      sealroom identity rotate
+    """
+    invocation.demand_keyring()
+
+    async def rotating() -> RotateIdentityResult:
+        async with invocation.home.vault(invocation.vault) as vault:
+            return await invocation.home.rotate_identity(vault)
+
+    done = invocation.work(rotating, stopped="The same command does the rest.")
+    invocation.show(done, lambda: _print_rotated(done))
+    invocation.aside(_keep(invocation))
+
+
+def _print_rotated(done: RotateIdentityResult) -> None:
+    say(f"rotated: you have new keys (leaf {done.index:,} of the log)")
+    print_facts([("you were", done.old_id), ("you are", done.new_id), ("status", done.status)])
+    if done.rotated is not None and done.rotated.index is not None:
+        print_rotated(done.rotated)
+    if done.words is not None:
+        say("Read these words to the owner, by voice or in person; then it confirms you anew:")
+        for row in rows_of_words(done.words):
+            say(f"    {row}")
+
+
+@identity.command()
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="The page to print: your keys, as words and as a QR code.",
+)
+@click.pass_obj
+def backup(invocation: Invocation, out: Path) -> None:
+    """Make the recovery kit of your identity in this vault: a page to print.
+
+    It holds your keys in clear. Whoever has it can do and open what you can: print it, delete
+    the file, and keep the paper in a safe.
+
+    Example:
+      sealroom identity backup --out kit.html
+    """
+    invocation.demand_keyring()
+
+    async def making() -> None:
+        async with invocation.home.vault(invocation.vault) as vault:
+            await invocation.home.backup(vault, out)
+
+    invocation.work(making)
+    invocation.show({"page": str(out)}, lambda: say(f"written: {visible(str(out))}"))
+    invocation.aside("It holds your keys in clear. Print it, delete it, lock the paper away.")
+
+
+@identity.command()
+@click.option(
+    "--kit",
+    type=click.Path(allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="The kit's page, or what its QR code says; - for standard input.",
+)
+@click.option(
+    "--words",
+    metavar="'24 WORDS'",
+    help="The kit's words, with --server and --vault-id; asked for if nothing is given.",
+)
+@click.option("--server", metavar="HOST:PORT", help="The server, as the kit has it.")
+@click.option("--vault-id", type=options.whole_id, metavar="ID", help="The vault's id.")
+@click.option("--pin", metavar="HEX", help="The pin of the server's TLS key.")
+@click.pass_obj
+def restore(
+    invocation: Invocation,
+    kit: Path | None,
+    words: str | None,
+    server: str | None,
+    vault_id: bytes | None,
+    pin: str | None,
+) -> None:
+    """Bring an identity back from its recovery kit.
+
+    If somebody else may have seen the kit, or the machine was stolen, run 'sealroom identity
+    rotate' next.
+
+    Example:
+      sealroom identity restore --kit kit.html
+    """
+    restored = _kit(kit, words, server, vault_id, pin)
+
+    async def restoring() -> str:
+        async with await invocation.home.restore(restored) as vault:
+            return vault.vault_id
+
+    found = invocation.work(restoring, stopped="The same command does the rest.")
+    info = next(each for each in invocation.home.vaults() if each.vault_id == found)
+    invocation.show(
+        info,
+        lambda: print_facts(
+            [("vault", info.vault_id), ("title", info.title or None), ("identity", info.identity)]
+        ),
+    )
+
+
+def _kit(
+    kit: Path | None,
+    words: str | None,
+    server: str | None,
+    vault_id: bytes | None,
+    pin: str | None,
+) -> Kit:
+    from client.kits import Kit, parse_kit, seed_of_words
+
+    if kit is not None:
+        return parse_kit(sys.stdin.read() if str(kit) == "-" else kit.read_text(encoding="utf-8"))
+    if server is None or vault_id is None:
+        raise click.UsageError("give --kit, or --server and --vault-id beside the words")
+    typed = words or click.prompt("The kit's 24 words", hide_input=True, err=True)
+    return Kit(vault_id, options.server_url(server), options.tls_pin(pin), seed_of_words(typed))
 
 
 def _keep(invocation: Invocation) -> str:

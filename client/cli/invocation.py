@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import click
 
 from client.cli.exits import from_server
-from client.cli.output import note, print_json, rows_of_words
+from client.cli.output import counted, note, print_json, rows_of_words
 from client.errors import InputError, Interrupted, Refused
 from protocol.errors import NoKeyring, PinMismatch, WrongPassphrase
 
@@ -50,6 +50,8 @@ class Invocation:
     json: bool
     passphrase_file: Path | None
     make_home: MakeHome
+    waiting: list[int] = field(default_factory=list)
+    """How many fields waited for a new key of this member's when a command ended."""
 
     @cached_property
     def directory(self) -> Path:
@@ -126,9 +128,25 @@ class Invocation:
 
         async def opened() -> T:
             async with self.home.vault(self.vault) as vault:
-                return await doing(vault)
+                done = await doing(vault)
+                self.waiting[:] = [await vault.closed_fields()]
+                return done
 
         return self.work(opened, stopped=stopped)
+
+    def offer_new_keys(self) -> None:
+        """Offer to replace keys that somebody who was removed may have, or say how to."""
+        waiting = sum(self.waiting)
+        if not waiting or self.json:
+            return
+        what = f"{counted(waiting, 'field takes', 'fields take')} no new data until "
+        what += "its key is replaced" if waiting == 1 else "their keys are replaced"
+        if not somebody_there():
+            note(f"{what}: run 'sealroom rotate --tainted'.")
+            return
+        if click.confirm(f"{what}. Replace now?", default=True, err=True):
+            done = self.in_vault(lambda vault: vault.rotate(tainted=True))
+            note(f"replaced (leaf {done.index:,} of the log)")
 
     def show(self, result: object, for_people: Callable[[], None]) -> None:
         """Print a result: as one JSON document with --json, else as the function prints it."""
@@ -193,6 +211,25 @@ def _hidden(prompt: str) -> str:
 def somebody_there() -> bool:
     """Say whether there is a person to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(question: str, yes: bool) -> None:
+    """Ask before something that cannot be undone; in a script --yes says so.
+
+    Raises:
+        InputError: nobody is there to ask.
+        Interrupted: the answer is no.
+    """
+    if yes:
+        return
+    if not somebody_there():
+        raise InputError("this cannot be undone", hint="Say that you mean it, with --yes.")
+    try:
+        sure = click.confirm(question, err=True)
+    except click.Abort:
+        sure = False
+    if not sure:
+        raise Interrupted("stopped", hint="Nothing was done.")
 
 
 def compared(attempt: Callable[[bool], T], words: Callable[[], str]) -> T:

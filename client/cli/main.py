@@ -20,6 +20,8 @@ from typing import Final
 import click
 
 from client.cli.collection import collection, read, upload
+from client.cli.control import attest, freeze, heartbeat, policy, unfreeze
+from client.cli.erasing import erase
 from client.cli.exits import DONE, tell
 from client.cli.handover import handover
 from client.cli.identity import identity
@@ -27,7 +29,9 @@ from client.cli.invites import invite, join
 from client.cli.invocation import Invocation, MakeHome, home_of
 from client.cli.keys import rotate
 from client.cli.log import log
-from client.cli.members import confirm, grant, members, revoke, role, withdraw
+from client.cli.members import confirm, grant, members, role, withdraw
+from client.cli.recovery import recovery
+from client.cli.revoking import revoke
 from client.cli.vault import vault
 from client.errors import InputError, Interrupted
 
@@ -145,6 +149,13 @@ def cli(
     )
 
 
+@cli.result_callback()
+@click.pass_obj
+def _and_then(invocation: Invocation, /, *_: object, **__: object) -> None:
+    """Offer what only a holder of keys can do, once the command is done."""
+    invocation.offer_new_keys()
+
+
 for command in (
     identity,
     vault,
@@ -160,7 +171,14 @@ for command in (
     withdraw,
     revoke,
     rotate,
+    erase,
     handover,
+    attest,
+    recovery,
+    freeze,
+    unfreeze,
+    policy,
+    heartbeat,
     log,
 ):
     cli.add_command(command)

@@ -1,4 +1,4 @@
-"""`sealroom members`, `confirm`, `role`, `grant`, `withdraw` and `revoke`: who may do what."""
+"""`sealroom members`, `confirm`, `role`, `grant` and `withdraw`: who may do what."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, compared
-from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
-from client.results import ActResult, MemberInfo, RevokeResult
+from client.cli.output import print_table, rows_of_words, say, visible
+from client.results import ActResult, MemberInfo
 
 
 @click.command()
@@ -157,43 +157,6 @@ def withdraw(
         )
     )
     invocation.show(done, lambda: _print_act("grants ended", done))
-
-
-@click.command()
-@click.argument("member")
-@options.reason_option
-@click.pass_obj
-def revoke(invocation: Invocation, member: str, reason: str) -> None:
-    """Remove a member, then replace every key that it held.
-
-    What it could read until then it may have kept; what is written from now on it cannot open.
-
-    Example:
-      sealroom revoke Ann --reason lost-bid
-    """
-    from protocol.acts import Reason
-
-    done = invocation.in_vault(
-        lambda vault: vault.revoke(member, Reason(reason)),
-        stopped="'sealroom members' shows whether it is removed; 'sealroom rotate' does the rest.",
-    )
-    invocation.show(done, lambda: _print_revoked(done))
-
-
-def _print_revoked(done: RevokeResult) -> None:
-    say(f"removed: {visible(done.name or done.member_id)} (leaf {done.index:,} of the log)")
-    reads = counted(done.admitted_reads, "read")
-    blocks = counted(done.admitted_blocks, "block")
-    print_facts(
-        [
-            ("could read", ", ".join(done.could_read) or "nothing"),
-            ("did read", f"{reads} of {blocks}, as the server admits"),
-            ("new keys", ", ".join(done.rotated.fields) or "none"),
-            ("left", ", ".join(done.left_tainted) or None),
-        ]
-    )
-    if done.left_tainted:
-        say("What is left takes no new records until somebody who holds it runs 'sealroom rotate'.")
 
 
 def _print_act(what: str, done: ActResult) -> None:

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 ROLES: Final = ("owner", "admin", "keyless-admin", "bidder", "auditor")
 CLASSES: Final = ("general", "sensitive", "core")
 REASONS: Final = (
-    "lost-bid", "left", "key-lost", "breach", "mistake", "terms", "verification", "other",
+    "lost-bid", "left", "key-lost", "breach", "mistake", "terms", "verification", "request",
+    "retention", "other",
 )  # fmt: skip
 NAME_CHARACTERS: Final = 200
+MOST_RECORDS: Final = 10_000_000
 
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PIN: Final = re.compile(r"[0-9a-f]{64}")
+_RECORDS: Final = re.compile(r"([0-9]{1,12})(?:\s*-\s*([0-9]{1,12}))?")
 _HOST: Final = re.compile(r"[a-z0-9.:\[\]_-]{1,260}")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -54,6 +57,32 @@ def names(typed: str) -> tuple[str, ...]:
     if not listed or not all(listed):
         raise click.BadParameter("an empty name in the list")
     return listed
+
+
+def names_or_nobody(typed: str) -> tuple[str, ...]:
+    """Return names with commas between; none of an empty text."""
+    return names(typed) if typed.strip() else ()
+
+
+def record_numbers(typed: str) -> tuple[int, ...]:
+    """Return record numbers, from 1, of a list such as 17,204-210; each once, ascending."""
+    numbers: set[int] = set()
+    for part in typed.split(","):
+        found = _RECORDS.fullmatch(part.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 1 <= first <= last:
+            raise click.BadParameter(f"{part!r} is no record's number; for example 17,204-210")
+        if last - first >= MOST_RECORDS or len(numbers) >= MOST_RECORDS:
+            raise click.BadParameter(f"more than {MOST_RECORDS:,} records at once")
+        numbers.update(range(first, last + 1))
+    return tuple(sorted(numbers))
+
+
+def whole_id(typed: str) -> bytes:
+    """Return a vault's or a member's id, 32 bytes, of 64 hex digits."""
+    if not _PIN.fullmatch(typed.strip().lower()):
+        raise click.BadParameter("a whole id has 64 hex digits")
+    return bytes.fromhex(typed.strip())
 
 
 def classes(typed: str) -> tuple[str, ...]:
@@ -208,3 +237,8 @@ def reason_option(command: F) -> F:
     return click.option(
         "--reason", required=True, type=click.Choice(REASONS), help="Why; the log shows it."
     )(command)
+
+
+def yes_option(command: F) -> F:
+    """Add --yes, for what cannot be undone."""
+    return click.option("--yes", is_flag=True, help="Do not ask: it is meant.")(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from client.cli import options
-from client.cli.invocation import Invocation
+from client.cli.invocation import Invocation, confirmed
 from client.cli.output import age, counted, moment, print_facts, print_table, say, visible
 from client.results import OfferInfo, VaultInfo, VaultStatus
 
@@ -126,6 +126,26 @@ def status(invocation: Invocation) -> None:
     invocation.show(stands, lambda: _print_status(stands))
 
 
+@vault.command()
+@options.reason_option
+@options.yes_option
+@click.pass_obj
+def destroy(invocation: Invocation, reason: str, yes: bool) -> None:
+    """End the vault for ever: the server deletes all records and keys. Only the owner may.
+
+    The log stays, and its members can still read it. Backups, and whoever has read something,
+    keep what they have.
+
+    Example:
+      sealroom --vault "Project Lark" vault destroy --reason terms
+    """
+    from protocol.acts import Reason
+
+    confirmed("Destroy the vault and all that is in it, for ever?", yes)
+    done = invocation.in_vault(lambda opened: opened.destroy(Reason(reason)))
+    invocation.show(done, lambda: say(f"destroyed (leaf {done.index:,} of the log)"))
+
+
 def _print_status(stands: VaultStatus) -> None:
     print_facts(
         [
@@ -140,7 +160,8 @@ def _print_status(stands: VaultStatus) -> None:
             ),
             ("log", f"{counted(stands.leaves, 'leaf', 'leaves')}, verified"),
             ("root", stands.root),
-            ("head", f"{age(stands.checkpoint_age)} old"),
+            ("head", f"{age(stands.checkpoint_age)} old, {_signed(stands)}"),
+            ("frozen", _frozen(stands.phase)),
             ("handover", offer_text(stands.offer)),
             ("rotate", _tainted(stands.tainted_fields)),
         ]
@@ -153,6 +174,19 @@ def offer_text(offer: OfferInfo | None) -> str:
         return "none offered"
     whom = "you" if offer.to_me else offer.buyer_name or offer.buyer[:16]
     return f"offered to {whom} until {moment(offer.expires)}"
+
+
+def _signed(stands: VaultStatus) -> str:
+    late = stands.head_age > stands.head_limit
+    return f"signed by the owner {age(stands.head_age)} ago" + (
+        ", too long ago to write" if late else ""
+    )
+
+
+def _frozen(phase: str) -> str | None:
+    if phase == "ended":
+        return "the vault is destroyed"
+    return "yes: nothing but removals lands" if phase.startswith("frozen") else None
 
 
 def _tainted(fields: int) -> str | None:

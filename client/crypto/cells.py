@@ -362,6 +362,55 @@ def _open_present(
     return Cells(plain.values, offsets, valid, string_like)
 
 
+def reseal_block(
+    old_key: bytes,
+    new_key: bytes,
+    field_class: FieldClass,
+    ref: BlockRef,
+    new_epoch: int,
+    batch_id: bytes,
+    records: int,
+    block: bytes,
+    string_like: bool,
+    erased: frozenset[int] = frozenset(),
+    engine: Engine | None = None,
+) -> tuple[BlockRef, bytes]:
+    """Open a block and seal its cells anew under another key (SPEC section 9.5)."""
+    engine = engine or DEFAULT
+    cells = open_block(
+        old_key, field_class, ref, batch_id, records, block, string_like, erased, engine
+    ).cells
+    there = np.array([i for i in range(records) if i not in erased], np.int64)
+    padding, sizes, sealed = Padding.UNIFORM, np.zeros(0, np.int64), b""
+    salt = _fresh_salt(new_key, np.zeros(4 * records, np.uint8))
+    if len(there):
+        kept = _taken(cells, there)
+        padding = mode_of(kept, field_class)
+        sizes = padded_sizes(needed_sizes(kept), padding, field_class.unit)
+        lengths = np.zeros(records, np.int64)
+        lengths[there] = sizes
+        plaintext = np.zeros(4 * records + int(sizes.sum()), np.uint8)
+        plaintext[: 4 * records] = lengths.astype("<u4").view(np.uint8)
+        pad(kept, sizes, plaintext[4 * records :])
+        salt = _fresh_salt(new_key, plaintext)
+        keys = _cell_keys(_batch_key(new_key, batch_id, salt), records)
+        if len(there) < records:
+            keys = np.frombuffer(keys, f"V{KEY_BYTES}")[there].tobytes()
+        sealed = engine.seal(keys, plaintext[4 * records :], sizes).tobytes()
+    header = np.zeros(records, "<u4")
+    header[there] = sizes + TAG_BYTES
+    made = header.tobytes() + sealed
+    sha256 = hashlib.sha256(made).digest()
+    return BlockRef(ref.field, new_epoch, salt, len(made), sha256, padding), made
+
+
+def _taken(cells: Cells, there: npt.NDArray[np.int64]) -> Cells:
+    lengths = np.diff(cells.offsets)[there]
+    offsets = np.zeros(len(there) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Cells(cells.values, offsets, cells.valid[there], cells.string_like)
+
+
 # --- one cell
 
 

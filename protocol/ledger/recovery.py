@@ -39,8 +39,8 @@ def release(state: State, act: acts.Act, payload: acts.Release, at: int) -> Stat
     ):
         raise OutOfOrder("that share was released before")
     if rebuilder not in recovery.rebuilders:
-        context = recovery_context(state.vault_id, recovery.at)
-        state = with_seen(state, enrolled(state, payload.card, context))
+        identity = enrolled(state, payload.card, recovery_context(state.vault_id))
+        state = with_seen(state, identity)
     released = Released(act.author, rebuilder, at)
     return replace(
         state,

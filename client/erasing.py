@@ -1,0 +1,188 @@
+"""Erasing records for ever (SPEC section 9.5). It takes the blocks, and no key.
+
+Records are counted from 1, in the order in which they are read; a number is never given again,
+so those of later records do not change when one is erased.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from client.errors import InputError, Refused
+from client.fetching import fetch_blocks, open_committed
+from client.results import OnProgress, Progress
+from client.session import Session, saying
+from protocol import acts
+from protocol.acts import EmptiedBlock, Erasure, Reason
+from protocol.blocks import Address, BlockRef, empty_cells, is_catalog, verify_block
+from protocol.errors import (
+    CommitmentMismatch,
+    IntegrityError,
+    ManifestMismatch,
+    OutOfOrder,
+    WeakKey,
+)
+from protocol.ledger.contents import Batch, Collection
+from protocol.limits import KIB, LIMITS
+from protocol.wire import to_bytes
+
+ATTEMPTS: Final = 6
+ACT_ROOM: Final = LIMITS.act_bytes - 16 * KIB
+
+Positions = Mapping[bytes, frozenset[int]]
+"""Which positions of which batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased: the indexes of the acts, and how many records were gone before."""
+
+    acts: tuple[int, ...]
+    records: int
+    already: int
+
+
+def positions_of(where: Collection, numbers: Sequence[int]) -> Positions:
+    """Turn record numbers, from 1, into positions of batches.
+
+    Raises:
+        InputError: there is no such record; the first one that is not there is named.
+    """
+    data = [batch for batch in where.batches if not batch.manifest.is_catalog]
+    ends = list(accumulate((batch.manifest.records for batch in data), initial=0))
+    found: dict[bytes, set[int]] = {}
+    for number in numbers:
+        if not 1 <= number <= ends[-1]:
+            raise InputError(
+                f"there is no record {number:,}: they are numbered from 1 to {ends[-1]:,}",
+                hint="'sealroom read NAME --numbers' shows each record's number. "
+                "Nothing was erased.",
+            )
+        at = bisect_right(ends, number - 1) - 1
+        found.setdefault(data[at].id, set()).add(number - 1 - ends[at])
+    return {batch: frozenset(positions) for batch, positions in found.items()}
+
+
+async def unreadable(session: Session, where: Collection) -> Positions:
+    """Return all positions of each batch with a block that this member ought to open and cannot.
+
+    Raises:
+        ManifestMismatch: the server sent another block than the committed one.
+    """
+    mine = [
+        (batch, ref)
+        for batch in where.batches
+        for ref in batch.manifest.blocks
+        if batch.records and session.holds(where.id, ref.field)
+    ]
+    found: dict[bytes, frozenset[int]] = {}
+    async for batch, ref, block in fetch_blocks(session, where.id, mine):
+        verify_block(ref, block)
+        if not await asyncio.to_thread(_opens, session, where, batch, ref, block):
+            found[batch.id] = frozenset(range(batch.manifest.records))
+    return found
+
+
+def _opens(session: Session, where: Collection, batch: Batch, ref: BlockRef, block: bytes) -> bool:
+    address = Address(where.id, ref.field, ref.epoch)
+    for varies in (True,) if is_catalog(ref.field) else (True, False):
+        try:
+            key = session.key(address).key.expose()
+            open_committed(key, where, batch, ref, block, varies)
+        except (IntegrityError, CommitmentMismatch, WeakKey):
+            continue
+        return True
+    return False
+
+
+async def erase(
+    session: Session,
+    collection: bytes,
+    positions: Positions,
+    reason: Reason,
+    on_progress: OnProgress,
+) -> Erased:
+    """Erase records in every field and every epoch, in as few acts as the limits allow.
+
+    Safe to repeat: what is gone already is passed over.
+
+    Raises:
+        Refused: this member may not, or the vault is frozen or offered.
+        ManifestMismatch: the server sent another block than the committed one.
+    """
+    total = sum(map(len, positions.values()))
+    landed: list[int] = []
+    done = 0
+    for _ in range(ATTEMPTS * max(1, len(positions))):
+        where = session.state.collections.get(collection)
+        if where is None:
+            raise Refused("the collection was retired", code="out_of_order")
+        left = _left(where, positions)
+        if not left:
+            break
+        group = next(_groups(where, left))
+        try:
+            payload = await _drafted(session, where, group, reason)
+            landed.append(await session.act(saying(payload)))
+        except (Refused, ManifestMismatch) as error:
+            await session.sync_as_member()
+            changed = session.state.collections.get(collection) != where
+            if not changed or (isinstance(error, Refused) and error.refusal != OutOfOrder.code):
+                raise
+            continue
+        done += sum(map(len, group.values()))
+        on_progress(Progress("erasing", done, total, "records"))
+    else:
+        raise Refused("others keep changing it", code="out_of_order", hint="Repeat the command.")
+    return Erased(tuple(landed), done, total - done)
+
+
+def _left(where: Collection, positions: Positions) -> Positions:
+    known = where.by_id()
+    left = {each: gone - known[each].erased for each, gone in positions.items() if each in known}
+    return {batch: gone for batch, gone in left.items() if gone}
+
+
+def _groups(where: Collection, positions: Positions) -> Iterator[Positions]:
+    """Cut an erasure into acts: whole batches, within the limits on blocks and on an act."""
+    group: dict[bytes, frozenset[int]] = {}
+    blocks = size = 0
+    for batch in (batch for batch in where.batches if batch.id in positions):
+        gone = positions[batch.id]
+        its_blocks = sum(ref.length for ref in batch.manifest.blocks)
+        its_size = 64 + 3 * len(gone) + 96 * len(batch.manifest.blocks)
+        full = blocks + its_blocks > LIMITS.erase_bytes or size + its_size > ACT_ROOM
+        if group and (full or len(group) >= LIMITS.act_batches):
+            yield group
+            group, blocks, size = {}, 0, 0
+        group[batch.id] = gone
+        blocks, size = blocks + its_blocks, size + its_size
+    if group:
+        yield group
+
+
+async def _drafted(
+    session: Session, where: Collection, positions: Positions, reason: Reason
+) -> acts.Erase:
+    batches = [batch for batch in where.batches if batch.id in positions]
+    listed = [(batch, ref) for batch in batches for ref in batch.manifest.blocks]
+    emptied: dict[bytes, list[EmptiedBlock]] = {}
+    async for batch, ref, block in fetch_blocks(session, where.id, listed):
+        verify_block(ref, block)
+        gone = positions[batch.id] | batch.erased
+        left = await asyncio.to_thread(empty_cells, block, batch.manifest.records, gone)
+        digest = hashlib.sha256(left).digest()
+        emptied.setdefault(batch.id, []).append(
+            EmptiedBlock(ref.field, ref.sha256, len(left), digest)
+        )
+    erasures = [
+        Erasure(batch.id, tuple(sorted(positions[batch.id])), tuple(emptied[batch.id]))
+        for batch in batches
+    ]
+    return acts.Erase(where.id, reason, tuple(sorted(erasures, key=to_bytes)))

@@ -1,0 +1,78 @@
+"""Fields by name: rules that name them, what they are called, and which ones a member holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from client.catalogs import read_names
+from client.errors import InputError
+from client.session import Session
+from protocol.acts import Rule
+from protocol.blocks import PEOPLE_COLLECTION, FieldClass
+from protocol.ledger.holders import holds
+from protocol.ledger.state import State
+from protocol.wire import to_bytes
+
+Field = tuple[bytes, int]
+"""A collection's id, and a field's number in it."""
+
+
+async def make_rules(
+    session: Session,
+    classes: Sequence[FieldClass],
+    fields: Sequence[str],
+    collection: bytes | None,
+) -> tuple[Rule, ...]:
+    """Turn classes and field names into rules, in the one order.
+
+    Raises:
+        InputError: a field name that is not there, or is in several collections.
+    """
+    rules = [Rule(collection, each, None) for each in classes]
+    for name in fields:
+        rules.append(await _field_rule(session, name, collection))
+    return tuple(sorted(set(rules), key=lambda rule: to_bytes(rule)))
+
+
+async def _field_rule(session: Session, name: str, collection: bytes | None) -> Rule:
+    known = [each for each in session.state.collections if each != PEOPLE_COLLECTION]
+    found = []
+    for each in [collection] if collection else known:
+        named = (await read_names(session, each)).fields
+        found += [(each, number) for number, field in named.items() if field.name == name]
+    if len(found) != 1:
+        how = "no field" if not found else "several collections have a field"
+        raise InputError(f"{how} {name!r}", hint="Name its collection with --collection.")
+    return Rule(found[0][0], None, found[0][1])
+
+
+async def field_labels(session: Session, fields: Iterable[Field]) -> tuple[str, ...]:
+    """Return each field's name where this member may know it."""
+    labels = []
+    for collection, number in fields:
+        where = session.state.collections[collection]
+        if collection == PEOPLE_COLLECTION:
+            labels.append("names of people")
+        elif number in where.catalogs:
+            labels.append(f"names of {where.class_of(number).name.lower()} fields")
+        else:
+            named = (await read_names(session, collection)).fields.get(number)
+            labels.append(named.name if named else f"field {number}")
+    return tuple(labels)
+
+
+def held_fields(session: Session, collection: bytes | None = None) -> list[Field]:
+    """Return the fields that this member holds, of one collection or of all."""
+    me = session.state.members[session.identity.member_id]
+    return [
+        (each.id, number)
+        for each in session.state.collections.values()
+        if collection in (None, each.id)
+        for number in each.fields
+        if holds(me, each, number)
+    ]
+
+
+def tainted_fields(state: State) -> list[Field]:
+    """Return the fields that take no new data until their key is replaced."""
+    return [field for field, known in sorted(state.epochs.items()) if known[-1].tainted]

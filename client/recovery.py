@@ -1,0 +1,129 @@
+"""Recovery by custodians, as members see it: dealing, looking, releasing (SPEC section 9.9)."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Final
+
+from client.catalogs import name_of, read_people
+from client.crypto.sharing import deal, open_share, release_share
+from client.errors import InputError, Refused
+from client.people import remember_words, words_with
+from client.results import CustodianInfo, RecoveryStatus
+from client.session import Session, saying
+from protocol import acts
+from protocol.errors import CommitmentMismatch, IntegrityError, SealroomError
+from protocol.identity import IdentityCard, recovery_context, verify_card
+from protocol.ledger.parties import Member
+from protocol.ledger.state import Recovery
+from protocol.wire import Fixed, from_bytes, record, to_bytes
+
+REQUEST_PREFIX: Final = "sealroom-rescue:"
+
+
+@record
+class Request:
+    """Who wants to rebuild an owner's seed, and in which vault; nothing of it is secret."""
+
+    vault_id: Annotated[bytes, Fixed(32)]
+    card: IdentityCard
+
+    def text(self) -> str:
+        """Return it as one line."""
+        return REQUEST_PREFIX + base64.urlsafe_b64encode(to_bytes(self)).decode().rstrip("=")
+
+
+def parse_request(text: str, vault_id: bytes) -> Request:
+    """Read a request, and check that it is for this vault and by whoever has its keys.
+
+    Raises:
+        InputError: it is none, is not whole, or is for another vault.
+    """
+    encoded = text.strip().removeprefix(REQUEST_PREFIX)
+    try:
+        padded = encoded + "=" * (-len(encoded) % 4)
+        request = from_bytes(Request, base64.urlsafe_b64decode(padded))
+        verify_card(request.card, recovery_context(request.vault_id))
+    except (ValueError, SealroomError):
+        raise InputError(
+            "this is no rescue request, or not the whole of one",
+            hint="'sealroom recovery request' makes one, on the machine of whoever lost its keys.",
+        ) from None
+    if request.vault_id != vault_id:
+        raise InputError("the rescue request is for another vault")
+    return request
+
+
+async def set_up(session: Session, custodians: list[Member], threshold: int) -> int:
+    """Deal the owner's seed to custodians, any `threshold` of whom can rebuild it.
+
+    Raises:
+        InputError: a threshold below two, or above the number of custodians.
+        Refused: this member is not the owner, or a custodian is not confirmed.
+    """
+    if not 2 <= threshold <= len(custodians):
+        raise InputError(
+            f"a threshold of {threshold} among {len(custodians)}",
+            hint="At least two together, and no more than there are.",
+        )
+    public = [member.identity for member in custodians]
+    dealing = deal(session.identity, session.vault_id, public, threshold)
+    return await session.act(saying(acts.Custodians(dealing)))
+
+
+async def status(session: Session) -> RecoveryStatus | None:
+    """Say who the custodians are, and check one's own share; None without any."""
+    recovery = session.state.recovery
+    if recovery is None:
+        return None
+    people = await read_people(session)
+    members = session.state.members
+    return RecoveryStatus(
+        index=recovery.at,
+        threshold=recovery.dealing.threshold,
+        custodians=tuple(
+            CustodianInfo(
+                each.hex(),
+                name_of(session.state, people, each),
+                members[each].live,
+                sum(one.custodian == each for one in recovery.released),
+            )
+            for each in recovery.dealing.custodians
+        ),
+        rebuilt=recovery.rebuilt,
+        mine=_own_share_is_right(session, recovery),
+    )
+
+
+def _own_share_is_right(session: Session, recovery: Recovery) -> bool | None:
+    if session.identity.member_id not in recovery.dealing.custodians:
+        return None
+    try:
+        open_share(session.identity, session.vault_id, recovery.owner, recovery.dealing)
+    except (IntegrityError, CommitmentMismatch):
+        return False
+    return True
+
+
+async def release(session: Session, request: Request, *, words: str | None, yes: bool) -> int:
+    """Give one's share to whoever rebuilds, in an act that all members see.
+
+    Raises:
+        PinMismatch: the words differ.
+        Refused: they were not compared, or this member has no share of the dealing in force.
+        CommitmentMismatch, IntegrityError: its share is not the one that was dealt to it.
+    """
+    recovery = session.state.recovery
+    if recovery is None or session.identity.member_id not in recovery.dealing.custodians:
+        raise Refused("you keep no share of the owner's keys", code="not_authorised")
+    rebuilder = request.card.identity
+    if not remember_words(session, rebuilder.member_id, words, yes):
+        raise Refused(
+            "the twelve words were not compared",
+            code="not_compared",
+            hint="Whoever has two shares is the owner. Speak with the person, and compare: "
+            f"yours are: {words_with(session, rebuilder.member_id)}",
+        )
+    share = open_share(session.identity, session.vault_id, recovery.owner, recovery.dealing)
+    box = release_share(share, session.vault_id, recovery.at, session.identity.member_id, rebuilder)
+    return await session.act(saying(acts.Release(recovery.at, request.card, box)))

@@ -1,0 +1,475 @@
+"""Rotating fields in full: new keys, and everything that is there sealed anew (SPEC 9.5, 10.5).
+
+A job for each collection: create the new epochs by their own act; fetch, open, seal anew and
+stage each batch's blocks of these fields; one act (in parts, of which the last counts) moves them
+all at once; what changed meanwhile is moved by another pass; then the old epochs are retired, and
+the server deletes what lay under them.
+
+Until the last part lands the old blocks are current, and readers read them. A journal in this
+home says what was staged, so the same command goes on after any interruption. The work is done
+when nothing lies under an epoch that was there at its start, whoever moved it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from client.catalogs import Names, read_names
+from client.crypto.cells import reseal_block
+from client.errors import Refused
+from client.fetching import Listed, fetch_blocks
+from client.results import OnProgress, Progress
+from client.session import Session, saying
+from client.store import JournalledRotation, MadeAnew
+from client.tables import type_from_text
+from client.tables.arrow_types import value_type, varies_in_length
+from protocol import acts
+from protocol.acts import EpochName, MovedBlock
+from protocol.blocks import (
+    Address,
+    BlockRef,
+    Manifest,
+    Padding,
+    is_catalog,
+    join_batch_body,
+    verify_block,
+)
+from protocol.errors import CommitmentMismatch, IntegrityError, ManifestMismatch, WeakKey
+from protocol.ledger.contents import Batch, Collection, PendingMoves
+from protocol.ledger.state import State
+from protocol.limits import LIMITS
+from protocol.wire import from_bytes, to_bytes
+
+RATE: Final = "cells sealed anew"
+ATTEMPTS: Final = 6
+IN_FLIGHT: Final = 3
+LOOK_SECONDS: Final = 20
+
+Field = tuple[bytes, int]
+
+
+@dataclass(slots=True)
+class Reencrypted:
+    """What a rotation in full has done so far."""
+
+    index: int | None = None
+    epochs: int = 0
+    blocks: int = 0
+    cells: int = 0
+    bytes: int = 0
+    resumed: int = 0
+    retired: int = 0
+    by_others: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def lying_in(state: State, fields: Sequence[Field]) -> Iterator[tuple[Collection, Batch, BlockRef]]:
+    """Yield the current blocks of these fields."""
+    wanted = set(fields)
+    for where in state.collections.values():
+        for batch in where.batches:
+            for ref in batch.manifest.blocks:
+                if (where.id, ref.field) in wanted:
+                    yield where, batch, ref
+
+
+async def reencrypt(
+    session: Session, fields: Sequence[Field], on_progress: OnProgress
+) -> Reencrypted:
+    """Put everything of these fields under new epochs, and retire the old ones.
+
+    Safe to repeat after any interruption; two of them at once end with one of them told so.
+
+    Raises:
+        Refused: this member may not, or the vault is frozen or offered; what was staged waits.
+        IntegrityError: some blocks do not open, and stay where they are; all others are done.
+        Stale: as `Session.keep_head_fresh`.
+        ManifestMismatch, Unreachable: from the server.
+    """
+    await session.keep_head_fresh()
+    done = Reencrypted()
+    by_collection: dict[bytes, list[Field]] = {}
+    for each in sorted(set(fields)):
+        by_collection.setdefault(each[0], []).append(each)
+    total = sum(batch.records for _, batch, _ in lying_in(session.state, fields))
+    with session.store.uploading():
+        for collection, its_fields in by_collection.items():
+            await _Job(session, collection, its_fields, done, total, on_progress).run()
+    if done.unreadable:
+        raise IntegrityError(
+            f"{len(done.unreadable)} blocks do not open, and stay under the keys that they have: "
+            + "; ".join(done.unreadable[:3]),
+            hint="'sealroom erase NAME --unreadable' removes them. All others are done.",
+        )
+    return done
+
+
+class _Job:
+    """The rotation of some fields of one collection."""
+
+    def __init__(
+        self,
+        session: Session,
+        collection: bytes,
+        fields: Sequence[Field],
+        done: Reencrypted,
+        total: int,
+        on_progress: OnProgress,
+    ) -> None:
+        self._session = session
+        self._collection = collection
+        self._fields = list(fields)
+        self._done = done
+        self._total = total
+        self._on_progress = on_progress
+        self._unreadable: set[tuple[bytes, int]] = set()
+        self._looked = time.monotonic()
+
+    async def run(self) -> None:
+        """Move what is there, until nothing is left to move; then retire what is behind."""
+        journal = self._journal()
+        for attempt in range(ATTEMPTS):
+            targets = await self._targets(journal)
+            left = list(self._left(journal))
+            if not left:
+                break
+            try:
+                # What has landed in part is landed whole before anything else is sealed.
+                if journal.upload not in self._session.state.pending:
+                    await self._seal(journal, targets, left)
+                await self._move(journal, targets)
+            except _KeysMoved:
+                continue
+            except (Refused, ManifestMismatch):
+                if attempt == ATTEMPTS - 1 or not await self._something_changed(journal, left):
+                    raise
+            journal = self._next_pass(journal)
+        else:
+            raise Refused(
+                "others keep changing what is to be rotated",
+                code="out_of_order",
+                hint="Repeat the command later.",
+            )
+        await self._retire(journal)
+        self._session.store.end_rotation(journal.upload)
+
+    # --- the journal
+
+    def _journal(self) -> JournalledRotation:
+        """Return the journal of this very rotation, an interrupted one where there is one."""
+        numbers = {number for _, number in self._fields}
+        for begun in self._session.store.unfinished_rotations():
+            same = begun.collection == self._collection
+            if same and {address.field for address in begun.started} == numbers:
+                return begun
+        newest = (self._session.state.newest(*each) for each in self._fields)
+        started = tuple(
+            Address(collection, number, 0) if epoch is None else epoch.address
+            for (collection, number), epoch in zip(self._fields, newest, strict=True)
+        )
+        return self._begin(started)
+
+    def _begin(self, started: tuple[Address, ...]) -> JournalledRotation:
+        begun = JournalledRotation(secrets.token_bytes(16), self._collection, started)
+        self._session.store.begin_rotation(begun)
+        return begun
+
+    def _next_pass(self, journal: JournalledRotation) -> JournalledRotation:
+        """Go on under another upload id, if the one there was has served."""
+        if journal.upload not in self._session.state.uploads:
+            return journal
+        following = self._begin(journal.started)
+        self._session.store.end_rotation(journal.upload)
+        return following
+
+    async def _something_changed(self, journal: JournalledRotation, left: Sequence[Listed]) -> bool:
+        """Sync, and say whether trying once more could come to something else."""
+        session = self._session
+        await session.sync_as_member()
+        if self._collection not in session.state.collections:
+            return False
+        if journal.upload in session.state.uploads:
+            return True
+        known = session.state.collections[self._collection].by_id()
+        if any(known.get(batch.id) != batch for batch, _ in left):
+            return True
+        made = session.store.made_anew(journal.upload)
+        refs = (ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks)
+        return not all(self._open(ref) for ref in refs)
+
+    # --- epochs
+
+    async def _targets(self, journal: JournalledRotation) -> dict[Field, int]:
+        """Return each field's epoch to move to: newer than at the start, and open.
+
+        Those that are missing are created; whoever else created one meanwhile did the same work.
+        """
+        session, started = self._session, _started(journal)
+
+        def wanting(state: State) -> list[Field]:
+            return [each for each in self._fields if _closed(state, each, started[each])]
+
+        missing = wanting(session.state)
+        if missing:
+            self._done.index = await session.act(lambda state: session.next_epochs(wanting(state)))
+            self._done.epochs += len(missing)
+        return {each: session.writable(*each).epoch for each in self._fields}
+
+    def _left(self, journal: JournalledRotation) -> Iterator[Listed]:
+        """Yield what lies under epochs that were there at the start, but for what does not open."""
+        started = _started(journal)
+        for where, batch, ref in lying_in(self._session.state, self._fields):
+            old = ref.epoch <= started[where.id, ref.field]
+            if old and (batch.id, ref.field) not in self._unreadable:
+                yield batch, ref
+
+    def _open(self, ref: BlockRef) -> bool:
+        epoch = self._session.state.epoch(Address(self._collection, ref.field, ref.epoch))
+        return epoch is not None and not epoch.tainted
+
+    # --- sealing anew
+
+    async def _seal(
+        self, journal: JournalledRotation, targets: dict[Field, int], left: Sequence[Listed]
+    ) -> None:
+        """Fetch, seal anew and stage what the journal does not list yet."""
+        there = await self._usable(journal, targets)
+        todo = [(batch, ref) for batch, ref in left if (batch.id, ref.sha256) not in there]
+        self._done.resumed += len(left) - len(todo)
+        self._advance(sum(batch.records for batch, ref in left if (batch.id, ref.sha256) in there))
+        names = await read_names(self._session, self._collection)
+        started, cells = time.monotonic(), 0
+        flights: set[asyncio.Task[None]] = set()
+        try:
+            async with aclosing(self._sealed(todo, targets, names)) as batches:
+                async for batch, made, blocks in batches:
+                    if len(flights) >= IN_FLIGHT:
+                        ended, flights = await asyncio.wait(
+                            flights, return_when=asyncio.FIRST_COMPLETED
+                        )
+                        await asyncio.gather(*ended)
+                    flights.add(asyncio.create_task(self._stage(journal, made, blocks)))
+                    cells += batch.records * len(blocks)
+                    self._advance(batch.records * len(blocks))
+                    await self._look_at_keys(targets)
+            await asyncio.gather(*flights)
+        finally:
+            for flight in flights:
+                flight.cancel()
+            await asyncio.gather(*flights, return_exceptions=True)
+        if cells:
+            seconds = max(time.monotonic() - started, 1e-6)
+            self._session.store.keep_rate(RATE, cells / seconds)
+
+    def _advance(self, cells: int) -> None:
+        self._done.cells += cells
+        self._on_progress(Progress("re-encrypting", self._done.cells, self._total, "cells"))
+
+    async def _look_at_keys(self, targets: dict[Field, int]) -> None:
+        """Sync now and then: a removal should not cost more than a few seconds' work."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        await self._session.sync_as_member()
+        self._looked = time.monotonic()
+        state = self._session.state
+        epochs = (state.epoch(Address(*each, epoch)) for each, epoch in targets.items())
+        if not all(epoch is not None and not epoch.tainted for epoch in epochs):
+            raise _KeysMoved
+
+    async def _usable(
+        self, journal: JournalledRotation, targets: dict[Field, int]
+    ) -> set[tuple[bytes, bytes]]:
+        """Return (batch id, old hash) of each block that was sealed anew and can still be moved to.
+
+        It is under the epoch that blocks move to now, and the server still has it.
+        """
+        session = self._session
+        staged = set((await session.transport.staged(session.vault_id, journal.upload)).batches)
+        usable = set()
+        for made in session.store.made_anew(journal.upload):
+            refs = from_bytes(Manifest, made.manifest).blocks
+            current = all(targets.get((self._collection, r.field)) == r.epoch for r in refs)
+            if made.batch in staged and current:
+                usable |= {(made.batch, before) for before in made.before}
+        return usable
+
+    async def _sealed(
+        self, todo: Sequence[Listed], targets: dict[Field, int], names: Names
+    ) -> AsyncGenerator[tuple[Batch, MadeAnew, tuple[bytes, ...]], None]:
+        """Yield each batch's blocks as they are sealed anew, in bounded memory."""
+        session, where = self._session, self._session.state.collections[self._collection]
+        async with aclosing(fetch_blocks(session, self._collection, todo)) as stream:
+            for batch, refs in _by_batch(todo):
+                made: list[tuple[BlockRef, BlockRef, bytes]] = []
+                for _ in refs:
+                    _, ref, block = await anext(stream)
+                    target = targets[self._collection, ref.field]
+                    sealed = await self._made_anew(where, batch, ref, block, target, names)
+                    if sealed is not None:
+                        made.append((ref, *sealed))
+                if made:
+                    new = tuple(ref for _, ref, _ in made)
+                    manifest = Manifest(batch.id, batch.manifest.records, new)
+                    before = tuple(ref.sha256 for ref, _, _ in made)
+                    blocks = tuple(block for _, _, block in made)
+                    yield batch, MadeAnew(batch.id, before, to_bytes(manifest)), blocks
+
+    async def _made_anew(
+        self,
+        where: Collection,
+        batch: Batch,
+        ref: BlockRef,
+        block: bytes,
+        target: int,
+        names: Names,
+    ) -> tuple[BlockRef, bytes] | None:
+        """Seal a block anew; None, and noted, where it is the committed one and does not open."""
+        session, old = self._session, Address(where.id, ref.field, ref.epoch)
+        new_key = session.key(Address(where.id, ref.field, target)).key.expose()
+        verify_block(ref, block)
+        try:
+            return await asyncio.to_thread(
+                reseal_block,
+                session.key(old).key.expose(),
+                new_key,
+                where.class_of(ref.field),
+                ref,
+                target,
+                batch.id,
+                batch.manifest.records,
+                block,
+                _varies(ref, names),
+                batch.erased,
+            )
+        except (IntegrityError, CommitmentMismatch, WeakKey) as error:
+            self._unreadable.add((batch.id, ref.field))
+            self._done.unreadable.append(str(error))
+            return None
+
+    async def _stage(
+        self, journal: JournalledRotation, made: MadeAnew, blocks: tuple[bytes, ...]
+    ) -> None:
+        session = self._session
+        manifest = from_bytes(Manifest, made.manifest)
+        body = await asyncio.to_thread(join_batch_body, manifest, blocks)
+        await session.transport.stage(session.vault_id, journal.upload, made.batch, body)
+        session.store.add_made_anew(journal.upload, made)
+
+    # --- moving, and retiring
+
+    async def _move(self, journal: JournalledRotation, targets: dict[Field, int]) -> None:
+        """Sign what is staged, in parts where it is much; the last moves all of it at once."""
+        session = self._session
+        usable = await self._usable(journal, targets)
+        moves = [
+            MovedBlock(made.batch, before, ref)
+            for made in session.store.made_anew(journal.upload)
+            for before, ref in zip(
+                made.before, from_bytes(Manifest, made.manifest).blocks, strict=True
+            )
+            if (made.batch, before) in usable
+        ]
+        if not moves:
+            return
+        parts = list(_parts(moves))
+        pending = session.state.pending.get(journal.upload)
+        first = pending.parts if isinstance(pending, PendingMoves) else 0
+        for part in range(first, len(parts)):
+            last = part == len(parts) - 1
+            payload = acts.Reencrypt(
+                journal.upload, self._collection, part, last, tuple(parts[part])
+            )
+            self._done.index = await session.act(saying(payload))
+        self._count(moves)
+
+    def _count(self, moves: Sequence[MovedBlock]) -> None:
+        known = self._session.state.collections[self._collection].by_id()
+        for move in moves:
+            stands = move.block in known[move.batch].manifest.blocks
+            self._done.blocks += stands
+            self._done.bytes += move.block.length * stands
+            self._done.by_others += not stands
+
+    async def _retire(self, journal: JournalledRotation) -> None:
+        """Retire what was there at the start or is tainted, if nothing lies under it any more.
+
+        A newer epoch that is still empty may be another rotation's, on its way.
+        """
+        session, started = self._session, _started(journal)
+
+        def behind(state: State) -> list[Address]:
+            used = state.collections[self._collection].addresses()
+            return sorted(
+                epoch.address
+                for each in self._fields
+                for epoch in state.epochs.get(each, ())[:-1]
+                if not epoch.retired
+                and (epoch.tainted or epoch.address.epoch <= started[each])
+                and epoch.address not in used
+            )
+
+        while gone := behind(session.state)[: LIMITS.retired]:
+            named = tuple(EpochName.of(address) for address in gone)
+            self._done.index = await session.act(saying(acts.RetireEpoch(named)))
+            self._done.retired += len(gone)
+
+
+class _KeysMoved(Exception):
+    """An epoch to which blocks are moved was tainted meanwhile."""
+
+
+def _started(journal: JournalledRotation) -> dict[Field, int]:
+    return {(each.collection, each.field): each.epoch for each in journal.started}
+
+
+def _closed(state: State, at: Field, started: int) -> bool:
+    newest = state.newest(*at)
+    return newest is None or newest.tainted or newest.address.epoch <= started
+
+
+def _by_batch(todo: Sequence[Listed]) -> Iterator[tuple[Batch, list[BlockRef]]]:
+    refs: list[BlockRef] = []
+    for at, (batch, ref) in enumerate(todo):
+        refs.append(ref)
+        if at + 1 == len(todo) or todo[at + 1][0].id != batch.id:
+            yield batch, refs
+            refs = []
+
+
+def _varies(ref: BlockRef, names: Names) -> bool:
+    """Say whether a field's values have no fixed width; its catalog says so, or its padding."""
+    named = names.fields.get(ref.field)
+    if is_catalog(ref.field):
+        return True
+    if named is None:
+        return ref.padding is not Padding.UNIFORM
+    return varies_in_length(value_type(type_from_text(named.type)))
+
+
+def _parts(moves: Sequence[MovedBlock]) -> Iterator[list[MovedBlock]]:
+    """Cut moves into acts; all of one batch stand in one part."""
+    part: list[MovedBlock] = []
+    for batch in _batches_of(moves):
+        if part and len(part) + len(batch) > LIMITS.act_moves:
+            yield part
+            part = []
+        part += batch
+    if part:
+        yield part
+
+
+def _batches_of(moves: Sequence[MovedBlock]) -> Iterator[list[MovedBlock]]:
+    group: list[MovedBlock] = []
+    for move in moves:
+        if group and group[0].batch != move.batch:
+            yield group
+            group = []
+        group.append(move)
+    if group:
+        yield group

@@ -1,0 +1,230 @@
+"""Identities rotated, put on paper and back, and destroyed (SPEC sections 4.5, 9.3 and 9.8)."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from client.attesting import attest
+from client.crypto.identity import Identity
+from client.crypto.secrets import Seed
+from client.errors import InputError, Refused
+from client.fields import tainted_fields
+from client.keeper import Keeper
+from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.kits import Kit, write_page
+from client.people import words_with
+from client.removing import rotate
+from client.results import AttestResult, RotateIdentityResult
+from client.session import saying
+from client.vault import Vault
+from protocol import acts
+from protocol.acts import Statement
+from protocol.identity import rotation_context
+
+ATTESTED_FOLDER: Final = "attested"
+
+
+class Renewal(Keeper):
+    """A home whose identities come and go."""
+
+    # --- new keys
+
+    async def rotate_identity(self, vault: Vault) -> RotateIdentityResult:
+        """Move this member to new keys, with every key that it holds; the old ones are dead.
+
+        Safe to repeat after any interruption. Everybody but the owner is unconfirmed until its
+        words were compared anew; the owner's client replaces what the rotation tainted at once.
+
+        Raises:
+            Refused: the rules do not allow it now.
+        """
+        started = time.monotonic()
+        session = vault.session
+        await session.sync_as_member()
+        old = session.identity
+        following = self._begin_succession(vault)
+        card = following.card(rotation_context(session.vault_id, old.member_id))
+        session.expect_allowed(acts.RotateIdentity(card, None))
+        index = await session.act(saying(acts.RotateIdentity(card, None)))
+        me = session.state.members[following.member_id]
+        replaced = None
+        if me.id == session.state.owner and session.state.phase == "open":
+            mine = [field for field in tainted_fields(session.state) if session.holds(*field)]
+            replaced = await rotate(session, mine)
+        return RotateIdentityResult(
+            index=index,
+            old_id=old.member_id.hex(),
+            new_id=me.id.hex(),
+            status=me.status.value,
+            words=None
+            if me.id == session.state.owner
+            else words_with(session, session.state.owner),
+            rotated=replaced,
+            seconds=time.monotonic() - started,
+        )
+
+    def _begin_succession(self, vault: Vault) -> Identity:
+        """Keep the new seed before anything is sent; an earlier try's where there is one."""
+        entry = self._entry(vault)
+        if entry.successor is None:
+            made = self.new_identity()
+            entry = replace(entry, successor=made.name)
+            begun = entry
+            self._edit(lambda keyring: keyring.with_vault(begun))
+        assert entry.successor is not None
+        identity = Identity(self._stored(entry.successor).seed)
+        vault.session.believed.read_as(identity)
+        vault.session.successor = self._successor(entry, identity)
+        return identity
+
+    def _entry(self, vault: Vault) -> VaultEntry:
+        entry = self.keyring.vault(vault.session.vault_id)
+        assert entry is not None  # the vault was opened from it
+        return entry
+
+    # --- on paper
+
+    def kit(self, vault: Vault) -> Kit:
+        """Return the recovery kit of the identity that serves in a vault: its seed, in clear."""
+        entry = self._entry(vault)
+        seed = self._stored(entry.identity).seed
+        return Kit(entry.vault_id, entry.server, entry.tls_pin, seed)
+
+    async def backup(self, vault: Vault, path: Path) -> Kit:
+        """Write the page to print; see `client.kits.write_page`."""
+        await vault.session.sync_as_member()
+        kit = self.kit(vault)
+        me = next(each for each in await vault.members() if each.me)
+        title, name = await vault.title(), me.name or ""
+        write_page(path, kit, title=title, name=name, member_id=me.member_id)
+        return kit
+
+    async def restore(self, kit: Kit) -> Vault:
+        """Bring an identity back from its kit, and the vault with it.
+
+        What this home had of the vault's log is fetched anew, for it may lack what was sent to
+        this identity.
+
+        Raises:
+            InputError: this home is in that vault as somebody else who is still there.
+            Refused: the server knows nobody with these keys.
+        """
+        known = self.keyring.vault(kit.vault_id) if self.keyring_path.exists() else None
+        if known is not None and self._stored(known.identity).seed == kit.seed:
+            return await self._restored(known)
+        if known is not None:
+            await self._expect_gone(known)
+        stored = self._kept_seed(kit.seed)
+        entry = VaultEntry(
+            kit.vault_id, kit.server, kit.tls_pin, "", stored.name, None, False, None, False
+        )
+        self._forget_log(kit.vault_id)
+        self._edit(lambda keyring: keyring.with_vault(entry))
+        try:
+            return await self._restored(entry)
+        except Refused:
+            self._edit(
+                lambda keyring: keyring.without_vault(kit.vault_id).without_identity(stored.name)
+            )
+            raise
+
+    async def _restored(self, entry: VaultEntry) -> Vault:
+        vault = self._opened(entry)
+        try:
+            await vault.session.sync()
+            titled = replace(self._entry(vault), title=await vault.title())
+            self._edit(lambda keyring: keyring.with_vault(titled))
+        except BaseException:
+            await vault.close()
+            raise
+        return vault
+
+    async def _expect_gone(self, known: VaultEntry) -> None:
+        vault = self._opened(known)
+        try:
+            await vault.session.sync()
+            me = vault.session.state.members.get(vault.identity.member_id)
+        finally:
+            await vault.close()
+        if me is not None and me.live:
+            raise InputError(
+                "this home is in that vault already, as somebody else",
+                hint="Restore the kit in a home of its own, with --home.",
+            )
+
+    def _kept_seed(self, seed: Seed) -> StoredIdentity:
+        if not self.keyring_path.exists():
+            self.create_keyring()
+        same = next((each for each in self.keyring.identities if each.seed == seed), None)
+        if same is not None:
+            return same
+        taken = {each.name for each in self.keyring.identities}
+        name = next(n for i in range(1, 10_000) if (n := f"restored-{i}") not in taken)
+        stored = StoredIdentity(name, seed, int(self.clock()))
+        self._edit(lambda keyring: keyring.with_identity(stored))
+        return stored
+
+    def _forget_log(self, vault_id: bytes) -> None:
+        path = self._store_path(vault_id)
+        for end in ("", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+
+    # --- destroyed
+
+    async def attest_destroyed(self, vault: Vault) -> AttestResult:
+        """Sign that this home's keys of a vault are destroyed, and destroy them.
+
+        For whoever is no longer a member, or of a vault that was destroyed. The statement goes
+        first, because it takes the key; what proves it stays in the home, in a file. Safe to
+        repeat: after an interruption the same statement is sent again.
+
+        Raises:
+            Refused: this member is still one.
+        """
+        session = vault.session
+        await session.sync()
+        me = session.state.members.get(session.identity.member_id)
+        if me is None or (me.live and not session.state.ended):
+            raise Refused(
+                "you are a member of this vault, and need your keys",
+                code="out_of_order",
+                hint="After the handover, or your removal, the same command destroys them.",
+            )
+        proof = await attest(session, Statement.KEYS_DESTROYED)
+        path = self._keep_proof(vault, proof.as_json())
+        await vault.close()
+        entry = self._entry(vault)
+        self._edit(lambda keyring: _without(keyring, entry))
+        self._forget_log(entry.vault_id)
+        return AttestResult(
+            statement=Statement.KEYS_DESTROYED.value,
+            index=proof.index,
+            member_id=me.id.hex(),
+            proof=str(path),
+        )
+
+    def _keep_proof(self, vault: Vault, proof: dict[str, object]) -> Path:
+        folder = self.directory / ATTESTED_FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"{vault.vault_id}.json"
+        temporary = path.with_suffix(".new")
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
+        ) as out:
+            json.dump(proof, out, indent=2)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.rename(path)
+        return path
+
+
+def _without(keyring: Keyring, entry: VaultEntry) -> Keyring:
+    keyring = keyring.without_vault(entry.vault_id)
+    for name in entry.identities:
+        keyring = keyring.without_identity(name)
+    return keyring

@@ -1,0 +1,189 @@
+"""Tables in and out, and records that go for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from client import erasing
+from client.errors import InputError
+from client.reading import export, read_batches, select_fields
+from client.results import (
+    ActResult,
+    EraseResult,
+    OnProgress,
+    ReadResult,
+    UploadResult,
+    no_progress,
+)
+from client.session import saying
+from client.tables import open_source
+from client.tables import schema_of as arrow_schema
+from client.uploads import plan_upload, upload
+from client.vault.face import Face
+from protocol import acts
+from protocol.acts import Reason
+from protocol.blocks import FieldClass
+from protocol.limits import LIMITS
+
+DATA_CLASSES: Final = (FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE)
+
+
+def field_class(text: str) -> FieldClass:
+    """Parse the name of a class that fields can have.
+
+    Raises:
+        InputError: no such class.
+    """
+    by_name = {each.name.lower(): each for each in DATA_CLASSES}
+    if text not in by_name:
+        raise InputError(f"no class {text!r}", hint="Classes are general, sensitive and core.")
+    return by_name[text]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """How a table is read and cut; None leaves it to what the file says."""
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    null_text: str | None = None
+    batch_rows: int = LIMITS.batch_records_default
+
+
+class Data(Face):
+    """Uploading, reading, exporting, erasing."""
+
+    async def upload(
+        self,
+        table: str | os.PathLike[str] | object,
+        *,
+        collection: str,
+        classes: Mapping[str, FieldClass] | None = None,
+        default: FieldClass = FieldClass.SENSITIVE,
+        options: UploadOptions | None = None,
+        on_progress: OnProgress = no_progress,
+    ) -> UploadResult:
+        """Seal a table field by field and commit it as a new collection; safe to repeat.
+
+        `table` is a file's path or an object with an Arrow stream; fields without a class are
+        sensitive. Raises as `client.uploads.upload` and `client.tables.open_source`.
+        """
+        chosen = options or UploadOptions()
+        source = open_source(
+            table,
+            encoding=chosen.encoding,
+            delimiter=chosen.delimiter,
+            null_text=chosen.null_text,
+        )
+        plan = plan_upload(source, collection, classes or {}, default, chosen.batch_rows)
+        return await upload(self.session, plan, on_progress)
+
+    async def read(
+        self,
+        collection: str,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """Return verified records as an Arrow table, all in memory; see `export` for files."""
+        batches = [batch async for batch in self.stream(collection, fields=fields, limit=limit)]
+        chosen = await select_fields(
+            self.session, (await self._find_collection(collection)).id, fields
+        )
+        return pa.Table.from_batches(batches, schema=arrow_schema(chosen.columns))
+
+    async def stream(
+        self,
+        collection: str,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
+        """Yield verified records batch by batch, in bounded memory."""
+        await self.session.sync_as_member()
+        where = await self._find_collection(collection)
+        chosen = await select_fields(self.session, where.id, fields)
+        async with aclosing(read_batches(self.session, chosen, limit=limit)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def export(
+        self,
+        collection: str,
+        *,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
+        path: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        on_batch: Callable[[pa.RecordBatch], None] = lambda _: None,
+        on_progress: OnProgress = no_progress,
+    ) -> ReadResult:
+        """Write verified records to a CSV or Parquet file that appears whole or not at all.
+
+        Without a path each batch goes to `on_batch`. Raises as `client.reading.export`.
+        """
+        await self.session.sync_as_member()
+        where = await self._find_collection(collection)
+        return await export(
+            self.session,
+            where.id,
+            fields=fields,
+            limit=limit,
+            path=None if path is None else Path(path),
+            overwrite=overwrite,
+            on_batch=on_batch,
+            on_progress=on_progress,
+        )
+
+    # --- for ever
+
+    async def erase(
+        self,
+        collection: str,
+        records: Sequence[int] = (),
+        *,
+        unreadable: bool = False,
+        reason: Reason = Reason.REQUEST,
+        on_progress: OnProgress = no_progress,
+    ) -> EraseResult:
+        """Erase records in every field and every epoch, for ever; it needs no key.
+
+        Records are counted from 1, as `read` counts them, and keep their numbers. With
+        `unreadable` everything goes that this member ought to open and cannot, of names too.
+
+        Raises:
+            InputError: there is no such record, which is named; nothing was erased.
+            Refused: not allowed now.
+        """
+        started = time.monotonic()
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Erase)
+        where = await self._find_collection(collection)
+        if unreadable:
+            positions = await erasing.unreadable(self.session, where)
+        else:
+            positions = erasing.positions_of(where, records)
+        done = await erasing.erase(self.session, where.id, positions, reason, on_progress)
+        return EraseResult(
+            acts=done.acts,
+            collection=collection,
+            records=done.records,
+            already_gone=done.already,
+            seconds=time.monotonic() - started,
+        )
+
+    async def retire_collection(self, collection: str, reason: Reason = Reason.OTHER) -> ActResult:
+        """End a collection: the server deletes its blocks and wraps."""
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.RetireCollection)
+        where = await self._find_collection(collection)
+        index = await self.session.act(saying(acts.RetireCollection(where.id, reason)))
+        return ActResult("retire-collection", index, name=collection)

@@ -1,0 +1,65 @@
+"""What every part of a vault's face has: its session, and how things are found by name."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self
+
+from client.catalogs import read_names
+from client.crypto.identity import Identity
+from client.errors import InputError
+from client.session import Session
+from protocol.blocks import PEOPLE_COLLECTION
+from protocol.ledger.contents import Collection
+
+PREFIX_LEAST: Final = 6
+
+
+class Face:
+    """One vault, as one of its members sees it. Use it as an async context."""
+
+    def __init__(self, session: Session, *, server: str, pin: bytes | None, title: str) -> None:
+        self.session = session
+        self.server = server
+        self.pin = pin
+        self._title = title
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the server and of this home's files."""
+        await self.session.transport.close()
+        self.session.store.close()
+
+    @property
+    def vault_id(self) -> str:
+        """The vault's id, 64 hex digits."""
+        return self.session.vault_id.hex()
+
+    @property
+    def identity(self) -> Identity:
+        """Who this home is in the vault."""
+        return self.session.identity
+
+    async def _find_collection(self, text: str) -> Collection:
+        known = [c for c in self.session.state.collections.values() if c.id != PEOPLE_COLLECTION]
+        # Names are given by people: one that is another's id, or begins like it, must not win.
+        found = [c for c in known if c.id.hex() == text] or [
+            c
+            for c in known
+            if (await read_names(self.session, c.id)).name == text
+            or (len(text) >= PREFIX_LEAST and c.id.hex().startswith(text))
+        ]
+        if len(found) != 1:
+            how = "no collection" if not found else "several collections fit"
+            raise InputError(f"{how} {text!r}", hint="'sealroom collection list' shows them.")
+        return found[0]

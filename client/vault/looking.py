@@ -1,0 +1,127 @@
+"""What one can look at: how the vault stands, who is in it, what it holds, what happened."""
+
+from __future__ import annotations
+
+from client.catalogs import read_names, read_people
+from client.fields import tainted_fields
+from client.ledger_words import log_entries
+from client.people import list_members
+from client.results import CollectionInfo, FieldInfo, LogResult, MemberInfo, OfferInfo, VaultStatus
+from client.vault.face import Face
+from protocol.blocks import PEOPLE_COLLECTION
+from protocol.ledger.contents import Collection
+
+
+class Looking(Face):
+    """Reading what the log and the catalogs say."""
+
+    async def title(self) -> str:
+        """Return the title as the catalogs have it."""
+        people = await read_people(self.session)
+        if people.title:
+            return people.title
+        for collection in self.session.state.collections:
+            names = await read_names(self.session, collection)
+            if names.title:
+                return names.title
+        return self._title
+
+    async def status(self) -> VaultStatus:
+        """Sync, and say how the vault stands."""
+        await self.session.sync()
+        state, pin = self.session.state, self.session.believed.pin
+        me = state.members[self.identity.member_id]
+        return VaultStatus(
+            vault_id=self.vault_id,
+            title=await self.title(),
+            server=self.server,
+            me=me.id.hex(),
+            role=me.role.value,
+            status=me.status.value,
+            leaves=state.size,
+            root=pin.root.hex(),
+            checkpoint_age=max(0, int(self.session.clock()) - pin.time),
+            members=sum(member.live for member in state.members.values()),
+            open_invites=sum(invite.live for invite in state.invites.values()),
+            collections=len(state.collections) - 1,
+            records=sum(each.records for each in state.collections.values()),
+            offer=await self._offer(),
+            tainted_fields=len(tainted_fields(state)),
+            phase=state.phase.value,
+            head_age=self.session.head_age(),
+            head_limit=state.policy.head_seconds,
+        )
+
+    async def _offer(self) -> OfferInfo | None:
+        opened = self.session.state.offer
+        if opened is None:
+            return None
+        members = {m.member_id: m for m in await list_members(self.session)}
+        buyer = members[opened.buyer.hex()]
+        mine = opened.buyer == self.identity.member_id
+        return OfferInfo(opened.index, buyer.member_id, buyer.name or "", opened.expiry, mine)
+
+    async def members(self) -> tuple[MemberInfo, ...]:
+        """List members and open invites."""
+        await self.session.sync()
+        return await list_members(self.session)
+
+    async def collections(self) -> tuple[CollectionInfo, ...]:
+        """List the collections, with the names that this member may know."""
+        await self.session.sync_as_member()
+        return tuple(
+            [
+                await self._collection(each)
+                for each in self.session.state.collections.values()
+                if each.id != PEOPLE_COLLECTION
+            ]
+        )
+
+    async def collection(self, name: str) -> CollectionInfo:
+        """Describe one collection, by name, id or prefix of its id."""
+        await self.session.sync_as_member()
+        return await self._collection(await self._find_collection(name))
+
+    async def _collection(self, where: Collection) -> CollectionInfo:
+        names = await read_names(self.session, where.id)
+        data = [batch.manifest for batch in where.batches if not batch.manifest.is_catalog]
+        fields = []
+        for number, its_class in enumerate(where.classes):
+            named = names.fields.get(number)
+            epochs = self.session.state.epochs.get((where.id, number), ())
+            fields.append(
+                FieldInfo(
+                    number=number,
+                    name=named.name if named else None,
+                    type=named.type if named else None,
+                    field_class=its_class.name.lower(),
+                    readable=self.session.may_open(where.id, number),
+                    epochs=len(epochs),
+                    tainted=bool(epochs) and epochs[-1].tainted,
+                )
+            )
+        return CollectionInfo(
+            collection_id=where.id.hex(),
+            name=names.name,
+            file=names.file,
+            records=where.records,
+            batches=len(data),
+            stored_bytes=sum(ref.length for manifest in data for ref in manifest.blocks),
+            root=where.root().hex(),
+            fields=tuple(fields),
+        )
+
+    async def log(self, *, verify: bool = False) -> LogResult:
+        """Return the log in words; with `verify`, replay it from the genesis once more."""
+        await self.session.sync()
+        believed = self.session.believed
+        verified = believed.verify_again() if verify else 0
+        return LogResult(
+            vault_id=self.vault_id,
+            size=believed.ledger.size,
+            root=believed.pin.root.hex(),
+            checkpoint=believed.pin.note().decode(),
+            checkpoint_age=max(0, int(self.session.clock()) - believed.pin.time),
+            verified=verified,
+            entries=await log_entries(self.session),
+        )

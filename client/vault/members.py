@@ -1,0 +1,190 @@
+"""Inviting, confirming, granting, changing roles, removing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from client import inviting, people, removing
+from client.errors import InputError
+from client.fields import make_rules
+from client.links import Link
+from client.results import (
+    ActResult,
+    InviteResult,
+    OnProgress,
+    RevokePlan,
+    RevokeResult,
+    no_progress,
+)
+from client.session import saying
+from client.vault.data import DATA_CLASSES
+from client.vault.face import Face
+from protocol import acts
+from protocol.acts import Reason, Role, Rule
+from protocol.blocks import FieldClass
+from protocol.ledger.members import rule_order
+from protocol.ledger.parties import InviteState
+from protocol.limits import DAY
+
+DEFAULT_DAYS: Final = 14
+
+
+class Members(Face):
+    """Who may do what."""
+
+    async def invite(
+        self,
+        role: Role,
+        *,
+        name: str,
+        classes: Sequence[FieldClass] | None = None,
+        days: float = DEFAULT_DAYS,
+    ) -> InviteResult:
+        """Invite somebody; the classes are what confirming will grant.
+
+        Without classes an admin gets all of them, a bidder none. Raises Refused, InputError.
+        """
+        if classes is None:
+            classes = DATA_CLASSES if role is Role.ADMIN else ()
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Invite)
+        rules = await make_rules(self.session, classes, (), None)
+        return await self._invited(role, rules, name, days)
+
+    async def _invited(
+        self, role: Role, rules: tuple[Rule, ...], name: str, days: float
+    ) -> InviteResult:
+        made = await inviting.invite(self.session, role, rules, name, int(days * DAY))
+        host = self.server.removeprefix("https://")
+        classes = sorted({rule.field_class for rule in rules if rule.field_class is not None})
+        return InviteResult(
+            link=Link(host, self.session.vault_id, made.secret, self.pin).text(),
+            invite_id=made.invite.id.hex(),
+            name=name,
+            role=role.value,
+            classes=tuple(each.name.lower() for each in classes),
+            expires=made.invite.expiry,
+        )
+
+    async def confirm(
+        self, member: str, *, words: str | None = None, yes: bool = False
+    ) -> ActResult:
+        """Confirm a member whose words were compared, and make the grants its invite planned."""
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Confirm)
+        found = await people.find_member(self.session, member)
+        index = await inviting.confirm(self.session, found, words=words, yes=yes)
+        return ActResult("confirm", index, found.id.hex(), member)
+
+    async def words(self, member: str) -> str:
+        """Return the twelve words to compare with a member."""
+        await self.session.sync_as_member()
+        found = await people.find_member(self.session, member)
+        return people.words_with(self.session, found.id)
+
+    async def grant(
+        self,
+        member: str,
+        *,
+        classes: Sequence[FieldClass] = (),
+        fields: Sequence[str] = (),
+        collection: str | None = None,
+    ) -> ActResult:
+        """Grant classes or fields to a confirmed member, with every live key they cover."""
+        return await self._regrant(member, classes, fields, collection, withdraw=False)
+
+    async def withdraw_grant(
+        self,
+        member: str,
+        *,
+        classes: Sequence[FieldClass] = (),
+        fields: Sequence[str] = (),
+        collection: str | None = None,
+    ) -> ActResult:
+        """End grants of a member; the epochs it could read take no more commits."""
+        return await self._regrant(member, classes, fields, collection, withdraw=True)
+
+    async def _regrant(
+        self,
+        member: str,
+        classes: Sequence[FieldClass],
+        fields: Sequence[str],
+        collection: str | None,
+        *,
+        withdraw: bool,
+    ) -> ActResult:
+        if not classes and not fields:
+            raise InputError("nothing named", hint="Give --classes or --fields.")
+        kind = acts.WithdrawGrant if withdraw else acts.Grant
+        await self.session.sync_as_member()
+        self.session.expect_may(kind)
+        found = await people.find_member(self.session, member)
+        where = None if collection is None else (await self._find_collection(collection)).id
+        rules = await make_rules(self.session, classes, fields, where)
+        payload = kind(found.id, rules)
+        index = await self.session.act(saying(payload))
+        return ActResult(acts.kind_of(payload), index, found.id.hex(), member)
+
+    async def withdraw_invite(self, invite: str) -> ActResult:
+        """Close an open invite."""
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.WithdrawInvite)
+        found = await people.find_party(self.session, invite)
+        if not isinstance(found, InviteState):
+            raise InputError(
+                f"{invite!r} has joined already",
+                hint="Name --classes or --fields to end grants, or revoke the member.",
+            )
+        index = await self.session.act(saying(acts.WithdrawInvite(found.id)))
+        return ActResult("withdraw-invite", index, found.id.hex(), invite)
+
+    async def change_role(self, member: str, role: Role) -> ActResult:
+        """Give a confirmed member another role."""
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.ChangeRole)
+        found = await people.find_member(self.session, member)
+        index = await self.session.act(saying(acts.ChangeRole(found.id, role)))
+        return ActResult("change-role", index, found.id.hex(), member)
+
+    async def revoke(
+        self,
+        member: str,
+        reason: Reason = Reason.OTHER,
+        *,
+        reencrypt: bool = False,
+        reinvite: bool = False,
+        days: float = DEFAULT_DAYS,
+        on_progress: OnProgress = no_progress,
+    ) -> RevokeResult:
+        """Remove a member at once, then replace the keys it held, as far as one may.
+
+        With `reencrypt` what it could read is sealed anew too, and the old keys are retired. With
+        `reinvite` it gets a new invite with the role, the name and the grants that it had, for
+        somebody whose keys were lost or stolen. Safe to repeat.
+        """
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Revoke)
+        found = await people.find_member(self.session, member, removed=True)
+        before = found
+        if found.removed_at is not None:
+            before = self.session.believed.state_at(found.removed_at).members[found.id]
+        done = await removing.revoke(
+            self.session, found, reason, in_full=reencrypt, on_progress=on_progress
+        )
+        if not reinvite:
+            return done
+        known = {None, *self.session.state.collections}
+        rules = {each for each in (*before.rules, *before.planned) if each.collection in known}
+        invited = await self._invited(
+            before.role, tuple(sorted(rules, key=rule_order)), done.name or member, days
+        )
+        return replace(done, invited=invited)
+
+    async def plan_revocation(self, member: str) -> RevokePlan:
+        """Say what `revoke` would do, and what the member could and did read; nothing changes."""
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Revoke)
+        found = await people.find_member(self.session, member)
+        return await removing.plan_revocation(self.session, found)

@@ -19,10 +19,11 @@ import pytest
 
 from client import transport
 from client.home import Home
+from client.results import MemberInfo
 from client.session import Session
 from client.vault import Vault
 from protocol.acts import Reason, Role
-from protocol.blocks import FieldClass
+from protocol.blocks import PEOPLE_COLLECTION, FieldClass
 from tests.deals import cheap_keyrings
 from tests.in_process import URL, Lab, lab
 from tests.liars import Liar, Lie
@@ -121,10 +122,23 @@ class Company:
         await self.open[name].session.sync()
         return self.open[name].vault
 
+    async def id_of(self, name: str) -> bytes:
+        return (await self(name)).identity.member_id
+
     def newcomer(self, name: str, lie: Lie | None = None) -> Home:
         """Return a home without anything in it."""
         told = lie or Lie()
         return self.lab.home(name, lambda honest: Liar(honest, told))
+
+
+async def members(vault: Vault) -> dict[str | None, MemberInfo]:
+    """Return what a vault lists of everybody, by name."""
+    return {each.name: each for each in await vault.members()}
+
+
+def customers(vault: Vault) -> bytes:
+    """Return the id of the first collection that is not the people's."""
+    return next(c for c in vault.session.state.collections if c != PEOPLE_COLLECTION)
 
 
 def kept_in(directory: Path) -> dict[str, Any]:

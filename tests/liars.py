@@ -21,11 +21,12 @@ from client.session import Session
 from client.transport import Transport
 from protocol import acts, api
 from protocol.acts import Act, Citation
-from protocol.api import LogLeaf, LogPage
+from protocol.api import LogLeaf, LogPage, LogPart
 from protocol.blocks import Address
 from protocol.checkpoint import Checkpoint, signed_message
 from protocol.labels import Label
 from protocol.ledger import Ledger, act_leaf, check_sides, sides_root
+from protocol.ledger.sides import SentPart
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
 from protocol.merkle import Tree, leaf_hash
@@ -117,7 +118,7 @@ class Signed:
     """A leaf as somebody signed it, and what travels beside it."""
 
     leaf: bytes
-    sides: tuple[bytes, ...] = ()
+    sides: tuple[SentPart, ...] = ()
 
 
 @dataclass
@@ -134,6 +135,7 @@ class ForgedLog:
     tree: Tree = field(default_factory=Tree)
     ledger: Ledger = field(default_factory=Ledger)
     wraps: dict[tuple[Address, bytes], Wrap] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
 
     @classmethod
     async def of(cls, lab: Lab, session: Session, size: int | None = None) -> Self:
@@ -146,7 +148,7 @@ class ForgedLog:
             known = cls(vault_id, load_or_create_checkpoint_key(lab.directory / "server"))
         forged = known.branch()
         for leaf in wanted[forged.size :]:
-            forged.take(Signed(leaf.leaf, leaf.sides))
+            forged.take(Signed(leaf.leaf, tuple(part.sent() for part in leaf.sides)))
         # Replaying takes its time, and most tests begin with the same leaves.
         if size is None and forged.size <= getattr(_KNOWN.get(vault_id), "size", forged.size):
             _KNOWN[vault_id] = forged.branch()
@@ -179,14 +181,14 @@ class ForgedLog:
         self.force(signed)
 
     def force(self, signed: Signed) -> None:
-        self.leaves.append(LogLeaf(signed.leaf, signed.sides))
+        self.leaves.append(LogLeaf(signed.leaf, tuple(map(LogPart.of, signed.sides))))
         self.tree.append(leaf_hash(signed.leaf))
 
     # --- what the server says of it
 
     def checkpoint(self, size: int | None = None, when: float | None = None) -> Checkpoint:
         size = self.size if size is None else size
-        moment = int(time.time() if when is None else when)
+        moment = int(self.clock() if when is None else when)
         root, public = self.tree.root(size), bytes(self.key.verify_key)
         signature = self.key.sign(signed_message(self.vault_id, size, root, moment)).signature
         return Checkpoint.verified(self.vault_id, size, root, moment, signature, public)
@@ -268,7 +270,7 @@ class Forger(Lie):
 
     async def submit(self, honest: Transport, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
         self.log.take(Signed(act_leaf(act.envelope), act.sides))
-        return api.Submitted(self.log.size - 1, self.log.checkpoint().note())
+        return api.Submitted(self.log.size - 1, self.log.checkpoint().note(), None)
 
 
 class Altered(Lie):
@@ -300,7 +302,7 @@ class Deaf(Lie):
 
     async def submit(self, honest: Transport, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
         page = await honest.log_page(vault_id, 0)
-        return api.Submitted(len(page.leaves), page.checkpoint)
+        return api.Submitted(len(page.leaves), page.checkpoint, None)
 
 
 def parsed_act(leaf: bytes) -> Act:

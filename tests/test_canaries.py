@@ -27,7 +27,7 @@ from client.crypto.wraps import unwrap
 from client.errors import Unreachable
 from client.home import Home
 from client.links import parse_link
-from client.membership import write_person
+from client.people import write_person
 from client.transport import HttpTransport, Signer
 from client.vault import Vault
 from examples import customers

@@ -28,7 +28,7 @@ from client.catalogs import (
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused
-from client.membership import write_person
+from client.people import write_person
 from client.session import saying
 from client.vault import Vault
 from protocol import api
@@ -300,18 +300,22 @@ async def test_an_older_block_of_names_is_not_taken_for_a_newer_one(tmp_path: Pa
         assert people.names[deal.buyer.identity.member_id] == "Bob B"
 
 
-async def test_a_kept_block_is_checked_again_before_it_is_believed(vault: Vault) -> None:
+async def test_a_kept_block_is_checked_again_and_fetched_again_where_it_is_another(
+    vault: Vault,
+) -> None:
     where = await collection(vault, "kept")
     await read_names(vault.session, where)
     found = vault.session.state.collections[where].blocks(NUMBER)
-    batch = found[0][0].batch_id
+    batch = found[0][0].id
     kept = vault.session.store.block(batch, NUMBER)
     assert kept is not None
-    vault.session.store.keep_block(batch, NUMBER, kept[:-1] + bytes([kept[-1] ^ 1]))
-    with pytest.raises(ManifestMismatch):
+    other = kept[:-1] + bytes([kept[-1] ^ 1])
+    vault.session.store.keep_block(batch, NUMBER, other)
+    liar = Tampering(honest(vault), lambda _, blocks: [other for _ in blocks])
+    with through(vault, liar), pytest.raises(ManifestMismatch):
         await read_names(vault.session, where)
-    vault.session.store.keep_block(batch, NUMBER, kept)
     assert (await read_names(vault.session, where)).name == "kept"
+    assert vault.session.store.block(batch, NUMBER) == kept
 
 
 async def test_names_are_fetched_once_and_kept_sealed(vault: Vault) -> None:

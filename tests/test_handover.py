@@ -425,8 +425,8 @@ async def test_the_seller_cannot_fetch_a_block_after_the_handover(tmp_path: Path
         await deal.accept()
         session = deal.seller.session
         (where,) = (c for c in session.state.collections.values() if c.classes)
-        manifest, ref = where.blocks(0)[0]
-        wanted = api.FetchBlocks(where.id, (api.WantedBatch(manifest.batch_id, (0,)),))
+        batch, ref = where.blocks(0)[0]
+        wanted = api.FetchBlocks(where.id, (api.WantedBatch(batch.id, (0,)),))
         with pytest.raises(Refused) as caught:
             await anext(session.transport.fetch(session.vault_id, wanted, (ref.length,)))
         assert caught.value.refusal == "not_found"

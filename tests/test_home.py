@@ -12,7 +12,8 @@ import pytest
 from client.crypto.identity import Identity
 from client.crypto.secrets import InviteSecret
 from client.errors import InputError, Refused, Unreachable
-from client.home import Home, https
+from client.home import Home
+from client.keeper import https
 from client.keyring import Keyring
 from client.links import parse_link
 from client.transport import HttpTransport, Signer, Transport

@@ -50,6 +50,8 @@ ENTRY = VaultEntry(
     identity="work",
     invite=InviteSecret(bytes([9]) * 32),
     owned=True,
+    successor=None,
+    rescuing=False,
 )
 
 
@@ -121,7 +123,7 @@ def test_the_file_is_laid_out_as_documented(made: Path) -> None:
     contents = AESGCM(encryption_key).decrypt(nonce, ciphertext, associated)
     identity = ("work", bytes(range(32)), 1_700_000_000)
     entry = (ENTRY.vault_id, ENTRY.server, ENTRY.tls_pin, ENTRY.title, "work", bytes([9]) * 32)
-    assert contents == encode((2, (identity,), ((*entry, True),)))
+    assert contents == encode((2, (identity,), ((*entry, True, None, False),)))
 
 
 def test_nothing_in_the_file_is_in_clear(made: Path) -> None:
@@ -161,6 +163,8 @@ def keyrings(draw: st.DrawFn) -> Keyring:
             texts,
             st.sampled_from([one.name for one in own]),
             st.none() | st.builds(InviteSecret, ids),
+            st.booleans(),
+            st.none() | st.sampled_from([one.name for one in own]),
             st.booleans(),
         )
         vaults = draw(st.lists(entries, max_size=4, unique_by=lambda one: one.vault_id))
@@ -313,25 +317,45 @@ def test_a_mac_that_fits_is_not_enough(made: Path) -> None:
         module._opened(forged, PHRASE)
 
 
+A, B = ("a", bytes(32), 1), ("b", bytes(32), 1)
+
+
+def entry(identity: str, successor: str | None = None) -> tuple[object, ...]:
+    return (bytes(32), "s", None, "t", identity, None, False, successor, False)
+
+
 INCONSISTENT = [
-    (1, (("a", bytes(32), 1), ("a", bytes(32), 2)), ()),
-    (1, (), ((bytes(32), "s", None, "t", "absent", None, False),)),
-    (1, (("a", bytes(32), 1),), ((bytes(32), "s", None, "t", "a", None, False),) * 2),
-    (1, (("a", bytes(31), 1),), ()),
-    (True, (), ()),
-    (1, ()),
+    ((1, (A, ("a", bytes(32), 2)), ()), "one name"),
+    ((1, (A,), (entry("absent"),)), "not there"),
+    ((1, (A,), (entry("a", "absent"),)), "not there"),
+    ((1, (A, B), (entry("a"), entry("b"))), "listed twice"),
+    ((1, (("a", bytes(31), 1),), ()), "seed"),
+    ((1, (A,), (entry("a")[:-1],)), "a list of 9 fields"),
+    ((True, (), ()), "counter"),
+    ((1, ()), "a list of 3 fields"),
 ]
 
 
-@pytest.mark.parametrize("value", INCONSISTENT)
-def test_contents_that_contradict_themselves_are_malformed(value: tuple[object, ...]) -> None:
-    with pytest.raises(MalformedMessage):
+@pytest.mark.parametrize(("value", "why"), INCONSISTENT)
+def test_contents_that_contradict_themselves_are_malformed(
+    value: tuple[object, ...], why: str
+) -> None:
+    with pytest.raises(MalformedMessage, match=why):
         from_bytes(Keyring, encode(value))  # type: ignore[arg-type]
+
+
+def test_contents_that_agree_with_themselves_are_read() -> None:
+    read = from_bytes(Keyring, encode((1, (A, B), (entry("a", "b"),))))
+    assert read.vaults[0].identities == ("a", "b")
 
 
 def test_a_vault_needs_its_identity() -> None:
     with pytest.raises(MalformedMessage):
         Keyring(0, (), ()).with_vault(ENTRY)
+    ring = Keyring(0, (IDENTITY,), ()).with_vault(ENTRY)
+    with pytest.raises(MalformedMessage):
+        ring.without_identity(IDENTITY.name)
+    assert ring.without_vault(ENTRY.vault_id).without_identity(IDENTITY.name).identities == ()
 
 
 # --- passphrases and secrets
@@ -596,12 +620,12 @@ def test_a_file_of_version_1_stays_readable(tmp_path: Path) -> None:
 
 
 VERSION_1 = (
-    "7365616c726f6f6d206b657972696e672076310a0001000000000003000000019e471841e33d5807b703a189"
-    "b0a91c1920c8ff9abb81afbe58acaa8e000000d5f46649b0c766c6a6987f47c08f2b10ceee61d59d33a37320"
-    "858d911b33b9b2e73026b7cdac45274812a515bf4b0ea1be3f962ddb969ef94bd6d22634aa61d96b66ab3707"
-    "b396fea7074911e77bce49b49dfc2a4bd9f4d72efcbbebca26f747c8bcc9f8d5c533f498f75c87b90e689ef6"
-    "4816fcb0c1e95a429aa3dae5bd4c6bd05721d9df70a11a08aaccaf1132f755b89c305ca51a950771484c75e3"
-    "6a4e1052f9a8fababa4df3abfc3c0b1cd7a99b254995db839fef662a15fb47e611e104691d796abfb17c10e6"
-    "61d80ad8d82b37634a6788d4e1d3efee0f243b49dfaeacbdd85f0083e7289ed870f848e56e912b5f233b3faf"
-    "7c"
+    "7365616c726f6f6d206b657972696e672076310a0001000000000003000000015726e6eb5e82d1c7b78dc84e"
+    "6b4553be1e31de4b45f60cf0e1380974000000d73a0a3c0bb9c79ecdad4e67ecfba941e3e00d6ef0a930427f"
+    "e1ee56163c8703daf1febd35ba17d6b3b7d951704a1271c0d7af45716410c2b7edccdcc23d35dda4bc0a0ef2"
+    "71928a230e88f94456c14d11949585a1779a444627458b11f4516b1398b350604edee35869c25ed8ef35f2a3"
+    "8f7f4b83611517bf8d4f05b4e387eb8358534a0a27daa60cb84636dea74998cfb1085457fde8b5cb25b1359b"
+    "ce37334dfa935eb5b97a6c52937c129f4912d5712a140b81868a00f7adf011aa6362f5685c1ba16bbaf371cc"
+    "3b6051981e06dfadeb276260d94b39e1375be933225d13dfbdfcc94d5bcd1dd91f180ff32af72fd9e33fd53e"
+    "9e6df8"
 )

@@ -19,7 +19,7 @@ import pytest_asyncio
 from client import reading
 from client.catalogs import read_names
 from client.columns import Cells
-from client.crypto.cells import ColumnToSeal, open_block, seal_batch
+from client.crypto.cells import ColumnToSeal, SealedBatch, open_block, seal_batch
 from client.errors import InputError, Refused, Unreachable
 from client.fetching import fetch_blocks, open_committed
 from client.results import Progress
@@ -29,8 +29,9 @@ from client.tables.parquet_out import ParquetSink
 from client.vault import Vault
 from protocol import api
 from protocol.acts import DefineCollection
-from protocol.blocks import Address, BlockRef, FieldClass, Manifest, catalog_field
+from protocol.blocks import Address, BlockRef, FieldClass, catalog_field
 from protocol.errors import IntegrityError, ManifestMismatch, VerificationFailed
+from protocol.ledger.contents import Batch
 from protocol.limits import LIMITS
 from tests.deals import (
     Deal,
@@ -234,9 +235,9 @@ async def test_a_block_that_a_reader_sealed_itself_is_not_one_of_the_sellers(
 
     assert type(await refused(deal.seller, tamper, folder)) is ManifestMismatch
     # And were its hash not asked for: under the batch's id none of its cells opens.
-    manifest, ref, _ = (await blocks_of(deal.seller, 0))[0]
-    assert opens(key, as_listed(ref, block), manifest, block, SENSITIVE) is False
-    assert opens(key, forged.manifest.blocks[0], forged.manifest, block, SENSITIVE) is True
+    batch, ref, _ = (await blocks_of(deal.seller, 0))[0]
+    assert opens(key, as_listed(ref, block), batch, block, SENSITIVE) is False
+    assert opens(key, forged.manifest.blocks[0], as_batch(forged), block, SENSITIVE) is True
 
 
 @pytest.mark.threat("C17")
@@ -252,8 +253,8 @@ async def test_another_vaults_block_is_not_this_ones(
 
     assert type(failed) is ManifestMismatch
     key = deal.seller.session.key(Address(collection_of(deal.seller), 0, 1)).key.expose()
-    manifest, ref, _ = (await blocks_of(deal.seller, 0))[0]
-    assert opens(key, as_listed(ref, foreign[0]), manifest, foreign[0], SENSITIVE) is False
+    batch, ref, _ = (await blocks_of(deal.seller, 0))[0]
+    assert opens(key, as_listed(ref, foreign[0]), batch, foreign[0], SENSITIVE) is False
 
 
 # --- and if the hash were never looked at: the key is the address
@@ -264,9 +265,14 @@ def collection_of(vault: Vault) -> bytes:
     return found.id
 
 
-async def blocks_of(vault: Vault, number: int) -> list[tuple[Manifest, BlockRef, bytes]]:
+async def blocks_of(vault: Vault, number: int) -> list[tuple[Batch, BlockRef, bytes]]:
     where = vault.session.state.collections[collection_of(vault)]
     return [each async for each in fetch_blocks(vault.session, where.id, where.blocks(number))]
+
+
+def as_batch(sealed: SealedBatch) -> Batch:
+    """Return a sealed batch as the ledger has it once it is committed."""
+    return Batch(sealed.manifest, bytes(16), 0, bytes(32))
 
 
 def as_listed(ref: BlockRef, block: bytes) -> BlockRef:
@@ -274,11 +280,10 @@ def as_listed(ref: BlockRef, block: bytes) -> BlockRef:
     return replace(ref, length=len(block), sha256=hashlib.sha256(block).digest())
 
 
-def opens(
-    key: bytes, ref: BlockRef, manifest: Manifest, block: bytes, field_class: FieldClass
-) -> bool:
+def opens(key: bytes, ref: BlockRef, batch: Batch, block: bytes, field_class: FieldClass) -> bool:
+    """Say whether a block opens under an entry of a batch."""
     try:
-        open_block(key, field_class, ref, manifest.batch_id, manifest.records, block, True)
+        open_block(key, field_class, ref, batch.id, batch.manifest.records, block, True)
     except IntegrityError:
         return False
     return True
@@ -289,8 +294,8 @@ async def test_no_two_cells_of_fifty_can_change_places(deal: Deal) -> None:
     cells = Cells.from_list([b"DE%020d" % i for i in range(50)], string_like=True)
     key = deal.seller.session.key(Address(collection_of(deal.seller), 0, 1)).key.expose()
     sealed = seal_batch([ColumnToSeal(0, 1, CORE, key, cells)])
-    manifest, (block,) = sealed.manifest, sealed.blocks
-    (ref,) = manifest.blocks
+    (ref,), (block,) = sealed.manifest.blocks, sealed.blocks
+    batch = as_batch(sealed)
     where = replace(
         deal.seller.session.state.collections[collection_of(deal.seller)], classes=(CORE,)
     )
@@ -301,10 +306,10 @@ async def test_no_two_cells_of_fifty_can_change_places(deal: Deal) -> None:
         assert len(swapped_block) == len(block)
         # With the hash checked, it is the server's lie; without, it still does not open.
         with pytest.raises(ManifestMismatch):
-            open_committed(key, where, manifest, ref, swapped_block, True)
+            open_committed(key, where, batch, ref, swapped_block, True)
         with pytest.raises(IntegrityError, match="did not open"):
-            open_committed(key, where, manifest, as_listed(ref, swapped_block), swapped_block, True)
-    assert open_committed(key, where, manifest, ref, block, True).count == 50
+            open_committed(key, where, batch, as_listed(ref, swapped_block), swapped_block, True)
+    assert open_committed(key, where, batch, ref, block, True).count == 50
 
 
 @pytest.mark.threat("C2")
@@ -316,23 +321,23 @@ async def test_a_block_opens_in_its_field_epoch_and_batch_only(deal: Deal) -> No
     keys = [session.key(Address(where, number, 1)).key.expose() for number in (0, 1)]
     await deal.seller.rotate(collection="customers", fields=["iban"])
     newer = session.key(Address(where, 0, 2)).key.expose()
-    manifest, ref, block = iban[0]
+    batch, ref, block = iban[0]
 
-    assert opens(keys[0], ref, manifest, block, SENSITIVE)
-    assert not opens(keys[1], ref, manifest, block, SENSITIVE)
-    assert not opens(newer, ref, manifest, block, SENSITIVE)
+    assert opens(keys[0], ref, batch, block, SENSITIVE)
+    assert not opens(keys[1], ref, batch, block, SENSITIVE)
+    assert not opens(newer, ref, batch, block, SENSITIVE)
     assert not opens(keys[0], ref, iban[1][0], block, SENSITIVE)
     assert not opens(keys[0], as_listed(iban[1][1], block), iban[1][0], block, SENSITIVE)
-    assert not opens(keys[0], as_listed(ref, notes[0][2]), manifest, notes[0][2], SENSITIVE)
+    assert not opens(keys[0], as_listed(ref, notes[0][2]), batch, notes[0][2], SENSITIVE)
 
 
 @pytest.mark.threat("C11")
 async def test_no_byte_of_a_block_can_be_changed(deal: Deal) -> None:
     key = deal.seller.session.key(Address(collection_of(deal.seller), 0, 1)).key.expose()
-    manifest, ref, block = (await blocks_of(deal.seller, 0))[0]
+    batch, ref, block = (await blocks_of(deal.seller, 0))[0]
     for index in range(len(block)):
         changed = block[:index] + bytes([block[index] ^ 0x10]) + block[index + 1 :]
-        assert not opens(key, as_listed(ref, changed), manifest, changed, SENSITIVE), index
+        assert not opens(key, as_listed(ref, changed), batch, changed, SENSITIVE), index
 
 
 # --- choosing

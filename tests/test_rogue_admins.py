@@ -12,7 +12,7 @@ from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.crypto.wraps import OpenedKey
 from client.errors import InputError, Refused
-from client.membership import PEOPLE, find_member, write_person
+from client.people import PEOPLE, find_member, write_person
 from client.session import Session, saying
 from protocol import acts
 from protocol.acts import Reason, Role

@@ -23,7 +23,13 @@ from client.transport import ANSWER_BYTES, ATTEMPTS, HttpTransport, Signer
 from protocol import api
 from protocol.acts import Role
 from protocol.blocks import FieldClass
-from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch, SealroomError
+from protocol.errors import (
+    LimitExceeded,
+    MalformedMessage,
+    ManifestMismatch,
+    PinMismatch,
+    SealroomError,
+)
 from protocol.limits import MIB
 from protocol.wire import to_bytes
 from tests.company import CLASSES, TABLE
@@ -318,7 +324,7 @@ async def test_an_answer_to_another_question_is_refused(tmp_path: Path) -> None:
     async with scripted(tmp_path) as server:
         for answer in (
             ok(INFO),
-            ok(api.Submitted(3, b"note")),
+            ok(api.Submitted(3, b"note", None)),
             plain(200, b"", api.CONTENT_TYPE),
             plain(200, to_bytes(STAGED) + b"\x00", api.CONTENT_TYPE),
             plain(200, b"\xc1", api.CONTENT_TYPE),
@@ -474,9 +480,9 @@ async def test_blocks_come_in_order_and_whole(tmp_path: Path) -> None:
 async def test_blocks_other_fewer_or_more_than_listed_are_refused(tmp_path: Path) -> None:
     body = framed(b"abc", b"de")
     cases: list[tuple[Answer, type[SealroomError]]] = [
-        (pieces(framed(b"abc", b"d")), MalformedMessage),
-        (pieces(framed(b"abcd", b"e")), MalformedMessage),
-        (pieces(b"\xff\xff\xff\xff"), MalformedMessage),
+        (pieces(framed(b"abc", b"d")), ManifestMismatch),
+        (pieces(framed(b"abcd", b"e")), ManifestMismatch),
+        (pieces(b"\xff\xff\xff\xff"), ManifestMismatch),
         (pieces(body[:-1]), Unreachable),
         (pieces(body[:8]), Unreachable),
         (pieces(b""), Unreachable),
@@ -512,7 +518,7 @@ async def test_whoever_stops_reading_lets_go_of_the_connection(tmp_path: Path) -
 
 async def test_each_call_asks_for_what_it_says(tmp_path: Path) -> None:
     one, two = bytes([1]) * 16, bytes([2]) * 16
-    submitted, page = api.Submitted(3, b"note"), api.LogPage(5, (), b"note")
+    submitted, page = api.Submitted(3, b"note", None), api.LogPage(5, (), b"note")
     async with scripted(tmp_path) as server, server.client() as client:
         at = f"/v1/vaults/{VAULT.hex()}"
         calls: list[tuple[Callable[[], Awaitable[object]], Answer, object, str, str]] = [

@@ -1,0 +1,171 @@
+"""What the server admits that it served, and the log in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from nacl.signing import SigningKey
+
+from client.errors import Refused
+from client.observing import observations
+from client.transport import Transport
+from protocol.acts import Reason, Role
+from protocol.api import Observation, ObservationsPage
+from protocol.errors import ContextMismatch, IntegrityError, ManifestMismatch
+from protocol.labels import Label
+from protocol.observations import ObservationBody
+from protocol.wire import Envelope, from_bytes, pae, to_bytes
+from tests.company import ALL, company
+from tests.liars import ForgedLog, Forger, Lie, Signed
+from vault.checkpoints import SignedObservation
+
+GENERAL, SENSITIVE, CORE = ALL
+
+
+# --- observations
+
+
+async def test_what_the_server_served_is_shown_to_those_who_may_see_it(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        bo = await cast("bo")
+        await bo.read("customers", fields=["name"])
+        for name in ("olga", "ada", "kim", "aud"):
+            seen = await observations((await cast(name)).session)
+            mine = [each for each in seen if each.member == bo.identity.member_id]
+            assert mine[-1].fields == (0,)
+            assert len(seen) == (await cast(name)).session.believed.acts.count(None)
+        for name in ("bo", "una"):
+            with pytest.raises(Refused):
+                await observations((await cast(name)).session)
+
+
+Change = Callable[[tuple[Observation, ...]], tuple[Observation, ...]]
+
+
+class OtherObservations(Lie):
+    """Shows other observations than those in the log."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__()
+        self.change = change
+
+    async def observations(
+        self, honest: Transport, vault_id: bytes, start: int
+    ) -> ObservationsPage:
+        page = await honest.observations(vault_id, start)
+        return ObservationsPage(self.change(page.observations))
+
+
+def altered(observation: Observation) -> Observation:
+    """Change who read, and sign nothing."""
+    envelope = from_bytes(Envelope, observation.envelope)
+    body = from_bytes(ObservationBody, envelope.body)
+    other = replace(envelope, body=to_bytes(replace(body, member=bytes(32))))
+    return replace(observation, envelope=to_bytes(other))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda all: tuple(map(altered, all)), IntegrityError),
+        (lambda all: tuple(replace(each, salt=bytes(32)) for each in all), IntegrityError),
+        (lambda all: tuple(replace(a, index=b.index) for a, b in turned(all)), IntegrityError),
+        (lambda all: all[1:], ManifestMismatch),
+        (lambda all: (all[0], *all[2:]), ManifestMismatch),
+        (lambda all: all[::-1], ManifestMismatch),
+        (lambda all: (all[0], *all), ManifestMismatch),
+        (lambda _: (), ManifestMismatch),
+    ],
+)
+async def test_observations_other_than_those_in_the_log_are_refused(
+    tmp_path: Path, change: Change, error: type[IntegrityError]
+) -> None:
+    async with company(tmp_path) as cast:
+        await (await cast("bo")).read("customers", fields=["name"])
+        ada = await cast.actor("ada", told := OtherObservations(change))
+        with ada.catches(error, but="learned"):
+            await observations(ada.session)
+        # A removal shows them; it stands, and what went wrong is said.
+        told.change = lambda all: all[:1]
+        assert len(await observations(ada.session)) > 3
+
+
+def turned(all: tuple[Observation, ...]) -> list[tuple[Observation, Observation]]:
+    return list(zip(all[1:] + all[:1], all, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("forge", "error"),
+    [
+        (lambda body, key: (replace(body, vault_id=bytes(32)), key), ContextMismatch),
+        (lambda body, key: (body, SigningKey.generate()), IntegrityError),
+    ],
+)
+async def test_an_observation_counts_only_as_this_vaults_servers(
+    tmp_path: Path, forge: Callable[..., tuple[ObservationBody, SigningKey]], error: type
+) -> None:
+    """Whatever leaf the server put into the log, its body has to be what it seems."""
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        (first, *_) = await observations(olga.session)
+        log = await ForgedLog.of(cast.lab, olga.session)
+        body, key = forge(first, log.key)
+        encoded = to_bytes(body)
+        signature = key.sign(pae(Label.OBSERVATION, encoded)).signature
+        envelope = to_bytes(Envelope(Label.OBSERVATION, encoded, signature))
+        one = SignedObservation(bytes(32), envelope)
+        log.take(Signed(one.leaf))
+
+        class Served(Forger):
+            async def observations(
+                self, honest: Transport, vault_id: bytes, start: int
+            ) -> ObservationsPage:
+                page = await honest.observations(vault_id, start)
+                return ObservationsPage((*page.observations, one.at(log.size - 1)))
+
+        aud = await cast.actor("aud", Served(log))
+        with aud.catches(error, but="learned"):
+            await observations(aud.session)
+
+
+# --- the log in words
+
+
+async def test_the_log_is_told_in_words_as_far_as_one_may_know(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, bo = await cast("olga"), await cast("bo")
+        await olga.change_role("Aud", Role.KEYLESS_ADMIN)
+        await olga.grant("Bo", fields=["iban"])
+        await olga.withdraw_grant("Bo", fields=["iban"])
+        await olga.withdraw_invite("Ivy")
+        await olga.offer("Bo")
+        await bo.reject(Reason.TERMS)
+        await olga.rotate()
+        await olga.offer("Bo")
+        words = await bo.words(olga.identity.member_id.hex())
+        await bo.accept(words=words)
+        told = await bo.log(verify=True)
+        assert told.verified == told.size == len(told.entries)
+        by_kind = {entry.kind: entry for entry in told.entries}
+        assert by_kind.keys() == {
+            "genesis", "create-epoch", "commit", "observation", "define-collection", "invite",
+            "join", "confirm", "revoke", "change-role", "grant", "withdraw-grant",
+            "withdraw-invite", "offer", "reject", "accept",
+        }  # fmt: skip
+        # The buyer is the owner now, and knows every name.
+        assert by_kind["grant"].author_name == "Olga"
+        assert by_kind["grant"].detail == {"who": "Bo", "rules": ["field 2 in customers"]}
+        assert by_kind["join"].author_name == "Uma"  # the last one who did
+        assert by_kind["reject"].detail["reason"] is Reason.TERMS
+        assert by_kind["accept"].detail["records"] == 3
+        assert by_kind["withdraw-invite"].detail == {"who": "Ivy"}
+        assert by_kind["revoke"].detail == {"who": "Rex", "reason": Reason.LEFT}
+        assert by_kind["define-collection"].detail == {"collection": "customers", "fields": 3}
+        assert by_kind["observation"].author is None
+        # Whoever was removed still has the log up to there, without the names.
+        before = await (await cast("aud")).log()
+        assert before.entries[-1].kind == "accept"
+        assert {entry.author_name for entry in before.entries} == {None}

@@ -44,7 +44,7 @@ from protocol.blocks import (
     manifest_bytes_at_most,
 )
 from protocol.ledger.contents import PendingUpload
-from protocol.ledger.state import State
+from protocol.ledger.state import Phase, State
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
 
@@ -107,6 +107,7 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
     started = time.monotonic()
     await session.sync_as_member()
     session.expect_may(acts.DefineCollection)
+    await session.keep_head_fresh()
     await _look_into(plan)
     with session.store.uploading():
         journal, resumed = await _journal(session, plan)
@@ -122,12 +123,15 @@ async def _seal_and_commit(
     """Do what is left of an upload; begin again with whatever became unusable meanwhile."""
     for attempt in range(ATTEMPTS):
         await _prepare_collection(session, plan, journal.collection)
+        sender = _Sender(session, plan, journal)
         try:
-            await _Sender(session, plan, journal).run(on_progress)
+            await sender.run(on_progress)
             await _commit(session, journal)
         except (KeysMoved, Refused) as error:
             await session.sync_as_member()
-            if not await _drop_unusable(session, journal) or attempt == ATTEMPTS - 1:
+            moved = await _drop_unusable(session, journal) or not sender.keys_open()
+            # While an offer is open, or the vault frozen, nothing that is sealed anew would land.
+            if not moved or session.state.phase is not Phase.OPEN or attempt == ATTEMPTS - 1:
                 raise _as_refused(error) from error
         else:
             return
@@ -136,7 +140,11 @@ async def _seal_and_commit(
 def _as_refused(error: KeysMoved | Refused) -> Refused:
     if isinstance(error, Refused):
         return error
-    return Refused("keys keep being replaced", code="tainted", hint="Repeat the command later.")
+    return Refused(
+        "keys that it was sealed under were replaced meanwhile",
+        code="tainted",
+        hint="Repeat the command: what has landed stands.",
+    )
 
 
 async def _look_into(plan: Plan) -> None:
@@ -159,6 +167,9 @@ async def _journal(session: Session, plan: Plan) -> tuple[JournalledUpload, int]
     await _refuse_taken(session, plan.collection)
     collection = secrets.token_bytes(16)
     for begun in journals:
+        if begun.collection in session.state.retired:
+            session.store.end_upload(begun.upload)
+            continue
         if begun.source == source:
             await _drop_unusable(session, begun)
             return begun, len(session.store.batches(begun.upload))
@@ -252,6 +263,12 @@ async def _refuse_taken(session: Session, name: str) -> None:
 
 async def _prepare_collection(session: Session, plan: Plan, collection: bytes) -> None:
     """Define the collection and create its epochs, whichever of it an interruption left out."""
+    if collection in session.state.retired:
+        raise Refused(
+            "the collection was retired while it was being uploaded",
+            code="out_of_order",
+            hint="The same command uploads it once more, as a new one.",
+        )
     if collection not in session.state.collections:
         await session.act(saying(acts.DefineCollection(collection, plan.classes)))
     await ensure_writable(
@@ -309,6 +326,7 @@ class _Sender:
 
         Raises:
             KeysMoved: somebody was removed meanwhile who held one of the keys.
+            Stale: as `Session.keep_head_fresh`; what was sent is in the journal.
         """
         flights: set[asyncio.Task[None]] = set()
         try:
@@ -336,9 +354,14 @@ class _Sender:
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         await self._session.sync_as_member()
+        await self._session.keep_head_fresh()
         self._looked = time.monotonic()
-        if not _all_open(self._session.state, (address for address, _ in self._keys.values())):
+        if not self.keys_open():
             raise KeysMoved
+
+    def keys_open(self) -> bool:
+        """Say whether all keys that it seals under take commits, as far as is known."""
+        return _all_open(self._session.state, (address for address, _ in self._keys.values()))
 
     def _progress(self) -> Progress:
         return Progress("sealing and sending", self._sent, self._plan.source.total_rows, "records")

@@ -1,17 +1,13 @@
-"""Uploads that are cut anywhere go on where they stopped: every record once, nothing by halves."""
+"""What an upload commits: this table once, under keys that only its readers have."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
@@ -20,24 +16,20 @@ from client import uploads
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused, Unreachable
-from client.home import Home
-from client.results import Progress, UploadResult
-from client.tables import TableChanged, TableRagged, TableUnreadable
-from client.uploads import IN_FLIGHT, ensure_writable
+from client.tables import TableRagged
+from client.uploads import ensure_writable
 from client.vault import Vault
 from protocol import api
 from protocol.acts import Commit, Reason, Role, parse_envelope
-from protocol.blocks import FieldClass, Manifest
-from protocol.limits import LIMITS
+from protocol.blocks import Manifest
+from protocol.errors import Stale
+from protocol.limits import DAY, LIMITS
 from protocol.wire import from_bytes
+from tests.company import company
 from tests.deals import (
     Breaking,
-    Counter,
-    Deal,
     a_deal,
     a_vault,
-    acts_since,
-    as_killed,
     honest,
     in_batches_of,
     joined,
@@ -45,15 +37,19 @@ from tests.deals import (
     rows,
     through,
 )
-from tests.in_process import ServiceTransport
+from tests.uploading import (
+    GENERAL,
+    SENSITIVE,
+    TABLE,
+    CommitsUpTo,
+    Ending,
+    Watched,
+    exact,
+    uploaded,
+    with_ada,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-GENERAL, SENSITIVE = FieldClass.GENERAL, FieldClass.SENSITIVE
-# Two catalogs and four batches, so six requests that stage, and three acts.
-TABLE = rows(20)
-CLASSES = {"name": SENSITIVE}
-OPTIONS = in_batches_of(5)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,283 +70,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "customers.parquet"
     pq.write_table(TABLE, path)
     return path
-
-
-async def uploaded(vault: Vault, table: Any, name: str = "customers") -> UploadResult:
-    return await vault.upload(
-        table, collection=name, classes=CLASSES, default=GENERAL, options=OPTIONS
-    )
-
-
-async def exact(vault: Vault, name: str = "customers", table: pa.Table = TABLE) -> None:
-    """Demand that a collection is the table, once, and that no journal is left."""
-    assert (await vault.read(name)).equals(table)
-    where = await vault.collection(name)
-    assert where.records == table.num_rows
-    assert journal_of(vault) == (0, 0)
-    named = [each.name for each in await vault.collections()]
-    assert named.count(name) == 1
-
-
-class Watched(ServiceTransport):
-    """The honest server, which notes what was staged."""
-
-    def __init__(self, vault: Vault) -> None:
-        like = cast(ServiceTransport, honest(vault))
-        self.service, self.keyid = like.service, like.keyid
-        self.stages: list[tuple[bytes, bytes]] = []
-
-    async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
-        await super().stage(vault_id, upload, batch, body)
-        self.stages.append((upload, batch))
-
-
-class Ending(Watched):
-    """The honest server, one batch after the other, until so many are staged."""
-
-    def __init__(self, vault: Vault, most: int) -> None:
-        super().__init__(vault)
-        self.most = most
-        self.turn = asyncio.Lock()
-
-    async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
-        async with self.turn:
-            if len(self.stages) == self.most:
-                raise Unreachable("the cable was cut")
-            await super().stage(vault_id, upload, batch, body)
-
-
-@asynccontextmanager
-async def with_ada(directory: Path) -> AsyncIterator[tuple[Deal, Vault]]:
-    """A deal that an admin who holds every key helps with."""
-    async with (
-        a_deal(directory) as deal,
-        joined(deal.lab, deal.seller, "Ada", Role.ADMIN) as ada,
-    ):
-        yield deal, ada
-
-
-# --- cut at every awaited step
-
-
-@pytest.mark.threat("R2")
-async def test_an_upload_cut_at_any_request_goes_on(mine: Vault, file: Path) -> None:
-    for cut in itertools.count():
-        name = f"cut {cut}"
-        # The request is lost, or the answer to it.
-        breaking = Breaking(honest(mine), cut, after=cut % 2 == 0)
-        before = asyncio.all_tasks()
-        with through(mine, breaking):
-            try:
-                await uploaded(mine, file, name)
-            except Unreachable:
-                assert asyncio.all_tasks() == before
-            else:
-                break
-        kept = journal_of(mine)[1]
-        watched = Watched(mine)
-        with through(mine, watched):
-            result = await uploaded(mine, file, name)
-        assert result.resumed_batches == kept
-        assert len(watched.stages) == 6 - kept
-        await exact(mine, name)
-    assert cut > 12
-
-
-@pytest.mark.threat("R2")
-async def test_a_client_killed_at_any_request_goes_on_from_its_disk(
-    tmp_path: Path, file: Path
-) -> None:
-    async with a_vault(tmp_path / "v") as (lab, mine):
-        home = lab.home("seller")
-        for cut in itertools.count():
-            name = f"cut {cut}"
-            hanging = Breaking(honest(mine), cut, after=cut % 2 == 1, hang=True)
-            with through(mine, hanging):
-                working = asyncio.create_task(uploaded(mine, file, name))
-                hung = asyncio.create_task(hanging.counter.hung.wait())
-                await asyncio.wait({working, hung}, return_when=asyncio.FIRST_COMPLETED)
-                if not hung.done():
-                    hung.cancel()
-                    assert working.result().records == 20
-                    break
-                home = as_killed(home, lab, f"killed {cut}")
-                working.cancel()
-                await asyncio.wait({working})
-            await mine.close()
-            mine = home.vault()
-            await uploaded(mine, file, name)
-            await exact(mine, name)
-        await mine.close()
-    assert cut > 12
-
-
-async def test_an_upload_cut_between_any_two_batches_seals_none_of_them_again(
-    mine: Vault, file: Path
-) -> None:
-    for cut in range(6):
-        name = f"boundary {cut}"
-        first = Ending(mine, cut)
-        with through(mine, first), pytest.raises(Unreachable):
-            await uploaded(mine, file, name)
-        assert journal_of(mine) == (1, cut)
-        second = Watched(mine)
-        with through(mine, second):
-            assert (await uploaded(mine, file, name)).resumed_batches == cut
-        batches = [batch for _, batch in first.stages + second.stages]
-        assert len(set(batches)) == len(batches) == 6
-        assert {upload for upload, _ in first.stages + second.stages} == {second.stages[0][0]}
-        await exact(mine, name)
-
-
-async def test_a_commit_in_parts_goes_on_from_the_part_that_landed(
-    mine: Vault, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploads, "PART_BYTES", 600)
-    for cut in itertools.count():
-        name = f"part {cut}"
-        committing = CommitsUpTo(mine, cut)
-        with through(mine, committing):
-            try:
-                await uploaded(mine, file, name)
-            except Unreachable:
-                assert name not in [each.name for each in await mine.collections()]
-            else:
-                break
-        size = mine.session.believed.ledger.size
-        await uploaded(mine, file, name)
-        # What landed before did not land again.
-        assert await acts_since(mine, size) == ["commit"] * (3 - cut)
-        assert not mine.session.state.pending
-        await exact(mine, name)
-    assert cut == 3
-
-
-class CommitsUpTo(Watched):
-    """The honest server until so many commits landed."""
-
-    def __init__(self, vault: Vault, most: int) -> None:
-        super().__init__(vault)
-        self.most = most
-
-    async def submit(self, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
-        if isinstance(parse_envelope(act.envelope)[1].payload, Commit):
-            self.most -= 1
-            if self.most < 0:
-                raise Unreachable("the cable was cut")
-        return await super().submit(vault_id, act)
-
-
-# --- what is not the same upload
-
-
-async def test_a_changed_file_is_another_upload(mine: Vault, file: Path) -> None:
-    with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
-        await uploaded(mine, file, "changed")
-    assert journal_of(mine) == (1, 4)
-    other = TABLE.slice(0, 13)
-    pq.write_table(other, file)
-
-    assert (await uploaded(mine, file, "changed")).resumed_batches == 0
-
-    # It went into the collection that the first had begun, and nothing else is left of that.
-    await exact(mine, "changed", other)
-    assert all(each.name for each in await mine.collections())
-
-
-async def test_an_upload_whose_name_was_taken_meanwhile_is_not_resumed(
-    mine: Vault, file: Path
-) -> None:
-    with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
-        await uploaded(mine, file, "two of a name")
-    # Other classes, so another collection.
-    await mine.upload(rows(3), collection="two of a name")
-    with pytest.raises(Refused, match="there is a collection 'two of a name' already"):
-        await uploaded(mine, file, "two of a name")
-    assert (await mine.read("two of a name")).equals(rows(3))
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"collection": "another"},
-        {"classes": {"name": GENERAL}},
-        {"options": in_batches_of(6)},
-    ],
-)
-async def test_another_name_class_or_cut_is_another_upload(
-    mine: Vault, file: Path, more: dict[str, Any]
-) -> None:
-    name = f"same {secrets.token_hex(4)}"
-    with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
-        await uploaded(mine, file, name)
-    given: dict[str, Any] = {
-        "collection": name, "classes": CLASSES, "default": GENERAL, "options": OPTIONS, **more
-    }  # fmt: skip
-    if more.get("collection"):
-        given["collection"] += secrets.token_hex(4)
-    assert (await mine.upload(file, **given)).resumed_batches == 0
-    assert (await mine.read(given["collection"])).equals(TABLE)
-
-
-async def test_a_table_in_memory_is_never_taken_for_an_earlier_one(
-    mine: Vault,
-) -> None:
-    with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
-        await uploaded(mine, TABLE, "memory")
-    assert (await uploaded(mine, TABLE, "memory")).resumed_batches == 0
-    assert (await mine.read("memory")).equals(TABLE)
-
-
-async def test_a_name_that_is_taken_is_refused_and_nothing_is_left_of_it(
-    mine: Vault, file: Path
-) -> None:
-    await uploaded(mine, file, "taken")
-    size = mine.session.believed.ledger.size
-    with pytest.raises(Refused, match="there is a collection 'taken' already") as caught:
-        await uploaded(mine, file, "taken")
-    assert caught.value.refusal == "conflict"
-    assert await acts_since(mine, size) == []
-    await exact(mine, "taken")
-
-
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-async def test_a_file_that_changes_while_it_is_read_leaves_nothing_of_the_other_content(
-    mine: Vault, tmp_path: Path, kind: str
-) -> None:
-    # Were one batch of the changed file kept, going on with the first would mix the two.
-    path, name = tmp_path / f"c.{kind}", f"changing {kind}"
-    table = pa.table({"n": [f"{i:08}" for i in range(200_000)]})
-
-    def write(content: pa.Table) -> None:
-        if kind == "csv":
-            path.write_text("n\n" + "\n".join(content["n"].to_pylist()) + "\n")
-        else:
-            pq.write_table(content, path, row_group_size=10_000, compression="none")
-
-    write(table)
-    first = path.read_bytes()
-    # As long as it was, with every number another.
-    second = first[:2] + first[2:-1_000].replace(b"0", b"9") + first[-1_000:]
-    changed: list[int] = []
-
-    def on_progress(progress: Progress) -> None:
-        if not changed and journal_of(mine)[1] > 3:
-            changed.append(progress.done)
-            with path.open("r+b") as stream:
-                stream.write(second)
-            os.utime(path, ns=(1, 1))
-
-    options = in_batches_of(4_096)
-    with pytest.raises((TableChanged, TableUnreadable)):
-        await mine.upload(path, collection=name, options=options, on_progress=on_progress)
-    path.write_bytes(first)
-
-    result = await mine.upload(path, collection=name, options=options)
-
-    assert result.resumed_batches > 0
-    assert (await mine.read(name)).equals(table)
-    assert journal_of(mine) == (0, 0)
 
 
 # --- V9: the journal says what is committed, never the server
@@ -404,19 +123,44 @@ async def test_batches_that_a_server_lists_are_never_committed(tmp_path: Path, f
 
 
 @pytest.mark.threat("V9")
-async def test_batches_that_a_server_has_lost_are_sealed_anew_with_all_the_others(
-    mine: Vault, file: Path
-) -> None:
+async def test_batches_that_a_server_has_lost_are_sealed_anew(mine: Vault, file: Path) -> None:
     first = Ending(mine, 4)
     with through(mine, first), pytest.raises(Unreachable):
         await uploaded(mine, file, "lost")
-    forgetful = Listing(mine, lambda true: true - {min(true)})
+    sent = {batch for _, batch in first.stages}
+    lost = min(sent)
+    forgetful = Listing(mine, lambda true: true - {lost})
     with through(mine, forgetful):
-        assert (await uploaded(mine, file, "lost")).resumed_batches == 0
+        assert (await uploaded(mine, file, "lost")).resumed_batches == 3
     assert forgetful.lies
-    assert len(forgetful.stages) == 6
-    assert committed_by(mine).isdisjoint(batch for _, batch in first.stages)
+    # The one that is lost, and the two that were never sent; the others are as good as before.
+    assert len(forgetful.stages) == 3
+    assert committed_by(mine) & sent == sent - {lost}
     await exact(mine, "lost")
+
+
+@pytest.mark.threat("V9")
+async def test_batches_that_a_server_loses_before_the_commit_are_sealed_anew_at_once(
+    mine: Vault, file: Path
+) -> None:
+    class Losing(Listing):
+        """Has lost a batch by the time it is to be committed, and says so."""
+
+        lost: bytes | None = None
+
+        async def submit(self, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
+            payload = parse_envelope(act.envelope)[1].payload
+            if isinstance(payload, Commit) and self.lost is None:
+                self.lost = payload.manifests[-1].batch_id
+                raise Refused("a batch is not staged", code="out_of_order")
+            return await super().submit(vault_id, act)
+
+    losing = Losing(mine, lambda true: true - {losing.lost or b""})
+    with through(mine, losing):
+        await uploaded(mine, file, "lost late")
+    assert len(losing.stages) == 6 + 1
+    assert losing.lost not in committed_by(mine)
+    await exact(mine, "lost late")
 
 
 async def forged(member: Vault, collection: bytes) -> SealedBatch:
@@ -433,7 +177,54 @@ async def forged(member: Vault, collection: bytes) -> SealedBatch:
     return seal_batch(columns)
 
 
-# --- V5, R11: a removal while an upload is on its way
+# --- V5: the age of the head
+
+
+@pytest.mark.threat("V5")
+async def test_nothing_is_sealed_under_a_head_that_nobody_signed_for_too_long(
+    tmp_path: Path, file: Path
+) -> None:
+    now = [time.time()]
+    async with company(tmp_path, lambda: now[0]) as cast:
+        olga = await cast.actor("olga", clock=lambda: now[0])
+        ada = await cast.actor("ada", clock=lambda: now[0])
+        now[0] += 7 * DAY + 60
+        why = "the owner last signed the head of this log 7 days ago"
+        with ada.catches(Stale, match=why, but="learned"):
+            await uploaded(ada.vault, file, "more")
+        assert journal_of(ada.vault) == (0, 0)
+        assert len(await ada.vault.collections()) == 1
+        await olga.vault.heartbeat()
+        await uploaded(ada.vault, file, "more")
+        await exact(ada.vault, "more")
+
+
+@pytest.mark.threat("V5")
+async def test_a_head_that_grows_too_old_during_an_upload_stops_it(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0)
+    now = [time.time()]
+
+    class Slow(Watched):
+        async def stage(self, *given: Any) -> None:
+            await super().stage(*given)
+            now[0] += 3 * DAY
+
+    async with company(tmp_path, lambda: now[0]) as cast:
+        olga = await cast.actor("olga", clock=lambda: now[0])
+        async with cast.lab.home("ada", clock=lambda: now[0]).vault() as ada:
+            slow = Slow(ada)
+            with through(ada, slow), pytest.raises(Stale, match="last signed the head"):
+                await uploaded(ada, file, "more")
+            assert journal_of(ada) == (1, len(slow.stages))
+            assert len(slow.stages) >= 3
+            await olga.vault.heartbeat()
+            assert (await uploaded(ada, file, "more")).resumed_batches == len(slow.stages)
+            await exact(ada, "more")
+
+
+# --- R11: a removal while an upload is on its way
 
 
 def kept_manifests(vault: Vault) -> list[Manifest]:
@@ -466,8 +257,8 @@ async def test_a_removal_during_an_upload_has_it_sealed_anew(
 
         result = await uploaded(deal.seller, file)
 
-        stale = any(ref.field in tainted for manifest in kept for ref in manifest.blocks)
-        assert result.resumed_batches == (0 if stale else len(kept))
+        stale = [any(ref.field in tainted for ref in manifest.blocks) for manifest in kept]
+        assert result.resumed_batches == stale.count(False)
         await exact(deal.seller)
         where = await deal.seller.collection("customers")
         named = {field.name: field.epochs for field in where.fields}
@@ -491,15 +282,152 @@ async def test_a_removal_between_the_last_batch_and_the_commit_is_in_time(
                 if len(staged) == 6:
                     await ada.revoke("Bo", Reason.OTHER)
 
-        with through(deal.seller, Late(deal.seller)), pytest.raises(Refused) as caught:
+        # The same command goes on by itself.
+        with through(deal.seller, Late(deal.seller)):
             await uploaded(deal.seller, file)
-        assert "takes no more commits" in str(caught.value)
-        assert [each.records for each in await deal.seller.collections()] == [0]
-
-        await uploaded(deal.seller, file)
         await exact(deal.seller)
-        committed = deal.seller.session.state.batch_ids
-        assert committed.isdisjoint(staged)
+        # All but the one catalog that the bidder could not open was sealed anew.
+        assert len(staged) == 6 + 5
+        assert len(committed_by(deal.seller) & set(staged[:6])) == 1
+
+
+@pytest.mark.threat("R11")
+async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing was acknowledged yet that would have to be given up."""
+    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+        revoked: list[bytes] = []
+
+        class Early(Watched):
+            async def stage(self, *given: Any) -> None:
+                if not revoked:
+                    revoked.append(given[2])
+                    await ada.revoke("Bo", Reason.OTHER)
+                    # Everything waits here until this very flight is called off.
+                    await asyncio.Event().wait()
+                await super().stage(*given)
+
+        with through(deal.seller, Early(deal.seller)):
+            await uploaded(deal.seller, file)
+        await exact(deal.seller)
+        assert committed_by(deal.seller).isdisjoint(revoked)
+
+
+@pytest.mark.threat("R11")
+async def test_parts_that_have_landed_before_a_removal_stand(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PART_BYTES", 600)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+        with through(deal.seller, CommitsUpTo(deal.seller, 2)), pytest.raises(Unreachable):
+            await uploaded(deal.seller, file)
+        (pending,) = deal.seller.session.state.pending.values()
+        landed = {batch.id for batch in pending.batches}
+        assert 0 < len(landed) < 6
+        await ada.revoke("Bo", Reason.OTHER)
+
+        watched = Watched(deal.seller)
+        with through(deal.seller, watched):
+            result = await uploaded(deal.seller, file)
+
+        assert result.resumed_batches == len(landed)
+        assert len(watched.stages) == 6 - len(landed)
+        (stored,) = (c for c in deal.seller.session.state.collections.values() if c.classes)
+        assert {batch.id for batch in stored.batches} > landed
+        under = {batch.id in landed: ref.epoch for batch, ref in stored.blocks(0)}
+        assert under == {True: 1, False: 2}
+        await exact(deal.seller)
+
+
+async def test_parts_that_an_offer_dropped_are_sealed_anew_once_it_is_over(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PART_BYTES", 600)
+    async with with_ada(tmp_path / "deal") as (deal, _):
+        seller = deal.seller
+        with through(seller, CommitsUpTo(seller, 2)), pytest.raises(Unreachable):
+            await uploaded(seller, file)
+        (pending,) = seller.session.state.pending.values()
+        landed = {batch.id for batch in pending.batches}
+        await deal.offer()
+        watched = Watched(seller)
+        for _ in range(2):
+            with through(seller, watched), pytest.raises(Refused) as caught:
+                await uploaded(seller, file)
+            assert caught.value.refusal == "out_of_order"
+        # While the offer is open nothing could land, so not much is sealed for it.
+        assert len(watched.stages) <= 6
+        await deal.buyer.reject(Reason.OTHER)
+
+        await uploaded(seller, file)
+
+        assert committed_by(seller) > landed
+        (stored,) = (c for c in seller.session.state.collections.values() if c.classes)
+        assert landed.isdisjoint(batch.id for batch in stored.batches)
+        await exact(seller)
+
+
+async def test_a_freeze_stops_an_upload_and_the_same_command_goes_on_after_it(
+    tmp_path: Path, file: Path
+) -> None:
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+
+        class Freezing(Watched):
+            async def stage(self, *given: Any) -> None:
+                await super().stage(*given)
+                if len(self.stages) == 6:
+                    await ada.freeze(Reason.BREACH)
+
+        freezing = Freezing(deal.seller)
+        with through(deal.seller, freezing), pytest.raises(Refused, match="frozen"):
+            await uploaded(deal.seller, file)
+        assert len(freezing.stages) == 6
+        await deal.seller.unfreeze()
+
+        assert (await uploaded(deal.seller, file)).resumed_batches == 6
+        await exact(deal.seller)
+
+
+async def test_a_collection_that_is_retired_during_its_upload_is_begun_anew_when_told_so(
+    tmp_path: Path, file: Path
+) -> None:
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+
+        class Retiring(Watched):
+            async def stage(self, *given: Any) -> None:
+                await super().stage(*given)
+                if len(self.stages) == 6:
+                    await ada.session.sync()
+                    (where,) = (c.id for c in ada.session.state.collections.values() if c.classes)
+                    await ada.retire_collection(where.hex())
+
+        with (
+            through(deal.seller, Retiring(deal.seller)),
+            pytest.raises(Refused, match="the collection was retired while it was being uploaded"),
+        ):
+            await uploaded(deal.seller, file)
+        assert await deal.seller.collections() == ()
+
+        assert (await uploaded(deal.seller, file)).resumed_batches == 0
+        await exact(deal.seller)
+
+
+async def test_a_retired_collection_is_not_taken_for_one_that_was_left_empty(
+    mine: Vault, file: Path
+) -> None:
+    with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
+        await uploaded(mine, file, "ended")
+    (begun,) = mine.session.store.unfinished_uploads()
+    await mine.retire_collection(begun.collection.hex())
+    pq.write_table(TABLE.slice(0, 13), file)
+
+    assert (await uploaded(mine, file, "ended")).resumed_batches == 0
+
+    await exact(mine, "ended", TABLE.slice(0, 13))
 
 
 async def test_an_admin_who_was_removed_uploads_no_more(tmp_path: Path, file: Path) -> None:
@@ -520,184 +448,6 @@ async def test_who_holds_not_every_field_cannot_begin(tmp_path: Path, file: Path
             with pytest.raises(Refused):
                 await uploaded(part, file)
         assert await ensure_writable(deal.seller.session, []) is None
-
-
-# --- Ctrl-C
-
-
-@pytest.mark.parametrize("at", range(13))
-async def test_ctrl_c_leaves_no_task_and_the_upload_goes_on(
-    mine: Vault, file: Path, at: int
-) -> None:
-    name = f"stopped {at}"
-    hanging = Breaking(honest(mine), at, hang=True)
-    before = asyncio.all_tasks()
-    with through(mine, hanging):
-        working = asyncio.create_task(uploaded(mine, file, name))
-        await hanging.counter.hung.wait()
-        working.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await working
-    assert asyncio.all_tasks() == before
-    await uploaded(mine, file, name)
-    await exact(mine, name)
-
-
-async def test_few_batches_are_on_their_way_at_once(mine: Vault) -> None:
-    on_the_way, most = 0, 0
-
-    class Slow(Watched):
-        async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
-            nonlocal on_the_way, most
-            on_the_way += 1
-            most = max(most, on_the_way)
-            await asyncio.sleep(0.002)
-            await super().stage(vault_id, upload, batch, body)
-            on_the_way -= 1
-
-    seen: list[Progress] = []
-    with through(mine, Slow(mine)):
-        await mine.upload(
-            rows(60), collection="slow", options=in_batches_of(3), on_progress=seen.append
-        )
-    assert most == IN_FLIGHT
-    assert [each.done for each in seen] == list(range(3, 61, 3))
-    assert {each.total for each in seen} == {60}
-
-
-async def test_one_batch_that_fails_stops_the_others_on_their_way(mine: Vault, file: Path) -> None:
-    ended: list[str] = []
-    another = asyncio.Event()
-
-    class OneFails(Watched):
-        async def stage(self, *given: Any) -> None:
-            mine_is = len(ended)
-            ended.append("begun")
-            if mine_is == 3:
-                await another.wait()
-                raise Unreachable("the cable was cut")
-            if mine_is > 3:
-                another.set()
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    ended.append("stopped")
-            await super().stage(*given)
-
-    before = asyncio.all_tasks()
-    with through(mine, OneFails(mine)), pytest.raises(Unreachable):
-        await uploaded(mine, file, "one fails")
-    assert asyncio.all_tasks() == before
-    assert ended.count("stopped") == ended.count("begun") - 4 > 0
-    await uploaded(mine, file, "one fails")
-    await exact(mine, "one fails")
-
-
-# --- the other commands, cut the same way
-
-
-Step = Callable[[Deal], Awaitable[Any]]
-
-
-async def cut_everywhere(
-    directory: Path, prepare: Step, command: Callable[[Vault], Awaitable[Any]], who: str
-) -> AsyncIterator[tuple[Deal, Vault]]:
-    """Cut one command at each of its requests, in deals of their own, and do it again."""
-    for cut in itertools.count():
-        async with a_deal(directory / str(cut)) as deal:
-            await prepare(deal)
-            member: Vault = getattr(deal, who)
-            breaking = Breaking(honest(member), cut, after=bool(cut % 2))
-            done = False
-            with through(member, breaking):
-                try:
-                    await command(member)
-                    done = True
-                except Unreachable:
-                    pass
-            if not done:
-                await command(member)
-            yield deal, member
-        if done:
-            assert cut > 4
-            return
-
-
-async def test_an_acceptance_cut_anywhere_is_made_once(tmp_path: Path) -> None:
-    async def prepare(deal: Deal) -> None:
-        await deal.seller.upload(TABLE.slice(0, 3), collection="customers")
-        await deal.offer()
-
-    async for _, buyer in cut_everywhere(
-        tmp_path, prepare, lambda buyer: buyer.accept(yes=True), "buyer"
-    ):
-        assert (await buyer.status()).role == "owner"
-        assert (await acts_since(buyer, 0)).count("accept") == 1
-        assert (await buyer.read("customers")).equals(TABLE.slice(0, 3))
-
-
-async def test_a_rotation_cut_anywhere_ends_with_fresh_keys(tmp_path: Path) -> None:
-    async def prepare(deal: Deal) -> None:
-        await deal.seller.upload(TABLE.slice(0, 3), collection="customers")
-        await deal.seller.grant("Bo", classes=[SENSITIVE])
-
-    async for deal, seller in cut_everywhere(
-        tmp_path, prepare, lambda seller: seller.rotate(), "seller"
-    ):
-        where = await seller.collection("customers")
-        assert {field.epochs for field in where.fields} <= {2, 3}
-        assert (await deal.buyer.read("customers")).equals(TABLE.slice(0, 3))
-
-
-async def test_a_removal_cut_anywhere_is_a_removal_and_rotating_ends_it(tmp_path: Path) -> None:
-    async def prepare(deal: Deal) -> None:
-        await deal.seller.upload(TABLE.slice(0, 3), collection="customers")
-        await deal.seller.grant("Bo", classes=[SENSITIVE])
-
-    async def command(seller: Vault) -> None:
-        await seller.session.sync()
-        live = [m for m in await seller.members() if m.name == "Bo" and m.status == "confirmed"]
-        if live:
-            await seller.revoke("Bo", Reason.OTHER)
-        elif (await seller.status()).tainted_fields:
-            await seller.rotate()
-
-    async for deal, seller in cut_everywhere(tmp_path, prepare, command, "seller"):
-        assert (await acts_since(seller, 0)).count("revoke") == 1
-        assert (await seller.status()).tainted_fields == 0
-        with pytest.raises(Refused):
-            await deal.buyer.read("customers")
-
-
-async def test_a_join_cut_anywhere_is_one_join(tmp_path: Path) -> None:
-    for cut in itertools.count():
-        async with a_vault(tmp_path / str(cut)) as (lab, seller):
-            invited = await seller.invite(Role.BIDDER, name="Bo")
-            counter = Counter(cut, bool(cut % 2), hang=False)
-
-            def connected(like: ServiceTransport, counter: Counter = counter) -> Breaking:
-                breaking = Breaking(like, 0)
-                breaking.counter = counter
-                return breaking
-
-            lab.wrap = connected
-            done = False
-            try:
-                buyer, _ = await lab.home("buyer").join(invited.link)
-                done, counter.at = True, 1_000
-            except Unreachable:
-                lab.wrap = lambda like: like
-                # Another process, which knows what the disk knows.
-                buyer, _ = await Home(
-                    lab.home("buyer").directory, lambda: "correct horse battery staple",
-                    connect=lab.home("buyer").connect,
-                ).join(invited.link)  # fmt: skip
-            async with buyer:
-                assert (await acts_since(seller, 0)).count("join") == 1
-                assert (await buyer.status()).status == "unconfirmed"
-        if done:
-            assert cut > 6
-            return
 
 
 # --- limits

@@ -1,0 +1,196 @@
+"""How old a log's head may be before nobody seals under it any more (SPEC 9.8 and 10.5)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from client.errors import InputError, Refused
+from client.session import HEAD_RENEWALS, in_days
+from protocol.acts import Reason, Role
+from protocol.errors import NotAuthorised, Stale
+from protocol.limits import DAY, LIMITS
+from tests.company import TABLE, Actor, Company, company
+from tests.deals import acts_since, journal_of
+from tests.liars import ForgedLog, Forger, Signed
+
+HOUR = 3_600
+
+
+class Clock:
+    """What time it is, for everybody."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def of(cast: Company, name: str, clock: Clock) -> Actor:
+    actor = await cast.actor(name, clock=clock)
+    await actor.session.sync()
+    return actor
+
+
+# --- whose signature counts
+
+
+async def test_an_owner_signs_the_head_by_itself_when_it_is_time(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        olga = await of(cast, "olga", clock)
+        renewed = []
+        for at, hours in enumerate((23, 23, 25, 1, 24 * 30)):
+            clock.now += hours * HOUR
+            size = olga.session.state.size
+            await olga.vault.upload(TABLE, collection=f"more {at}")
+            renewed.append((await acts_since(olga.vault, size)).count("heartbeat"))
+            assert olga.session.head_age() < 60
+        assert HEAD_RENEWALS == 7
+        assert renewed == [0, 0, 1, 0, 1]
+
+
+async def test_others_read_and_remove_under_an_old_head_and_write_nothing(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        ada = await of(cast, "ada", clock)
+        clock.now += 8 * DAY
+        for writing in (
+            lambda: ada.vault.upload(TABLE, collection="more"),
+            lambda: ada.vault.invite(Role.BIDDER, name="Zoe"),
+        ):
+            why = "8 days ago, and this vault's policy is 7 days"
+            with ada.catches(Stale, match=why, but="learned"):
+                await writing()
+        assert journal_of(ada.vault) == (0, 0)
+        status = await ada.vault.status()
+        assert (status.head_age // DAY, status.head_limit) == (8, 7 * DAY)
+        assert (await ada.vault.read("customers")).num_rows == 3
+        done = await ada.vault.revoke("Bo", Reason.LEFT)
+        assert done.left_tainted == ()
+
+
+async def test_a_member_whom_the_policy_names_keeps_the_others_writing(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        olga, ada = await of(cast, "olga", clock), await of(cast, "ada", clock)
+        aud, kim = await of(cast, "aud", clock), await of(cast, "kim", clock)
+        changed = await olga.vault.change_policy(head_days=1, head_signers=["Aud"])
+        assert (changed.head_days, changed.head_signers) == (1, (aud.id.hex(),))
+        clock.now += 2 * DAY
+        # Anybody may send a heartbeat; whose counts, the policy says.
+        assert (await kim.vault.heartbeat()).kind == "heartbeat"
+        with pytest.raises(Stale, match="2 days ago, and this vault's policy is 24 hours"):
+            await ada.vault.upload(TABLE, collection="more")
+        await aud.vault.heartbeat()
+        await ada.vault.upload(TABLE, collection="more")
+        # Whoever is named itself needs nobody else.
+        await olga.vault.change_policy(head_signers=["Ada"])
+        clock.now += 2 * DAY
+        size = ada.session.state.size
+        await ada.vault.upload(TABLE, collection="still more")
+        assert (await acts_since(ada.vault, size))[:2] == ["policy", "heartbeat"]
+
+
+async def test_a_removed_head_signer_signs_nothing_any_more(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        olga, ada = await of(cast, "olga", clock), await of(cast, "ada", clock)
+        await olga.vault.change_policy(head_signers=["Aud"])
+        await olga.vault.revoke("Aud", Reason.LEFT)
+        assert (await ada.vault.policy()).head_signers == ()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 hours"),
+        (HOUR - 1, "0 hours"),
+        (HOUR, "1 hour"),
+        (2 * DAY - 1, "47 hours"),
+        (2 * DAY, "2 days"),
+    ],
+)
+def test_ages_are_told_in_days_or_in_hours(seconds: int, text: str) -> None:
+    assert in_days(seconds) == text
+
+
+# --- the policy
+
+
+async def test_a_policy_is_changed_by_the_owner_and_as_far_as_the_limits_go(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        olga, ada = await cast("olga"), await cast("ada")
+        before = await olga.policy()
+        changed = await olga.change_policy(invite_days=2, offer_days=0.5, invite_data=True)
+        assert (changed.invite_days, changed.offer_days, changed.invite_data) == (2, 0.5, True)
+        assert (changed.head_days, changed.head_signers) == (before.head_days, ())
+        assert await ada.policy() == changed
+        most = LIMITS.head_seconds // DAY
+        for days in (0, -1, most + 1):
+            with pytest.raises(InputError, match=f"{days} days"):
+                await olga.change_policy(head_days=days)
+        with pytest.raises(InputError, match="'Nobody' names nobody"):
+            await olga.change_policy(head_signers=["Nobody"])
+        with pytest.raises(Refused, match="admin may not"):
+            await ada.change_policy(head_days=1)
+        assert await olga.policy() == changed
+
+
+# --- V5: a server that hides a removal
+
+
+async def hidden(cast: Company, clock: Clock) -> tuple[Actor, Forger, Actor]:
+    """Return ada, from whom the server hides that bo was removed, and the owner."""
+    ada, olga = await of(cast, "ada", clock), await of(cast, "olga", clock)
+    log = await ForgedLog.of(cast.lab, ada.session)
+    log.clock = clock
+    told = Forger(log)
+    await olga.vault.revoke("Bo", Reason.BREACH)
+    return await cast.actor("ada", told, clock), told, olga
+
+
+@pytest.mark.threat("V5")
+async def test_whoever_is_not_shown_a_removal_writes_nothing_for_long(tmp_path: Path) -> None:
+    """What the server shows is signed this very minute; only the owner's own acts are old."""
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        bo = await cast.id_of("bo")
+        ada, told, olga = await hidden(cast, clock)
+        known = set(ada.session.state.collections)
+        clock.now += 7 * DAY + HOUR
+        await olga.vault.heartbeat()
+        why = "the owner last signed the head of this log 7 days ago"
+        with ada.catches(Stale, match=why, but="learned"):
+            await ada.vault.upload(TABLE, collection="more")
+        assert set(told.log.state.collections) == known
+        # Shown the true log it writes, and what it writes is for everybody but bo.
+        told.telling = False
+        await ada.vault.upload(TABLE, collection="more")
+        wraps = ada.session.believed.wraps
+        whose = {party for address, party in wraps if address.collection not in known}
+        assert ada.id in whose
+        assert bo not in whose
+
+
+@pytest.mark.threat("V5")
+async def test_what_is_written_under_a_hidden_removal_lands_nowhere_else(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        ada, told, olga = await hidden(cast, clock)
+        shown = told.log.size
+        clock.now += HOUR
+        await ada.vault.upload(TABLE, collection="more")
+        assert told.log.size > shown
+        honest = await ForgedLog.of(cast.lab, olga.session)
+        honest.clock = clock
+        first = told.log.leaves[shown]
+        honest.force(Signed(first.leaf, tuple(part.sent() for part in first.sides)))
+        kim = await cast.actor("kim", Forger(honest), clock)
+        with kim.catches(NotAuthorised, match=f"leaf {honest.size - 1} of the log"):
+            await kim.session.sync()

@@ -22,6 +22,7 @@ from protocol.errors import (
 )
 from protocol.group import base_mul, mul
 from protocol.ledger import CheckedSides, check_sides, sides_root
+from protocol.ledger.sides import SharesBox
 from protocol.rewrap import RewrapStatement, Wrap, verify_rewrap
 from tests.world import World, of_class, of_field
 
@@ -223,10 +224,10 @@ def test_no_second_key_fits_the_published_commitments(deal: Deal) -> None:
 def test_a_box_of_another_size_is_refused(deal: Deal) -> None:
     act, checked = grant_to(deal, {})
     rival = deal.rival.member_id
-    _, info, addresses = checked.boxes[rival]
+    honest = checked.boxes[rival]
     for size in (0, 32, 63, 65, 96):
-        box = seal_box(deal.rival.public, bytes(size), info)
-        checked.boxes[rival] = (box, info, addresses)
+        box = seal_box(deal.rival.public, bytes(size), honest.info)
+        checked.boxes[rival] = replace(honest, box=box)
         with pytest.raises(IntegrityError, match="did not open"):
             open_keys(deal.rival, deal.ledger.preview(act), checked)
 
@@ -234,9 +235,11 @@ def test_a_box_of_another_size_is_refused(deal: Deal) -> None:
 def test_keys_of_epochs_that_were_never_published_are_refused(deal: Deal) -> None:
     act, checked = grant_to(deal, {})
     rival = deal.rival.member_id
-    _, info, _ = checked.boxes[rival]
+    info = checked.boxes[rival].info
     box = seal_box(deal.rival.public, bytes(32), info)
-    checked.boxes[rival] = (box, info, (Address(deal.data, 1, 9),))
+    never = Address(deal.data, 1, 9)
+    checked.boxes[rival] = SharesBox(box, info, (never,))
+    checked.wraps[never, rival] = deal.wraps[Address(deal.data, 1, 1), deal.owner.member_id]
     with pytest.raises(CommitmentMismatch, match="never published"):
         open_keys(deal.rival, deal.ledger.preview(act), checked)
 

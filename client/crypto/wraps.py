@@ -201,7 +201,7 @@ def open_keys(identity: Identity, state: State, checked: CheckedSides) -> dict[A
     opened: dict[Address, OpenedKey] = {}
     for i, address in enumerate(found.addresses):
         wrap = checked.wraps.get((address, identity.member_id))
-        if wrap is None or state.is_retired(address):
+        if wrap is None:
             continue
         share = Share(plaintext[SHARE_BYTES * i : SHARE_BYTES * (i + 1)])
         published = state.published(address)

@@ -150,9 +150,12 @@ def rotation_context(vault_id: bytes, old: bytes) -> bytes:
     return vault_id + old
 
 
-def recovery_context(vault_id: bytes, dealing: int) -> bytes:
-    """Return what the card of whoever rebuilds a seed is for: the vault, and the dealing."""
-    return vault_id + dealing.to_bytes(8, "big")
+def recovery_context(vault_id: bytes) -> bytes:
+    """Return what the card of whoever rebuilds a seed is for: the vault, and nothing but that.
+
+    It cannot name the dealing: whoever lost everything cannot read the log to find it.
+    """
+    return vault_id + b"recovery"
 
 
 def verify_card(card: IdentityCard, context: bytes) -> PublicIdentity:

@@ -6,6 +6,7 @@ are replaced, not mutated.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -71,10 +72,8 @@ class Recovery:
     @property
     def rebuilt(self) -> bool:
         """Whether somebody was given as many shares as it takes."""
-        return any(
-            sum(each.rebuilder == one for each in self.released) >= self.dealing.threshold
-            for one in self.rebuilders
-        )
+        given = Counter(each.rebuilder for each in self.released)
+        return max(given.values(), default=0) >= self.dealing.threshold
 
 
 @dataclass(frozen=True, slots=True)

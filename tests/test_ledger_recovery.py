@@ -210,9 +210,6 @@ def test_no_key_of_whoever_rebuilds_was_seen_nor_is_used_again(kept: Kept) -> No
         kept.judge(link, joining(kept.rebuilder, kept.vault_id, link))
     with pytest.raises(Conflict, match="seen"):
         kept.judge(kept.owner, rotating(kept.rebuilder, kept.vault_id, kept.owner))
-    kept.deal(*kept.keepers)
-    with pytest.raises(Conflict, match="seen"):
-        kept.judge(keeper, kept.release(kept.rebuilder))
 
 
 @pytest.mark.parametrize("frozen", [False, True])

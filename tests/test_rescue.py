@@ -152,7 +152,6 @@ async def test_what_was_dealt_anew_or_ended_is_not_what_was_released(cast: Compa
     await (await cast("kim")).release_share(text, yes=True)
     with pytest.raises(Refused, match="1 of 2"):
         await cast.newcomer("new machine").rebuild()
-    await ada.release_share(text, yes=True)
     await owner.end_recovery()
     with pytest.raises(Refused):
         await ada.release_share(text, yes=True)

@@ -210,7 +210,7 @@ async def _rows(
     where = session.state.collections[where.id]
     for batch, ref in where.blocks(number):
         block = _kept(session, batch, ref)
-        if block is None:
+        if block is None or not batch.records:
             continue
         try:
             opened = _opened(session, where, batch, ref, block)
@@ -228,7 +228,8 @@ async def _fetch_missing(session: Session, collection: bytes, number: int) -> Se
     """
     while True:
         listed = session.state.collections[collection].blocks(number)
-        missing = [(batch, ref) for batch, ref in listed if _kept(session, batch, ref) is None]
+        left = ((batch, ref) for batch, ref in listed if batch.records)
+        missing = [(batch, ref) for batch, ref in left if _kept(session, batch, ref) is None]
         try:
             async for batch, ref, block in fetch_blocks(session, collection, missing):
                 verify_block(ref, block)

@@ -24,6 +24,7 @@ from protocol.blocks import Address, BlockRef, empty_cells, is_catalog, verify_b
 from protocol.errors import (
     CommitmentMismatch,
     IntegrityError,
+    MalformedMessage,
     ManifestMismatch,
     OutOfOrder,
     WeakKey,
@@ -176,7 +177,13 @@ async def _drafted(
     async for batch, ref, block in fetch_blocks(session, where.id, listed):
         verify_block(ref, block)
         gone = positions[batch.id] | batch.erased
-        left = await asyncio.to_thread(empty_cells, block, batch.manifest.records, gone)
+        try:
+            left = await asyncio.to_thread(empty_cells, block, batch.manifest.records, gone)
+        except MalformedMessage:
+            raise IntegrityError(
+                f"field {ref.field} of batch {batch.id.hex()} has no cells that could be erased",
+                hint="Erase all of it, with --unreadable.",
+            ) from None
         digest = hashlib.sha256(left).digest()
         emptied.setdefault(batch.id, []).append(
             EmptiedBlock(ref.field, ref.sha256, len(left), digest)

@@ -97,13 +97,17 @@ class Folder:
         """
         if not self.keyring_path.exists():
             self.create_keyring()
+        made = self._generated(name)
+        self._edit(lambda keyring: keyring.with_identity(made))
+        return made
+
+    def _generated(self, name: str | None = None) -> StoredIdentity:
+        """Return a fresh identity under a name that is free; nothing is kept yet."""
         taken = {each.name for each in self.keyring.identities}
         if name is not None and name in taken:
             raise InputError(f"there is an identity {name!r} already", hint="Choose another name.")
         name = name or next(n for i in range(1, 10_000) if (n := f"identity-{i}") not in taken)
-        made = StoredIdentity(name, Identity.generate().seed, int(self.clock()))
-        self._edit(lambda keyring: keyring.with_identity(made))
-        return made
+        return StoredIdentity(name, Identity.generate().seed, int(self.clock()))
 
     def _unused_identity(self, name: str | None) -> StoredIdentity:
         """Return an identity for a new membership: each serves in one vault, so none links two.

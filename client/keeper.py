@@ -111,5 +111,5 @@ def _succeeded(keyring: Keyring, vault_id: bytes) -> Keyring:
     entry = keyring.vault(vault_id)
     if entry is None or entry.successor is None:
         return keyring  # another process of this home did it
-    followed = replace(entry, identity=entry.successor, successor=None)
+    followed = replace(entry, identity=entry.successor, successor=None, rescuing=False)
     return keyring.with_vault(followed).without_identity(entry.identity)

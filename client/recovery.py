@@ -58,7 +58,7 @@ async def set_up(session: Session, custodians: list[Member], threshold: int) -> 
     """Deal the owner's seed to custodians, any `threshold` of whom can rebuild it.
 
     Raises:
-        InputError: a threshold below two, or above the number of custodians.
+        InputError: a threshold below two, or above the number of custodians; one named twice.
         Refused: this member is not the owner, or a custodian is not confirmed.
     """
     if not 2 <= threshold <= len(custodians):
@@ -66,6 +66,8 @@ async def set_up(session: Session, custodians: list[Member], threshold: int) -> 
             f"a threshold of {threshold} among {len(custodians)}",
             hint="At least two together, and no more than there are.",
         )
+    if len({each.id for each in custodians}) < len(custodians):
+        raise InputError("a custodian was named twice", hint="One gets one share.")
     public = [member.identity for member in custodians]
     dealing = deal(session.identity, session.vault_id, public, threshold)
     return await session.act(saying(acts.Custodians(dealing)))

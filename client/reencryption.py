@@ -25,7 +25,7 @@ from client.crypto.cells import reseal_block
 from client.errors import Refused
 from client.fetching import Listed, fetch_blocks
 from client.results import OnProgress, Progress
-from client.session import Session, saying
+from client.session import Draft, Session, Unneeded, saying
 from client.store import JournalledRotation, MadeAnew
 from client.tables import type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
@@ -59,7 +59,6 @@ class Reencrypted:
     """What a rotation in full has done so far."""
 
     index: int | None = None
-    epochs: int = 0
     blocks: int = 0
     cells: int = 0
     bytes: int = 0
@@ -70,10 +69,10 @@ class Reencrypted:
 
 
 def lying_in(state: State, fields: Sequence[Field]) -> Iterator[tuple[Collection, Batch, BlockRef]]:
-    """Yield the current blocks of these fields."""
+    """Yield the current blocks of these fields; a batch that is erased whole has none."""
     wanted = set(fields)
     for where in state.collections.values():
-        for batch in where.batches:
+        for batch in (each for each in where.batches if each.records):
             for ref in batch.manifest.blocks:
                 if (where.id, ref.field) in wanted:
                     yield where, batch, ref
@@ -208,18 +207,28 @@ class _Job:
     async def _targets(self, journal: JournalledRotation) -> dict[Field, int]:
         """Return each field's epoch to move to: newer than at the start, and open.
 
-        Those that are missing are created; whoever else created one meanwhile did the same work.
+        It stays the one to which blocks were sealed already, as long as that is open. Those that
+        are missing are created; whoever else created one meanwhile did the same work.
         """
         session, started = self._session, _started(journal)
+        chosen = self._chosen(journal)
 
         def wanting(state: State) -> list[Field]:
-            return [each for each in self._fields if _closed(state, each, started[each])]
+            others = (each for each in self._fields if each not in chosen)
+            return [each for each in others if _closed(state, each, started[each])]
 
-        missing = wanting(session.state)
-        if missing:
-            self._done.index = await session.act(lambda state: session.next_epochs(wanting(state)))
-            self._done.epochs += len(missing)
-        return {each: session.writable(*each).epoch for each in self._fields}
+        if wanting(session.state):
+            made = await session.act_if_needed(lambda state: session.next_epochs(wanting(state)))
+            self._done.index = self._done.index if made is None else made
+        newest = {
+            each: session.writable(*each).epoch for each in self._fields if each not in chosen
+        }
+        return {**chosen, **newest}
+
+    def _chosen(self, journal: JournalledRotation) -> dict[Field, int]:
+        made = self._session.store.made_anew(journal.upload)
+        refs = [ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks]
+        return {(self._collection, ref.field): ref.epoch for ref in refs if self._open(ref)}
 
     def _left(self, journal: JournalledRotation) -> Iterator[Listed]:
         """Yield what lies under epochs that were there at the start, but for what does not open."""
@@ -414,10 +423,17 @@ class _Job:
                 and epoch.address not in used
             )
 
-        while gone := behind(session.state)[: LIMITS.retired]:
-            named = tuple(EpochName.of(address) for address in gone)
-            self._done.index = await session.act(saying(acts.RetireEpoch(named)))
-            self._done.retired += len(gone)
+        def draft(state: State) -> Draft:
+            gone = behind(state)[: LIMITS.retired]
+            if not gone:
+                raise Unneeded
+            return Draft(acts.RetireEpoch(tuple(map(EpochName.of, gone))))
+
+        while gone := behind(session.state):
+            made = await session.act_if_needed(draft)
+            if made is not None:
+                self._done.index = made
+                self._done.retired += len(gone) - len(behind(session.state))
 
 
 class _KeysMoved(Exception):

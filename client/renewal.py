@@ -45,19 +45,21 @@ class Renewal(Keeper):
         """
         started = time.monotonic()
         session = vault.session
-        await session.sync_as_member()
         old = session.identity
-        following = self._begin_succession(vault)
-        card = following.card(rotation_context(session.vault_id, old.member_id))
-        session.expect_allowed(acts.RotateIdentity(card, None))
-        index = await session.act(saying(acts.RotateIdentity(card, None)))
-        me = session.state.members[following.member_id]
+        await session.sync_as_member()
+        if session.identity is old:
+            following = self._begin_succession(vault)
+            card = following.card(rotation_context(session.vault_id, old.member_id))
+            session.expect_allowed(acts.RotateIdentity(card, None))
+            await session.act(saying(acts.RotateIdentity(card, None)))
+        # Else an earlier try had landed, and the sync went on as whom it made.
+        me = session.state.members[session.identity.member_id]
         replaced = None
         if me.id == session.state.owner and session.state.phase == "open":
             mine = [field for field in tainted_fields(session.state) if session.holds(*field)]
             replaced = await rotate(session, mine)
         return RotateIdentityResult(
-            index=index,
+            index=me.joined_at,
             old_id=old.member_id.hex(),
             new_id=me.id.hex(),
             status=me.status.value,
@@ -72,10 +74,10 @@ class Renewal(Keeper):
         """Keep the new seed before anything is sent; an earlier try's where there is one."""
         entry = self._entry(vault)
         if entry.successor is None:
-            made = self.new_identity()
-            entry = replace(entry, successor=made.name)
-            begun = entry
-            self._edit(lambda keyring: keyring.with_vault(begun))
+            # Never one that lay unused in this keyring: whoever has the old seed may have it too.
+            made = self._generated()
+            begun = entry = replace(entry, successor=made.name)
+            self._edit(lambda keyring: keyring.with_identity(made).with_vault(begun))
         assert entry.successor is not None
         identity = Identity(self._stored(entry.successor).seed)
         vault.session.believed.read_as(identity)
@@ -131,6 +133,7 @@ class Renewal(Keeper):
             self._edit(
                 lambda keyring: keyring.without_vault(kit.vault_id).without_identity(stored.name)
             )
+            self._forget_log(kit.vault_id)
             raise
 
     async def _restored(self, entry: VaultEntry) -> Vault:

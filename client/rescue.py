@@ -17,7 +17,7 @@ from client.transport import Signer
 from client.vault import Vault
 from client.words import pair_words
 from protocol import acts
-from protocol.errors import CommitmentMismatch, IntegrityError
+from protocol.errors import CommitmentMismatch, IntegrityError, NotFound
 from protocol.identity import recovery_context, rotation_context
 from protocol.ledger.state import Recovery
 
@@ -57,7 +57,8 @@ class Rescue(Renewal):
     async def rebuild(self, reference: str | None = None) -> tuple[Vault, RescueResult]:
         """Put the released shares together, and move the owner to new keys in the same command.
 
-        The rebuilt seed signs that one act, and is kept nowhere. Safe to repeat.
+        The rebuilt seed signs that one act, and is kept nowhere. Safe to repeat: whoever is the
+        owner again by this home's rescue is told so, and nothing is done twice.
 
         Raises:
             Refused: too few shares were released to this home yet.
@@ -66,33 +67,46 @@ class Rescue(Renewal):
         vault = self.vault(reference)
         session = vault.session
         try:
-            entry = self._entry(vault)
-            if not entry.rescuing:
+            await self._sync_as_either(vault)
+            done = _landed(session)
+            if done is not None:
+                return vault, done
+            if not self._entry(vault).rescuing:
                 raise InputError("no rescue was begun in this home for that vault")
-            await session.sync()
             recovery = _dealing(session)
             shares, wrong = _shares(session, recovery)
             owner = rebuild(session.vault_id, recovery.owner, recovery.dealing, shares)
-            index, new = await self._rotate_rebuilt(vault, owner, recovery)
-            self._edit(
-                lambda keyring: keyring.with_vault(
-                    replace(keyring.vault(entry.vault_id) or entry, rescuing=False)
-                )
-            )
-            return vault, RescueResult(
-                index=index,
-                old_id=owner.member_id.hex(),
-                new_id=new.hex(),
-                custodians=tuple(each.hex() for each in shares),
-                wrong=wrong,
-            )
+            await self._rotate_rebuilt(vault, owner, recovery)
+            done = _landed(session)
+            assert done is not None  # it was found in the verified log
+            used = tuple(each.hex() for each in shares)
+            return vault, replace(done, custodians=used, wrong=wrong)
         except BaseException:
             await vault.close()
             raise
 
-    async def _rotate_rebuilt(
-        self, vault: Vault, owner: Identity, recovery: Recovery
-    ) -> tuple[int, bytes]:
+    async def _sync_as_either(self, vault: Vault) -> None:
+        """Sync as the rebuilder, or as the owner that it has become where the answer was lost."""
+        session, entry = vault.session, self._entry(vault)
+        try:
+            await session.sync()
+        except Refused as refused:
+            if refused.refusal != NotFound.code or not entry.rescuing:
+                raise
+            if session.successor is None:
+                raise _too_few("the server has nothing for this home") from refused
+            new = session.successor.identity
+            await session.transport.close()
+            signer = Signer(new.request_key, new.member_id)
+            session.transport = self.connect(entry.server, entry.tls_pin, signer)
+            try:
+                await session.sync()
+            except Refused as again:
+                if again.refusal != NotFound.code:
+                    raise
+                raise _too_few("the server has nothing for this home any more") from again
+
+    async def _rotate_rebuilt(self, vault: Vault, owner: Identity, recovery: Recovery) -> None:
         """Sign as the owner that was, once: the new identity takes its place."""
         session = vault.session
         new = self._begin_succession(vault)
@@ -105,18 +119,36 @@ class Rescue(Renewal):
             self.connect(entry.server, entry.tls_pin, signer),
         )
         await own.close()
-        payload = acts.RotateIdentity(card, recovery.at)
-        return await session.act(saying(payload), author=owner), new.member_id
+        await session.act(saying(acts.RotateIdentity(card, recovery.at)), author=owner)
+
+
+def _landed(session: Session) -> RescueResult | None:
+    """Return the rescue by which this member owns the vault; None without one."""
+    me = session.state.members.get(session.identity.member_id)
+    if me is None or me.predecessor is None:
+        return None
+    act = session.believed.acts[me.joined_at]
+    assert act is not None
+    if not isinstance(act.payload, acts.RotateIdentity) or act.payload.dealing is None:
+        return None
+    before = session.believed.state_at(me.joined_at).recovery
+    assert before is not None  # the rules let nobody rotate by a dealing that is not in force
+    released = sorted({each.custodian.hex() for each in before.released})
+    return RescueResult(me.joined_at, me.predecessor.hex(), me.id.hex(), tuple(released), ())
+
+
+def _too_few(what: str) -> Refused:
+    return Refused(
+        f"{what}: no custodian has released a share to it",
+        code="too_few_shares",
+        hint="Send them the text of 'sealroom recovery request', and compare words.",
+    )
 
 
 def _dealing(session: Session) -> Recovery:
     recovery = session.state.recovery
     if recovery is None or session.identity.member_id not in recovery.rebuilders:
-        raise Refused(
-            "no custodian has released a share to this home",
-            code="too_few_shares",
-            hint="Send them the text of 'sealroom recovery request', and compare words.",
-        )
+        raise _too_few("nothing is dealt any more that helps this home")
     return recovery
 
 

@@ -51,6 +51,10 @@ Build = Callable[[State], Draft]
 """Makes a draft from the newest state; called again if that state moved meanwhile."""
 
 
+class Unneeded(Exception):
+    """Raised by a `Build` where the newest state needs no such act any more."""
+
+
 def saying(payload: acts.Payload) -> Build:
     """Return a draft of a payload that is the same on every state."""
     return lambda _: Draft(payload)
@@ -231,6 +235,13 @@ class Session:
                 return await self._found(act, index)
         raise AssertionError("unreachable")
 
+    async def act_if_needed(self, build: Build) -> int | None:
+        """Land one act as `act` does; None where the build says that nothing is left to do."""
+        try:
+            return await self.act(build)
+        except Unneeded:
+            return None
+
     def expect_allowed(self, payload: acts.Payload, cited: Citation | None = None) -> None:
         """Check that the rules allow an act as things stand, before other work is done for it.
 
@@ -324,13 +335,19 @@ class Session:
         return newest.definition.address
 
     def next_epochs(self, fields: Iterable[tuple[bytes, int]]) -> Draft:
-        """Draft the next epoch of each field, with fresh keys."""
+        """Draft the next epoch of each field, with fresh keys.
+
+        Raises:
+            Unneeded: no field is named.
+        """
         created: dict[Address, NewEpoch] = {}
         for collection, number in sorted(set(fields)):
             newest = self.state.newest(collection, number)
             following = 1 if newest is None else newest.definition.epoch + 1
             address = Address(collection, number, following)
             created[address] = create_epoch(self.identity, self.vault_id, address)
+        if not created:
+            raise Unneeded
         return Draft(acts.CreateEpoch(tuple(new.definition for new in created.values())), created)
 
 

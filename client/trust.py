@@ -342,7 +342,8 @@ class Believed:
                 failure = _given(error, box.position, self._acts[box.position])
             else:
                 self._keys.update({(party, a): key for a, key in opened.items()})
-                return
+                if address in opened:
+                    return
         raise failure or NotAuthorised(f"you hold no key of {address}", hint="Ask for a grant.")
 
 

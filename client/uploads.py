@@ -294,7 +294,7 @@ async def ensure_writable(session: Session, fields: Sequence[tuple[bytes, int]])
 
     if not wanting(session.state):
         return None
-    return await session.act(lambda state: session.next_epochs(wanting(state)))
+    return await session.act_if_needed(lambda state: session.next_epochs(wanting(state)))
 
 
 # --- sealing and sending

@@ -8,7 +8,15 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +27,26 @@ import pyarrow as pa
 import pytest
 
 from client import fetching
-from client.catalogs import seal_rows
+from client.catalogs import read_names, seal_rows
+from client.columns import Cells
+from client.crypto.cells import ColumnToSeal, seal_batch
 from client.errors import Unreachable
 from client.home import Home
 from client.session import saying
+from client.tables import type_from_text
+from client.tables.arrow_types import is_text
 from client.transport import Transport
 from client.vault import UploadOptions, Vault
 from protocol import api
 from protocol.acts import Commit, Role
-from protocol.blocks import FieldClass
+from protocol.blocks import (
+    Address,
+    BlockRef,
+    FieldClass,
+    Manifest,
+    Padding,
+    join_batch_body,
+)
 from tests.in_process import PASSPHRASE, URL, Lab, ServiceTransport, lab
 
 T = TypeVar("T")
@@ -246,6 +265,44 @@ async def commit_names(vault: Vault, collection: bytes, number: int, *rows: dict
     batch = sealed.manifest.batch_id
     await session.transport.stage(session.vault_id, upload, batch, sealed.body())
     await session.act(saying(Commit(upload, collection, 0, True, (sealed.manifest,))))
+
+
+async def commit_records(
+    vault: Vault, collection: bytes, epochs: Mapping[int, int], count: int
+) -> None:
+    """Commit records as a writer does that has not seen the newest epoch of every field."""
+    session = vault.session
+    await session.sync()
+    where = session.state.collections[collection]
+    columns = []
+    for number, field_class in enumerate(where.classes):
+        newest = session.writable(collection, number)
+        address = Address(collection, number, epochs.get(number, newest.epoch))
+        named = (await read_names(session, collection)).fields[number]
+        texts = is_text(type_from_text(named.type))
+        cells = Cells.from_list([b"late" if texts else bytes(4)] * count, string_like=texts)
+        key = session.key(address).key.expose()
+        columns.append(ColumnToSeal(number, address.epoch, field_class, key, cells))
+    sealed = seal_batch(columns)
+    upload = secrets.token_bytes(16)
+    batch = sealed.manifest.batch_id
+    await session.transport.stage(session.vault_id, upload, batch, sealed.body())
+    await session.act(saying(Commit(upload, collection, 0, True, (sealed.manifest,))))
+
+
+async def commit_rubbish(vault: Vault, collection: bytes, number: int, records: int = 1) -> None:
+    """Commit a catalog block that no key opens; of several records, it is not even a block."""
+    session = vault.session
+    await session.sync()
+    epoch = session.writable(collection, number).epoch
+    block = (48).to_bytes(4, "little") + secrets.token_bytes(48)
+    digest = hashlib.sha256(block).digest()
+    ref = BlockRef(number, epoch, bytes(16), len(block), digest, Padding.UNIFORM)
+    manifest = Manifest(secrets.token_bytes(16), records, (ref,))
+    upload = secrets.token_bytes(16)
+    body = join_batch_body(manifest, (block,))
+    await session.transport.stage(session.vault_id, upload, manifest.batch_id, body)
+    await session.act(saying(Commit(upload, collection, 0, True, (manifest,))))
 
 
 __all__ = ["PASSPHRASE", "URL"]

@@ -72,10 +72,12 @@ class ServiceTransport:
         _, pieces = await self._answer(
             self.service.fetch(vault_id, self.keyid, os.urandom(32), request)
         )
+        is_block = False
         async with aclosing(pieces):
             async for piece in pieces:
-                if len(piece) != api.LENGTH_BYTES:
+                if is_block:
                     yield piece
+                is_block = not is_block
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -214,7 +214,7 @@ MEANINGS: Final = {
     "retired": "epochs of one retirement",
     "rules": "rules of one act",
     "custodians": "custodians of one dealing",
-    "rebuilders": "identities to which shares of one dealing are released",
+    "rebuilders": "identities to which one custodian of a dealing releases its share",
     "head_signers": "members whose acts count towards the head time",
     "proof_hashes": "hashes of a consistency proof",
     "log_page_leaves": "leaves of one page of the log",

@@ -1,348 +1,529 @@
-"""Conditions of the acts on collections, their keys and what is committed."""
+"""Erasures, replacements and re-encryptions: conditions, and what they leave."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from client.crypto.wraps import create_epoch
+from client.crypto.identity import Identity
 from protocol import acts
-from protocol.acts import Role
+from protocol.acts import Erasure, MovedBlock, Reason, Role
 from protocol.blocks import (
     PEOPLE_COLLECTION,
     PEOPLE_FIELD,
     Address,
     FieldClass,
     Manifest,
-    catalog_field,
+    Padding,
 )
 from protocol.errors import (
-    CommitmentMismatch,
     Conflict,
     LimitExceeded,
+    ManifestMismatch,
     NotAuthorised,
     OutOfOrder,
 )
-from protocol.ledger import keys as transitions
-from protocol.ledger.contents import Collection
+from protocol.ledger import data as transitions
+from protocol.ledger.contents import Batch
 from protocol.limits import LIMITS
-from protocol.merkle import EMPTY_ROOT, leaf_hash, root_of
+from protocol.merkle import leaf_hash, root_of
 from protocol.wire import to_bytes
+from tests.test_ledger_commits import commit
 from tests.world import World, of_class, of_field
 
-GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
+GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
+NAMES = 0x8000
 
 
-def world_with_data(*classes: FieldClass) -> tuple[World, bytes]:
-    world = World()
-    world.people()
-    return world, world.collection(*(classes or (GENERAL, CORE)))
+class Filled(World):
+    """A vault with two batches of five records, of fields 0 (general) and 1 (core)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.people()
+        self.data = self.collection(GENERAL, CORE)
+        self.first, self.second = (self.records(self.data, 5) for _ in range(2))
+        self.commit(self.owner, self.data, self.first, self.second)
+        self.one, self.two = self.first.batch_id, self.second.batch_id
+
+    def here(self, batch_id: bytes) -> Batch:
+        return self.batch(self.data, batch_id)
+
+    def erasing(self, *positions: int, batch_id: bytes | None = None) -> Erasure:
+        return self.erasure(self.data, batch_id or self.one, positions)
+
+    def judge_erasures(self, *erasures: Erasure, author: Identity | None = None) -> None:
+        self.judge(author or self.owner, acts.Erase(self.data, Reason.REQUEST, erasures))
+
+    def part(
+        self, *moves: MovedBlock, part: int = 0, last: bool = True, upload: bytes = b"r" * 16
+    ) -> acts.Reencrypt:
+        return acts.Reencrypt(upload, self.data, part, last, moves)
 
 
-def commit(
-    collection: bytes, *manifests: Manifest, upload: bytes = b"", part: int = 0, last: bool = True
-) -> acts.Commit:
-    return acts.Commit(upload or os.urandom(16), collection, part, last, manifests)
+@pytest.fixture
+def world() -> Filled:
+    return Filled()
 
 
-# --- collections and epochs
+# --- erasures
 
 
-def test_a_collection_is_defined_once() -> None:
-    world, data = world_with_data()
-    with pytest.raises(Conflict):
-        world.judge(world.owner, acts.DefineCollection(data, (CORE,)))
-
-
-def test_collections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    world, _ = world_with_data()
-    monkeypatch.setattr(transitions, "LIMITS", replace(LIMITS, collections=2))
-    world.land(world.owner, acts.DefineCollection(b"x" * 16, (CORE,)))
-    with pytest.raises(LimitExceeded, match="collections"):
-        world.judge(world.owner, acts.DefineCollection(b"y" * 16, (CORE,)))
-
-
-def test_a_collection_has_a_catalog_for_each_class_that_occurs() -> None:
-    collection = Collection(b"c" * 16, (CORE, GENERAL, CORE))
-    assert collection.fields == (0, 1, 2, 0x8000, 0x8002)
-    assert [collection.class_of(n) for n in collection.fields] == [
-        CORE,
-        GENERAL,
-        CORE,
-        GENERAL,
-        CORE,
-    ]
-    assert all(map(collection.has, collection.fields))
-    assert not any(map(collection.has, (3, 0x7FFF, 0x8001, PEOPLE_FIELD)))
-    people = Collection(PEOPLE_COLLECTION, ())
-    assert people.fields == (PEOPLE_FIELD,)
-    assert people.class_of(PEOPLE_FIELD) is FieldClass.PEOPLE
-
-
-@pytest.mark.parametrize("epoch", [1, 3, LIMITS.epochs])
-def test_epochs_of_a_field_are_numbered_in_order(epoch: int) -> None:
-    world, data = world_with_data()
-    new = create_epoch(world.owner, world.vault_id, Address(data, 0, epoch))
-    with pytest.raises(OutOfOrder, match="next epoch is 2"):
-        world.judge(world.owner, acts.CreateEpoch((new.definition,)))
-
-
-def test_one_act_may_create_two_epochs_of_a_field() -> None:
-    world, data = world_with_data()
-    made = {
-        a: create_epoch(world.owner, world.vault_id, a)
-        for a in (Address(data, 0, 2), Address(data, 0, 3))
-    }
-    payload = acts.CreateEpoch(tuple(new.definition for new in made.values()))
-    world.land(world.owner, payload, created=made)
-    newest = world.state.newest(data, 0)
-    assert newest is not None
-    assert (newest.definition.epoch, newest.creator) == (3, world.owner.member_id)
-    assert newest.made_at == world.ledger.size - 1
-
-
-@pytest.mark.parametrize("which", ["no collection", "no field", "no catalog"])
-def test_an_epoch_is_for_a_field_that_is_there(which: str) -> None:
-    world, data = world_with_data()
-    address = {
-        "no collection": Address(b"x" * 16, 0, 1),
-        "no field": Address(data, 2, 1),
-        "no catalog": Address(data, catalog_field(SENSITIVE), 1),
-    }[which]
-    new = create_epoch(world.owner, world.vault_id, address)
-    with pytest.raises(OutOfOrder, match="not there"):
-        world.judge(world.owner, acts.CreateEpoch((new.definition,)))
-
-
-@pytest.mark.parametrize(("field", "holds"), [(0, False), (1, True), (0x8000, True)])
-def test_who_creates_an_epoch_holds_its_field(field: int, holds: bool) -> None:
-    world, data = world_with_data()
-    admin = world.member(Role.ADMIN, (of_class(CORE),))
-    new = create_epoch(admin, world.vault_id, Address(data, field, 2))
-    payload = acts.CreateEpoch((new.definition,))
-    if holds:
-        world.land(admin, payload, created={new.definition.address: new})
-    else:
-        with pytest.raises(NotAuthorised, match="holds its field"):
-            world.judge(admin, payload)
-
-
-def test_what_was_published_about_an_epoch() -> None:
-    world, data = world_with_data()
-    definition = world.epoch(Address(data, 0, 1)).definition
-    assert world.state.published(Address(data, 0, 1)) == definition
-    for nothing in (Address(data, 0, 0), Address(data, 0, 2), Address(data, 9, 1)):
-        assert world.state.epoch(nothing) is None
-        with pytest.raises(CommitmentMismatch, match="never published"):
-            world.state.published(nothing)
-    assert world.state.newest(data, 9) is None
-
-
-# --- commits
-
-
-def test_a_commit_shows_its_batches_in_order() -> None:
-    world, data = world_with_data()
-    first, second = world.records(data, 3), world.records(data, 4)
-    landed = world.land(world.owner, commit(data, first, second))
-    where = world.state.collections[data]
-    assert [b.manifest for b in where.batches[-2:]] == [first, second]
-    assert (where.records, where.cells) == (7, 14)
-    assert where.root() == root_of(leaf_hash(to_bytes(b.manifest)) for b in where.batches)
-    assert where.batches[-1].committed_at == landed.index
-    assert where.batches[-1].author == world.owner.member_id
-    assert [ref.field for _, ref in where.blocks(1)] == [1, 1]
-    assert [m.batch_id for m, _ in where.blocks(1)] == [first.batch_id, second.batch_id]
-    assert Collection(b"c" * 16, ()).root() == EMPTY_ROOT
-    listed = {each.collection: each.root for each in world.state.roots()}
-    assert listed == {PEOPLE_COLLECTION: EMPTY_ROOT, data: where.root()}
-
-
-def test_a_commit_is_to_a_collection_that_is_there() -> None:
-    world, data = world_with_data()
-    with pytest.raises(OutOfOrder, match="not there"):
-        world.judge(world.owner, commit(b"x" * 16, world.records(data)))
-
-
-def test_a_batch_of_records_has_all_fields() -> None:
-    world, data = world_with_data()
-    for fields, why in (
-        ([0], "every field"),
-        ([1], "every field"),
-        ([0, 1, 2], "field that is not there"),
-        ([catalog_field(SENSITIVE)], "field that is not there"),
-        ([PEOPLE_FIELD], "field that is not there"),
+def test_an_erasure_empties_records_in_every_field(world: Filled) -> None:
+    before, where = world.here(world.one), world.state.collections[world.data]
+    erasure = world.erasing(1, 3)
+    world.land(world.owner, acts.Erase(world.data, Reason.REQUEST, (erasure,)))
+    batch = world.here(world.one)
+    assert batch.erased == {1, 3}
+    assert batch.records == 3
+    for ref, was, said in zip(
+        batch.manifest.blocks, before.manifest.blocks, erasure.blocks, strict=True
     ):
-        with pytest.raises(OutOfOrder, match=why):
-            world.judge(world.owner, commit(data, world.manifest(data, fields)))
+        assert ref == replace(was, length=said.length, sha256=said.after)
+    assert replace(batch, manifest=before.manifest, erased=frozenset()) == before
+    now = world.state.collections[world.data]
+    assert (now.records, now.cells) == (where.records - 2, where.cells - 4) == (8, 16)
+    assert [each.id for each in now.batches] == [each.id for each in where.batches]
+    assert now.root() == root_of(leaf_hash(to_bytes(each.manifest)) for each in now.batches)
+    assert world.here(world.two).manifest == world.second
 
 
-def test_the_people_catalog_takes_names_and_no_records() -> None:
-    world, _ = world_with_data()
-    people = PEOPLE_COLLECTION
-    world.land(world.owner, commit(people, world.manifest(people, (PEOPLE_FIELD,), 1)))
-    with pytest.raises(OutOfOrder, match="not there"):
-        world.judge(world.owner, commit(people, world.manifest(people, (0,))))
+def test_erasures_add_up(world: Filled) -> None:
+    world.erase(world.owner, world.data, {world.one: [4], world.two: [0]})
+    world.erase(world.owner, world.data, {world.one: [0, 1]})
+    assert world.here(world.one).erased == {0, 1, 4}
+    assert world.here(world.two).erased == {0}
+    world.erase(world.owner, world.data, {world.one: [2, 3]})
+    assert world.here(world.one).records == 0
+    assert world.state.collections[world.data].records == 4
 
 
-@pytest.mark.parametrize("epoch", [0, 2])
-def test_blocks_are_under_epochs_that_are_there(epoch: int) -> None:
-    world, data = world_with_data()
-    manifest = world.records(data)
-    blocks = (replace(manifest.blocks[0], epoch=epoch), *manifest.blocks[1:])
-    with pytest.raises(OutOfOrder, match="epoch that is not there"):
-        world.judge(world.owner, commit(data, replace(manifest, blocks=blocks)))
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.KEYLESS_ADMIN])
+def test_an_erasure_needs_no_key(world: Filled, role: Role) -> None:
+    admin = world.member(role)
+    assert not any(a.field < 2 for a in world.opened[admin.member_id])
+    world.erase(admin, world.data, {world.one: [0]})
+    assert world.here(world.one).erased == {0}
 
 
-@pytest.mark.threat("V5")
-@pytest.mark.threat("W1")
-def test_a_tainted_epoch_takes_nothing_and_an_older_one_does() -> None:
-    world, data = world_with_data()
-    bidder = world.member(Role.BIDDER, (of_field(data, 1),))
-    written, old = world.records(data), world.citation()
-    world.judge(world.owner, commit(data, written))
-    world.land(world.owner, acts.WithdrawGrant(bidder.member_id, (of_field(data, 1),)))
-    # The lagging author saw nothing of it, and signs what it believes.
-    with pytest.raises(OutOfOrder, match="no more commits"):
-        world.judge(world.owner, commit(data, written), old)
-    world.epochs(world.owner, (data, 1), (data, 0))
-    with pytest.raises(OutOfOrder, match="no more commits"):
-        world.judge(world.owner, commit(data, written))
-    newer = world.records(data)
-    older = replace(newer, blocks=(replace(newer.blocks[0], epoch=1), newer.blocks[1]))
-    world.judge(world.owner, commit(data, newer))
-    world.judge(world.owner, commit(data, older))
+def test_what_is_tainted_can_still_be_erased(world: Filled) -> None:
+    bidder = world.member(Role.BIDDER, (of_class(GENERAL), of_class(CORE)))
+    world.remove(bidder)
+    assert Address(world.data, 0, 1) in world.tainted()
+    world.erase(world.owner, world.data, {world.one: [0]})
 
 
-def test_who_writes_a_field_holds_it() -> None:
-    world, data = world_with_data()
-    partly = world.member(Role.ADMIN, (of_class(CORE),))
-    fully = world.member(Role.ADMIN, (of_class(GENERAL), of_class(CORE)))
-    keyless = world.member(Role.KEYLESS_ADMIN)
-    world.judge(fully, commit(data, world.records(data)))
-    with pytest.raises(NotAuthorised, match="holds it"):
-        world.judge(partly, commit(data, world.records(data)))
-    with pytest.raises(NotAuthorised, match="without keys"):
-        world.judge(keyless, commit(data, world.records(data)))
-    for author in (partly, fully):
-        world.judge(author, commit(data, world.manifest(data, (0x8000,), 1)))
+def test_names_are_erased_as_records_are(world: Filled) -> None:
+    names = next(b for b in world.state.collections[world.data].batches if b.manifest.is_catalog)
+    records = world.state.collections[world.data].records
+    world.erase(world.owner, world.data, {names.id: [0]})
+    assert world.here(names.id).erased == {0}
+    assert world.state.collections[world.data].records == records
+    world.commit(world.owner, world.data, world.records(world.data))
+    row = world.manifest(PEOPLE_COLLECTION, (PEOPLE_FIELD,), 1)
+    world.commit(world.owner, PEOPLE_COLLECTION, row)
+    world.erase(world.owner, PEOPLE_COLLECTION, {row.batch_id: [0]})
 
 
-@pytest.mark.threat("K14")
-def test_an_admin_without_keys_names_people_and_no_fields() -> None:
-    """It could give fields of data that it may not read other names and types."""
-    world, data = world_with_data()
-    keyless, people = world.member(Role.KEYLESS_ADMIN), PEOPLE_COLLECTION
-    assert Address(data, 0x8000, 1) in world.opened[keyless.member_id], "it reads them all"
-    for number in (0x8000, 0x8002):
-        for last in (True, False):
-            names = commit(data, world.manifest(data, (number,), 1), last=last)
-            with pytest.raises(NotAuthorised, match="names of people only"):
-                world.judge(keyless, names)
-    world.judge(keyless, commit(people, world.manifest(people, (PEOPLE_FIELD,), 1)))
-    world.land(world.owner, acts.ChangeRole(keyless.member_id, Role.ADMIN))
-    world.judge(keyless, commit(data, world.manifest(data, (0x8000,), 1)))
+@pytest.mark.parametrize("position", [5, 6, 65_535])
+def test_a_record_that_is_not_there_is_not_erased(world: Filled, position: int) -> None:
+    for positions in ((position,), (0, position)):
+        with pytest.raises(OutOfOrder, match=f"has no record {position}"):
+            world.judge_erasures(world.erasing(*positions))
 
 
-def test_an_upload_and_a_batch_are_committed_once() -> None:
-    world, data = world_with_data()
-    manifest = world.records(data)
-    world.land(world.owner, commit(data, manifest, upload=b"u" * 16))
-    with pytest.raises(Conflict, match="committed before"):
-        world.judge(world.owner, commit(data, world.records(data), upload=b"u" * 16))
-    with pytest.raises(Conflict, match="batch id"):
-        world.judge(world.owner, commit(data, manifest))
-    twice = world.records(data)
-    with pytest.raises(Conflict, match="batch id"):
-        world.judge(world.owner, commit(data, twice, twice))
+def test_a_record_is_erased_once(world: Filled) -> None:
+    world.erase(world.owner, world.data, {world.one: [2]})
+    for positions in ((2,), (1, 2), (2, 3)):
+        with pytest.raises(OutOfOrder, match=r"record 2 of batch .* is erased"):
+            world.judge_erasures(world.erasing(*positions))
+    world.judge_erasures(world.erasing(1, 3))
 
 
-def test_records_come_after_the_names_of_their_fields() -> None:
-    world = World()
-    world.people()
-    data = b"d" * 16
-    world.land(world.owner, acts.DefineCollection(data, (GENERAL, CORE)))
-    world.epochs(world.owner, *((data, n) for n in world.state.collections[data].fields))
-    general, core = (world.manifest(data, (catalog_field(c),), 1) for c in (GENERAL, CORE))
-    records = world.records(data)
-    for early in ((records,), (general, records), (general, records, core)):
-        with pytest.raises(OutOfOrder, match="before the catalog"):
-            world.judge(world.owner, commit(data, *early))
-    world.land(world.owner, commit(data, general))
-    with pytest.raises(OutOfOrder, match="before the catalog"):
-        world.judge(world.owner, commit(data, records))
-    world.land(world.owner, commit(data, core, records))
-    assert world.state.collections[data].records == 3
-
-
-# --- uploads in parts
-
-
-def test_nothing_shows_before_the_last_part() -> None:
-    world, data = world_with_data()
-    shown, parts = world.state.collections[data], [world.records(data) for _ in range(3)]
-    for number, part in enumerate(parts):
-        assert world.state.collections[data] == shown
-        last = number == 2
-        world.land(world.owner, commit(data, part, upload=b"u" * 16, part=number, last=last))
-    batches = world.state.collections[data].batches
-    assert [b.manifest for b in batches[len(shown.batches) :]] == parts
-    assert not world.state.pending
-    assert b"u" * 16 in world.state.uploads
-
-
-@pytest.mark.parametrize("part", [0, 2, 3])
-def test_parts_come_in_order(part: int) -> None:
-    world, data = world_with_data()
-    world.land(world.owner, commit(data, world.records(data), upload=b"u" * 16, last=False))
-    with pytest.raises(OutOfOrder, match="next part of that upload is 1"):
-        world.judge(world.owner, commit(data, world.records(data), upload=b"u" * 16, part=part))
-    with pytest.raises(OutOfOrder, match="next part of that upload is 0"):
-        world.judge(world.owner, commit(data, world.records(data), part=1))
-
-
-def test_an_upload_is_its_author_s_and_for_one_collection() -> None:
-    world, data = world_with_data()
+def test_an_erasure_is_from_a_batch_of_its_collection(world: Filled) -> None:
     other = world.collection(CORE)
-    admin = world.member(Role.ADMIN, (of_class(GENERAL), of_class(CORE)))
-    world.land(world.owner, commit(data, world.records(data), upload=b"u" * 16, last=False))
-    with pytest.raises(Conflict, match="another's"):
-        world.judge(admin, commit(data, world.records(data), upload=b"u" * 16, part=1))
-    with pytest.raises(Conflict, match="another's"):
-        world.judge(world.owner, commit(other, world.records(other), upload=b"u" * 16, part=1))
+    elsewhere = world.records(other)
+    world.commit(world.owner, other, elsewhere)
+    there = world.erasure(other, elsewhere.batch_id, [0])
+    for erasure in (there, replace(world.erasing(0), batch=b"x" * 16)):
+        with pytest.raises(OutOfOrder, match="no batch"):
+            world.judge_erasures(erasure)
+    world.judge(world.owner, acts.Erase(other, Reason.REQUEST, (there,)))
+    with pytest.raises(OutOfOrder, match="collection that is not there"):
+        world.judge(world.owner, acts.Erase(b"x" * 16, Reason.REQUEST, (there,)))
 
 
-def test_a_batch_of_a_pending_part_is_used() -> None:
-    world, data = world_with_data()
-    manifest = world.records(data)
-    world.land(world.owner, commit(data, manifest, upload=b"u" * 16, last=False))
-    with pytest.raises(Conflict, match="batch id"):
-        world.judge(world.owner, commit(data, manifest))
+def test_a_batch_is_erased_from_once_in_an_act(world: Filled) -> None:
+    """Else the second would have to name what the first left."""
+    twice = tuple(sorted((world.erasing(0), world.erasing(1)), key=to_bytes))
+    with pytest.raises(OutOfOrder, match="twice in one act"):
+        world.judge_erasures(*twice)
+    world.judge_erasures(*sorted((twice[0], world.erasing(1, batch_id=world.two)), key=to_bytes))
 
 
-@pytest.mark.threat("V5")
-@pytest.mark.threat("R11")
-def test_a_taint_between_parts_drops_the_upload() -> None:
-    """Else it would never end."""
-    world, data = world_with_data()
-    bidder = world.member(Role.BIDDER, (of_field(data, 1),))
-    world.land(world.owner, commit(data, world.records(data), upload=b"u" * 16, last=False))
-    world.remove(bidder)
+@pytest.mark.threat("V3")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda blocks: blocks[:1],
+        lambda blocks: blocks[1:],
+        lambda blocks: blocks[::-1],
+        lambda blocks: (blocks[0], blocks[0]),
+        lambda blocks: (*blocks, replace(blocks[1], field=2)),
+        lambda blocks: (*blocks, replace(blocks[1], field=NAMES)),
+        lambda blocks: (replace(blocks[0], field=1), blocks[1]),
+    ],
+)
+def test_an_erasure_is_from_every_field(
+    world: Filled, change: Callable[..., tuple[acts.EmptiedBlock, ...]]
+) -> None:
+    erasure = world.erasing(0)
+    with pytest.raises(OutOfOrder, match="from every field"):
+        world.judge_erasures(replace(erasure, blocks=change(erasure.blocks)))
+    world.judge_erasures(erasure)
+
+
+@pytest.mark.parametrize("field", [0, 1])
+def test_an_erasure_starts_from_the_blocks_that_there_are(world: Filled, field: int) -> None:
+    erasure, late = world.erasing(0), world.erasing(1)
+    blocks = list(erasure.blocks)
+    blocks[field] = replace(blocks[field], before=blocks[field].after)
+    with pytest.raises(OutOfOrder, match=f"field {field} of batch .* changed") as refused:
+        world.judge_erasures(replace(erasure, blocks=tuple(blocks)))
+    assert refused.value.hint
+    world.judge_erasures(late)
+    world.erase(world.owner, world.data, {world.one: [0]})
+    with pytest.raises(OutOfOrder, match=r"field 0 of batch .* changed"):
+        world.judge_erasures(late)
+
+
+@pytest.mark.parametrize("field", [0, 1])
+@pytest.mark.parametrize(
+    ("length", "fits"), [(19, False), (20, True), (64 * 5, True), (64 * 5 + 1, False)]
+)
+def test_a_block_has_no_more_bytes_after_an_erasure_and_all_its_lengths(
+    world: Filled, field: int, length: int, fits: bool
+) -> None:
+    erasure = world.erasing(0)
+    blocks = list(erasure.blocks)
+    blocks[field] = replace(blocks[field], length=length)
+    changed = replace(erasure, blocks=tuple(blocks))
+    if fits:
+        world.judge_erasures(changed)
+    else:
+        with pytest.raises(OutOfOrder, match="grow, or lose its lengths, by an erasure"):
+            world.judge_erasures(changed)
+
+
+def test_an_erasure_is_bounded(world: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the blocks as they are before it: those the server reads to empty them."""
+    each = 2 * 64 * 5
+    both = (world.erasing(0), world.erasing(0, batch_id=world.two))
+    monkeypatch.setattr(transitions, "LIMITS", replace(LIMITS, erase_bytes=2 * each))
+    world.judge_erasures(*sorted(both, key=to_bytes))
+    monkeypatch.setattr(transitions, "LIMITS", replace(LIMITS, erase_bytes=2 * each - 1))
+    with pytest.raises(LimitExceeded, match="one erasure"):
+        world.judge_erasures(*sorted(both, key=to_bytes))
+    for one in both:
+        world.judge_erasures(one)
+    world.erase(world.owner, world.data, {world.one: [1]})
+    both = (world.erasing(0), both[1])
+    world.judge_erasures(*sorted(both, key=to_bytes))
+
+
+def test_of_an_act_all_records_are_erased_or_none(world: Filled) -> None:
+    before = world.state
+    good, bad = world.erasing(0), world.erasing(5, batch_id=world.two)
+    with pytest.raises(OutOfOrder, match="has no record"):
+        world.land(
+            world.owner,
+            acts.Erase(world.data, Reason.REQUEST, tuple(sorted((good, bad), key=to_bytes))),
+        )
+    assert world.state is before
+
+
+def test_a_receipt_counts_what_is_left(world: Filled) -> None:
+    world.erase(world.owner, world.data, {world.one: [0, 1], world.two: [4]})
+    buyer = world.member()
+    world.offer(buyer)
+    people, data = world.receipts()
+    assert (data.records, data.cells) == (7, 14)
+    assert world.state.offer is not None
+    all_of_it = replace(data, records=10, cells=20)
+    with pytest.raises(ManifestMismatch, match="receipt"):
+        world.judge(
+            buyer, acts.Accept(world.state.offer.index, world.ledger.size, (people, all_of_it))
+        )
+    world.accept(buyer)
+
+
+# --- replacements
+
+
+def replacing(
+    world: Filled, *positions: int, new: Manifest | None = None, **changes: object
+) -> acts.Replace:
+    manifests = (new or world.records(world.data, len(positions)),)
+    payload = acts.Replace(
+        b"u" * 16, world.data, 0, manifests, Reason.MISTAKE, (world.erasing(*positions),)
+    )
+    return replace(payload, **changes)  # type: ignore[arg-type]
+
+
+def test_a_replacement_erases_and_commits_in_one_moment(world: Filled) -> None:
+    new = world.records(world.data, 2)
+    landed = world.land(world.owner, replacing(world, 0, 4, new=new))
+    where = world.state.collections[world.data]
+    assert world.here(world.one).erased == {0, 4}
+    assert [batch.id for batch in where.batches[-3:]] == [world.one, world.two, new.batch_id]
+    assert where.batches[-1] == Batch(new, b"u" * 16, landed.index, world.owner.member_id)
+    assert (where.records, where.cells) == (10, 20)
+    assert b"u" * 16 in world.state.uploads
+    with pytest.raises(Conflict, match="committed before"):
+        world.judge(world.owner, replacing(world, 1))
+
+
+def test_a_replacement_may_be_the_last_part_of_an_upload(world: Filled) -> None:
+    first, last = world.records(world.data), world.records(world.data)
+    world.land(world.owner, commit(world.data, first, upload=b"u" * 16, last=False))
+    with pytest.raises(OutOfOrder, match="next part of that upload is 1"):
+        world.judge(world.owner, replacing(world, 0))
+    world.land(world.owner, replacing(world, 0, new=last, part=1))
+    shown = [batch.manifest for batch in world.state.collections[world.data].batches[-2:]]
+    assert shown == [first, last]
     assert not world.state.pending
-    assert world.state.collections[data].records == 0
-    world.epochs(world.owner, (data, 1), (data, catalog_field(CORE)))
-    with pytest.raises(OutOfOrder, match="next part of that upload is 0"):
-        world.judge(world.owner, commit(data, world.records(data), upload=b"u" * 16, part=1))
 
 
-def test_a_taint_elsewhere_leaves_the_upload_alone() -> None:
-    world, data = world_with_data()
-    other = world.collection(SENSITIVE)
-    bidder = world.member(Role.BIDDER, (of_class(SENSITIVE),))
-    world.land(world.owner, commit(data, world.records(data), upload=b"u" * 16, last=False))
-    world.remove(bidder)
-    assert Address(other, 0, 1) in world.tainted()
-    world.land(world.owner, commit(data, world.records(data), upload=b"u" * 16, part=1))
-    assert world.state.collections[data].records == 6
+def test_a_replacement_is_refused_as_an_erasure_or_as_a_commit(world: Filled) -> None:
+    before, good = world.state, replacing(world, 0)
+    new = good.manifests[0]
+    other = world.collection(CORE)
+    for change, error, why in (
+        ({"erasures": (world.erasing(5),)}, OutOfOrder, "has no record"),
+        ({"erasures": (replace(world.erasing(0), batch=new.batch_id),)}, OutOfOrder, "no batch"),
+        ({"manifests": (world.manifest(world.data, (0,)),)}, OutOfOrder, "every field"),
+        ({"manifests": (world.first,)}, Conflict, "batch id"),
+        ({"manifests": (new, new)}, Conflict, "batch id"),
+        ({"collection": b"x" * 16}, OutOfOrder, "not there"),
+        ({"collection": other}, OutOfOrder, "field that is not there"),
+        ({"part": 1}, OutOfOrder, "next part"),
+    ):
+        with pytest.raises(error, match=why):
+            world.judge(world.owner, replace(good, **change))
+    assert world.state.collections[world.data] == before.collections[world.data]
+    world.judge(world.owner, good)
+
+
+def test_who_replaces_writes(world: Filled) -> None:
+    keyless, admin = world.member(Role.KEYLESS_ADMIN), world.member(Role.ADMIN)
+    with pytest.raises(NotAuthorised, match="without keys"):
+        world.judge(keyless, replacing(world, 0))
+    with pytest.raises(NotAuthorised, match="holds it"):
+        world.judge(admin, replacing(world, 0))
+    row, other = (world.manifest(PEOPLE_COLLECTION, (PEOPLE_FIELD,), 1) for _ in range(2))
+    world.commit(world.owner, PEOPLE_COLLECTION, row)
+    erasure = world.erasure(PEOPLE_COLLECTION, row.batch_id, [0])
+    payload = acts.Replace(b"p" * 16, PEOPLE_COLLECTION, 0, (other,), Reason.MISTAKE, (erasure,))
+    world.land(keyless, payload)
+    assert world.batch(PEOPLE_COLLECTION, row.batch_id).records == 0
+
+
+# --- re-encryptions
+
+
+@pytest.fixture
+def moving(world: Filled) -> Filled:
+    """A vault whose fields, and their names, have a second epoch."""
+    world.epochs(world.owner, *((world.data, number) for number in (0, 1, NAMES)))
+    return world
+
+
+def epochs_of(world: Filled, number: int) -> list[int]:
+    return [ref.epoch for _, ref in world.state.collections[world.data].blocks(number)]
+
+
+def test_a_re_encryption_moves_exactly_the_fields_that_it_names(moving: Filled) -> None:
+    before = moving.state.collections[moving.data]
+    moves = moving.moves(moving.data, 0)
+    moving.land(moving.owner, moving.part(*moves))
+    after = moving.state.collections[moving.data]
+    assert [ref for _, ref in after.blocks(0)] == [move.block for move in moves]
+    assert (epochs_of(moving, 0), epochs_of(moving, 1)) == ([2, 2], [1, 1])
+    for was, now in zip(before.batches, after.batches, strict=True):
+        assert replace(now, manifest=was.manifest) == was
+        assert now.manifest.blocks[1:] == was.manifest.blocks[1:]
+    assert after.root() == root_of(leaf_hash(to_bytes(each.manifest)) for each in after.batches)
+    assert after.root() != before.root()
+    assert (after.records, after.cells) == (before.records, before.cells)
+    assert b"r" * 16 in moving.state.uploads
+    assert not moving.state.pending
+
+
+def test_nothing_moves_before_the_last_part(moving: Filled) -> None:
+    moves = moving.moves(moving.data, 0, 1)
+    shown = moving.state.collections[moving.data]
+    for number, move in enumerate(moves):
+        assert moving.state.collections[moving.data] == shown
+        last = number == len(moves) - 1
+        moving.land(moving.owner, moving.part(move, part=number, last=last))
+    assert epochs_of(moving, 0) == epochs_of(moving, 1) == [2, 2]
+
+
+def test_names_move_as_records_do(moving: Filled) -> None:
+    moving.reencrypt(moving.owner, moving.data, NAMES)
+    assert epochs_of(moving, NAMES) == [2]
+
+
+@pytest.mark.threat("W5")
+@pytest.mark.parametrize("how", ["erased", "replaced", "moved by another"])
+def test_a_block_that_changed_stays_as_it_stands(moving: Filled, how: str) -> None:
+    """The cells that were sealed anew are those of before: what is erased must not come back."""
+    admin = moving.member(Role.ADMIN, (of_class(GENERAL), of_class(CORE)))
+    moves = moving.moves(moving.data, 0, 1)
+    half = len(moves) // 2
+    moving.land(moving.owner, moving.part(*moves[:half], last=False))
+    if how == "erased":
+        moving.erase(admin, moving.data, {moving.one: [1]})
+    elif how == "replaced":
+        moving.land(admin, replacing(moving, 1))
+    else:
+        moving.land(
+            admin,
+            moving.part(*moving.moves(moving.data, 0, 1, batches=[moving.one]), upload=b"o" * 16),
+        )
+    changed = moving.here(moving.one)
+    moving.land(moving.owner, moving.part(*moves[half:], part=1))
+    assert moving.here(moving.one) == changed
+    assert [ref.epoch for ref in moving.here(moving.two).manifest.blocks] == [2, 2]
+    assert b"r" * 16 in moving.state.uploads, "it has ended, whatever stayed"
+    # The second pass.
+    moving.reencrypt(moving.owner, moving.data, 0, 1)
+    assert {ref.epoch for ref in moving.here(moving.one).manifest.blocks} == {2}
+    assert moving.here(moving.one).erased == changed.erased
+
+
+def test_of_one_batch_a_field_may_move_and_another_stay(moving: Filled) -> None:
+    zero, one = moving.moves(moving.data, 0, 1, batches=[moving.one])
+    moving.land(moving.owner, moving.part(zero, upload=b"z" * 16))
+    again = replace(zero, block=replace(zero.block, sha256=b"n" * 32))
+    moving.land(moving.owner, moving.part(again, one))
+    assert moving.here(moving.one).manifest.blocks == (zero.block, one.block)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_blocks_move_to_newer_epochs_only(moving: Filled, epoch: int) -> None:
+    moving.reencrypt(moving.owner, moving.data, 0)
+    before = moving.state.collections[moving.data]
+    back = tuple(
+        replace(each, block=replace(each.block, epoch=epoch))
+        for each in moving.moves(moving.data, 0)
+    )
+    moving.land(moving.owner, moving.part(*back))
+    assert moving.state.collections[moving.data] == before
+
+
+def test_what_was_erased_stays_erased_where_it_moves(moving: Filled) -> None:
+    moving.erase(moving.owner, moving.data, {moving.one: [0, 3]})
+    moving.reencrypt(moving.owner, moving.data, 0, 1)
+    assert moving.here(moving.one).erased == {0, 3}
+    assert moving.state.collections[moving.data].records == 8
+    with pytest.raises(OutOfOrder, match="is erased"):
+        moving.judge_erasures(moving.erasing(3))
+
+
+def test_who_re_encrypts_a_field_holds_it(moving: Filled) -> None:
+    admin = moving.member(Role.ADMIN, (of_class(CORE),))
+    zero, one = (moving.moves(moving.data, number) for number in (0, 1))
+    with pytest.raises(NotAuthorised, match="holds it"):
+        moving.judge(admin, moving.part(*zero))
+    with pytest.raises(NotAuthorised, match="holds it"):
+        moving.judge(admin, moving.part(*one, *zero))
+    moving.judge(admin, moving.part(*one))
+    moving.judge(admin, moving.part(*moving.moves(moving.data, NAMES)))
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_blocks_move_to_epochs_that_are_there(moving: Filled, epoch: int) -> None:
+    (first, *_) = moving.moves(moving.data, 0)
+    with pytest.raises(OutOfOrder, match="epoch that is not there"):
+        moving.judge(
+            moving.owner, moving.part(replace(first, block=replace(first.block, epoch=epoch)))
+        )
+
+
+def test_blocks_move_to_no_tainted_epoch(moving: Filled) -> None:
+    bidder = moving.member(Role.BIDDER, (of_field(moving.data, 0),))
+    zero, one = (moving.moves(moving.data, number) for number in (0, 1))
+    moving.judge(moving.owner, moving.part(*zero))
+    moving.land(moving.owner, acts.WithdrawGrant(bidder.member_id, (of_field(moving.data, 0),)))
+    with pytest.raises(OutOfOrder, match="takes no more"):
+        moving.judge(moving.owner, moving.part(*zero))
+    moving.judge(moving.owner, moving.part(*one))
+
+
+def test_no_block_moves_twice_in_one_re_encryption(moving: Filled) -> None:
+    first, second = moving.moves(moving.data, 0)
+    again = replace(first, block=replace(first.block, sha256=b"n" * 32))
+    with pytest.raises(OutOfOrder, match="moves twice"):
+        moving.judge(moving.owner, moving.part(first, again))
+    moving.land(moving.owner, moving.part(first, last=False))
+    for last in (True, False):
+        with pytest.raises(OutOfOrder, match="moves twice"):
+            moving.judge(moving.owner, moving.part(second, again, part=1, last=last))
+    moving.judge(moving.owner, moving.part(second, part=1))
+
+
+@pytest.mark.parametrize("which", ["no batch", "no field", "another batch's", "no collection"])
+def test_what_moves_is_there(moving: Filled, which: str) -> None:
+    (move, *_) = moving.moves(moving.data, 0)
+    other = moving.collection(CORE)
+    elsewhere = moving.records(other)
+    moving.commit(moving.owner, other, elsewhere)
+    moving.epochs(moving.owner, (other, 0))
+    payload = {
+        "no batch": moving.part(replace(move, batch=b"x" * 16)),
+        "no field": moving.part(replace(move, block=replace(move.block, field=NAMES))),
+        "another batch's": moving.part(replace(move, batch=elsewhere.batch_id)),
+        "no collection": replace(moving.part(move), collection=b"x" * 16),
+    }[which]
+    with pytest.raises(OutOfOrder, match=r"no block of that field|not there"):
+        moving.judge(moving.owner, payload)
+
+
+@pytest.mark.parametrize(
+    ("length", "fits"), [(19, False), (20, True), (64 * 5, True), (64 * 5 + 1, False)]
+)
+def test_a_block_does_not_grow_by_a_re_encryption(moving: Filled, length: int, fits: bool) -> None:
+    (move, *_) = moving.moves(moving.data, 0)
+    changed = replace(move, block=replace(move.block, length=length))
+    for last in (True, False):
+        if fits:
+            moving.judge(moving.owner, moving.part(changed, last=last))
+        else:
+            with pytest.raises(OutOfOrder, match="grow, or lose its lengths, by a re-encryption"):
+                moving.judge(moving.owner, moving.part(changed, last=last))
+    stale = replace(changed, before=b"s" * 32)
+    moving.land(moving.owner, moving.part(stale))
+    assert epochs_of(moving, 0) == [1, 1]
+
+
+def test_a_block_does_not_grow_by_one_that_another_re_encryption_shows(moving: Filled) -> None:
+    """The first part of one names, as what it starts from, what the other will show."""
+    first, second = moving.moves(moving.data, 0)
+    moving.epochs(moving.owner, (moving.data, 0))
+    grown = replace(first.block, epoch=3, length=LIMITS.block_bytes)
+    ahead = MovedBlock(first.batch, first.block.sha256, grown)
+    moving.land(moving.owner, moving.part(ahead, last=False, upload=b"a" * 16))
+    moving.land(moving.owner, moving.part(first))
+    rest = moving.part(second, part=1, upload=b"a" * 16)
+    with pytest.raises(OutOfOrder, match="grow"):
+        moving.judge(moving.owner, rest)
+
+
+def test_padding_and_salt_are_the_writer_s(moving: Filled) -> None:
+    (move, *_) = moving.moves(moving.data, 0)
+    other = replace(move.block, padding=Padding.MULTIPLE_16, salt=b"t" * 16)
+    moving.land(moving.owner, moving.part(replace(move, block=other)))
+    assert moving.here(move.batch).manifest.blocks[0] == other

@@ -9,8 +9,9 @@ import pytest
 from client.crypto.identity import Identity
 from protocol import acts
 from protocol.acts import Reason, Role
-from protocol.blocks import FieldClass
+from protocol.blocks import Address, FieldClass
 from protocol.errors import Conflict, ManifestMismatch, NotAuthorised, OutOfOrder, StaleAct
+from protocol.ledger.holders import may_fetch
 from protocol.ledger.parties import InviteStatus, MemberStatus
 from protocol.ledger.state import Phase
 from tests.world import World, of_class
@@ -296,7 +297,7 @@ def test_an_offer_that_ends_taints_what_it_disclosed(offered: Sale, how: str) ->
     assert sale.state.phase is Phase.OPEN
     assert sale.tainted() == disclosed
     assert sale.state.owner == sale.owner.member_id
-    with pytest.raises(OutOfOrder, match="no more commits"):
+    with pytest.raises(OutOfOrder, match="takes no more"):
         sale.commit(sale.owner, sale.data, sale.records(sale.data))
     sale.epochs(sale.owner, (sale.data, 0), (sale.data, 1))
     sale.commit(sale.owner, sale.data, sale.records(sale.data))
@@ -304,3 +305,30 @@ def test_an_offer_that_ends_taints_what_it_disclosed(offered: Sale, how: str) ->
     news = {a for a in sale.held(sale.buyer) if a not in disclosed}
     assert {a.field for a in news} == {0}
     sale.offer(sale.buyer)
+
+
+@pytest.mark.threat("W2")
+@pytest.mark.parametrize("how", ["reject", "expire"])
+def test_a_buyer_that_did_not_buy_is_never_served_what_it_has_the_keys_of(
+    offered: Sale, how: str
+) -> None:
+    """Admins are served blocks that they hold no key of, since erasing takes them."""
+    sale, buyer = offered, offered.buyer
+    assert sale.state.offer is not None
+    disclosed, held = sale.state.offer.addresses, sale.held(buyer)
+    if how == "reject":
+        sale.reject(buyer)
+    else:
+        sale.now += 15 * 86_400
+        sale.land(sale.rival, acts.Expire())
+    assert sale.state.members[buyer.member_id].kept == disclosed - held
+    sale.epochs(sale.owner, (sale.data, 0), (sale.data, 1))
+    for role in (Role.KEYLESS_ADMIN, Role.ADMIN):
+        sale.land(sale.owner, acts.ChangeRole(buyer.member_id, role))
+        served = {
+            a for a in sale.state.live_addresses() if may_fetch(sale.state, buyer.member_id, a)
+        }
+        known = {a for a in disclosed if not a.field & 0x8000 and a not in sale.held(buyer)}
+        assert Address(sale.data, 1, 1) in known
+        assert served & known == set()
+        assert Address(sale.data, 1, 2) in served, "whose key it never had"

@@ -8,7 +8,7 @@ from nacl.signing import SigningKey
 
 from client.crypto.identity import Identity
 from protocol import acts
-from protocol.acts import Act, Citation, Policy, Reason, Role
+from protocol.acts import Act, Citation, Reason, Role
 from protocol.blocks import FieldClass
 from protocol.checkpoint import signed_message
 from protocol.errors import (
@@ -31,7 +31,7 @@ from protocol.ledger.parties import InviteStatus
 from protocol.merkle import leaf_hash, root_of
 from protocol.wire import Envelope, pae, to_bytes
 from tests import edwards
-from tests.world import World, of_class
+from tests.world import World, joining, of_class
 
 DAY = 86_400
 
@@ -151,6 +151,16 @@ def test_a_genesis_has_its_owner_s_own_card(quiet: World) -> None:
         Ledger().check(leaf_of(quiet, replace(act, payload=elsewhere), quiet.owner))
 
 
+def test_a_genesis_knows_nobody_who_signs_heads(quiet: World) -> None:
+    act = genesis_of(quiet)
+    assert isinstance(act.payload, acts.Genesis)
+    for signer in (quiet.owner.member_id, bytes(32)):
+        policy = replace(acts.DEFAULT_POLICY, head_signers=(signer,))
+        other = replace(act, payload=replace(act.payload, policy=policy))
+        with pytest.raises(NotAuthorised, match="no member who could sign"):
+            Ledger().check(leaf_of(quiet, other, quiet.owner))
+
+
 @pytest.mark.threat("K10")
 @pytest.mark.parametrize("suite", [0, 2, 0xFFFF])
 def test_another_suite_is_unsupported(quiet: World, suite: int) -> None:
@@ -205,15 +215,34 @@ def test_a_small_r_signs_nothing(quiet: World, small: bytes) -> None:
         quiet.ledger.check(act_leaf(to_bytes(Envelope(Label.ACT, body, small + bytes(32)))))
 
 
-def test_only_the_live_sign() -> None:
+@pytest.mark.parametrize("how", ["revoked", "replaced"])
+def test_only_the_live_sign_but_for_attestations(how: str) -> None:
     world = World()
-    member = world.member()
-    assert signing_key_of(world.state, member.member_id) == member.public.signing_key
-    world.remove(member)
+    member, stranger = world.member(), Identity.generate()
+    spent, vow = acts.Noop(), acts.Attest(acts.Statement.KEYS_DESTROYED)
+    key = member.public.signing_key
+    for payload in (spent, vow):
+        assert signing_key_of(world.state, world.draft(member, payload)) == key
+    if how == "revoked":
+        world.remove(member)
+    else:
+        world.rotate(member)
     with pytest.raises(NotAuthorised, match="removed"):
-        signing_key_of(world.state, member.member_id)
-    with pytest.raises(NotAuthorised, match="nobody"):
-        signing_key_of(world.state, bytes(32))
+        signing_key_of(world.state, world.draft(member, spent))
+    assert signing_key_of(world.state, world.draft(member, vow)) == key
+    for payload in (spent, vow):
+        with pytest.raises(NotAuthorised, match="nobody"):
+            signing_key_of(world.state, world.draft(stranger, payload))
+
+
+def test_a_closed_invite_attests_nothing() -> None:
+    world = World()
+    world.people()
+    _, link = world.invite(world.owner)
+    world.judge(link, joining(Identity.generate(), world.vault_id, link))
+    world.land(world.owner, acts.WithdrawInvite(link.member_id))
+    with pytest.raises(NotAuthorised, match="closed"):
+        world.judge(link, acts.Attest(acts.Statement.KEYS_DESTROYED))
 
 
 # --- V4: numbers
@@ -483,7 +512,7 @@ def test_times_are_those_of_the_citation_not_of_the_clock() -> None:
 
 
 def test_policy_caps_what_an_offer_and_an_invite_may_last() -> None:
-    policy = Policy(invite_seconds=DAY, offer_seconds=DAY, head_seconds=DAY, invite_data=False)
+    policy = replace(acts.DEFAULT_POLICY, invite_seconds=DAY, offer_seconds=DAY)
     world = World(policy=policy)
     world.people()
     bidder = world.member(days=1)

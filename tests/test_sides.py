@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -28,20 +28,30 @@ from protocol.errors import (
     WeakKey,
 )
 from protocol.group import base_mul
-from protocol.ledger import CheckedSides, act_leaf, check_sides, encode_part, sides, sides_root
+from protocol.ledger import (
+    CheckedSides,
+    Gone,
+    act_leaf,
+    check_sides,
+    encode_part,
+    sides,
+    sides_root,
+)
 from protocol.ledger.sides import (
     BoxPart,
     Entry,
     Part,
+    SentPart,
     WrapsPart,
     box_info,
     parse_part,
     required_entries,
 )
 from protocol.limits import LIMITS
+from protocol.merkle import leaf_hash
 from protocol.rewrap import REWRAP_PROOF_BYTES, Wrap
 from tests import edwards
-from tests.world import World, joining, of_class
+from tests.world import World, joining, of_class, rotating
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
 
@@ -56,13 +66,21 @@ class Case:
     sides: tuple[bytes, ...]
     readers: tuple[Identity, ...]
 
-    def check(self, parts: Sequence[bytes] | None = None) -> CheckedSides:
+    def check(
+        self, parts: Sequence[SentPart] | None = None, gone: Collection[Address] = ()
+    ) -> CheckedSides:
         """Check other sides, signed anew by the author: as a cheating author would."""
-        encoded = self.sides if parts is None else tuple(parts)
-        act = replace(self.act, sides_root=sides_root(encoded))
+        sent = self.sides if parts is None else tuple(parts)
+        act = replace(self.act, sides_root=sides_root(sent))
         landed = self.world.ledger.check(act_leaf(self.world.signed(self.author, act)))
         assert landed.before is not None
-        return check_sides(landed.before, landed.after, act, encoded, self.world.wraps)
+        return check_sides(landed.before, landed.after, act, sent, self.world.wraps, gone)
+
+    def show(self, parts: Sequence[SentPart]) -> CheckedSides:
+        """Check what a server shows of the sides that the author made and signed."""
+        act = replace(self.act, sides_root=sides_root(self.sides))
+        before, after = self.world.state, self.world.ledger.preview(self.act)
+        return check_sides(before, after, act, parts, self.world.wraps)
 
     @property
     def parts(self) -> list[Part]:
@@ -111,6 +129,9 @@ def case(world: Crowd, kind: str) -> Case:
     elif kind == "join":
         payload = joining(newcomer, world.vault_id, world.link)
         author, readers = world.link, (newcomer,)
+    elif kind == "rotate-identity":
+        payload = rotating(newcomer, world.vault_id, world.admin)
+        author, readers = world.admin, (newcomer,)
     elif kind == "confirm":
         payload, readers = acts.Confirm(world.waiting.member_id), (world.waiting,)
     elif kind == "change-role":
@@ -131,7 +152,10 @@ def case(world: Crowd, kind: str) -> Case:
     return Case(world, author, act, world.sides(author, act, created), readers)
 
 
-KINDS = ["invite", "join", "confirm", "change-role", "grant", "offer", "create-epoch"]
+KINDS = [
+    *("invite", "join", "confirm", "change-role", "rotate-identity", "grant", "offer"),
+    "create-epoch",
+]
 
 
 @cache
@@ -505,11 +529,8 @@ def test_no_byte_of_a_box_can_change(data: st.DataObject) -> None:
 
 @pytest.mark.threat("K8")
 def test_a_box_is_bound_to_vault_kind_people_and_every_entry() -> None:
-    entry = Entry(
-        b"r" * 32, Wrap(base_mul(b"\1" + bytes(31)), base_mul(b"\2" + bytes(31))), b"p" * 96
-    )
     address = Address(b"c" * 16, 1, 1)
-    whole = (b"v" * 32, "grant", b"a" * 32, b"r" * 32, [(address, b"h" * 32, entry)])
+    whole = (b"v" * 32, "grant", b"a" * 32, b"r" * 32, [(address, b"h" * 32, b"l" * 32)])
     one = whole[4][0]
     others = [
         (b"w" * 32, *whole[1:]),
@@ -519,15 +540,68 @@ def test_a_box_is_bound_to_vault_kind_people_and_every_entry() -> None:
         (*whole[:4], []),
         (*whole[:4], [one, one]),
         (*whole[:4], [(replace(address, epoch=2), *one[1:])]),
-        (*whole[:4], [(address, b"i" * 32, entry)]),
-        (*whole[:4], [(address, b"h" * 32, replace(entry, proof=b"q" * 96))]),
-        (
-            *whole[:4],
-            [(address, b"h" * 32, replace(entry, wrap=Wrap(entry.wrap.masked, entry.wrap.masked)))],
-        ),
+        (*whole[:4], [(address, b"i" * 32, b"l" * 32)]),
+        (*whole[:4], [(address, b"h" * 32, b"m" * 32)]),
     ]
     infos = {box_info(*each) for each in [whole, *others]}
     assert len(infos) == 1 + len(others)
+
+
+@pytest.mark.threat("K8")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hash_that_a_box_binds_is_of_every_entry_of_its_part(kind: str) -> None:
+    """Also of those for others: no entry can be exchanged under a box that stays."""
+    made, tried = honest(kind), 0
+    boxes = {box.recipient: made.check().boxes[box.recipient].info for _, box in made.boxes}
+    for index, part in made.wraps:
+        for at, entry in enumerate(part.entries):
+            other = create_epoch(made.author, made.world.vault_id, part.address).first_wrap
+            entries = (
+                *part.entries[:at],
+                replace(entry, wrap=other),
+                *part.entries[at + 1 :],
+            )
+            changed = made.with_part(index, replace(part, entries=entries))
+            found = made.check(changed, gone=[part.address])
+            for recipient, checked in found.boxes.items():
+                assert (checked.info == boxes[recipient]) == (part.address not in checked.addresses)
+                tried += 1
+    assert tried
+
+
+# --- parts that are gone
+
+
+def gone_but(made: Case, *kept: int) -> list[SentPart]:
+    """Return the sides with only these parts there."""
+    return [
+        part if index in kept else Gone(leaf_hash(part)) for index, part in enumerate(made.sides)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_part_that_is_gone_its_hash_is_checked(kind: str) -> None:
+    made, whole = honest(kind), honest(kind).check()
+    for index, part in enumerate(made.sides):
+        others = [at for at in range(len(made.sides)) if at != index]
+        shown = gone_but(made, *others)
+        found = made.show(shown)
+        parsed = parse_part(part)
+        if isinstance(parsed, WrapsPart):
+            assert found.gone == {parsed.address}
+            assert found.boxes == whole.boxes
+            assert found.wraps == {k: w for k, w in whole.wraps.items() if k[0] != parsed.address}
+        else:
+            assert found.gone == set(whole.boxes[parsed.recipient].addresses)
+            assert found.wraps == whole.wraps
+            left = {k: box for k, box in whole.boxes.items() if k != parsed.recipient}
+            assert found.boxes == left
+        for wrong in (bytes(32), leaf_hash(part)[::-1], leaf_hash(leaf_hash(part)), part[:32]):
+            with pytest.raises(ContextMismatch):
+                made.show([*shown[:index], Gone(wrong), *shown[index + 1 :]])
+    nothing = made.show(gone_but(made))
+    assert (nothing.wraps, nothing.boxes) == ({}, {})
+    assert nothing.gone == {address for address, _ in whole.wraps}
 
 
 # --- encodings and limits
@@ -567,6 +641,13 @@ def test_sides_are_bounded_before_they_are_parsed(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(sides, "LIMITS", limits)
         with pytest.raises(LimitExceeded):
             made.check()
+        # What is gone counts as a part, and has no bytes.
+        all_gone = gone_but(made)
+        if limits.side_parts < len(made.sides):
+            with pytest.raises(LimitExceeded):
+                made.show(all_gone)
+        else:
+            made.show(all_gone)
     monkeypatch.setattr(sides, "LIMITS", replace(LIMITS, side_parts=len(made.sides)))
     made.check()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nacl.signing import SigningKey
@@ -13,7 +13,20 @@ from client.crypto.invites import fresh_invite_secret, invite_access_key, invite
 from client.crypto.secrets import InviteSecret, Share
 from client.crypto.wraps import NewEpoch, OpenedKey, create_epoch, make_sides, open_keys
 from protocol import acts
-from protocol.acts import DEFAULT_POLICY, Act, Citation, Policy, Role, Rule
+from protocol.acts import (
+    DEFAULT_POLICY,
+    Act,
+    Citation,
+    Dealing,
+    Erasure,
+    MovedBlock,
+    Policy,
+    Reason,
+    Role,
+    Rule,
+    SealedShare,
+)
+from protocol.acts.recovery import SEED_BOX_BYTES, SHARE_BOX_BYTES
 from protocol.blocks import (
     PEOPLE_COLLECTION,
     PEOPLE_FIELD,
@@ -24,10 +37,11 @@ from protocol.blocks import (
     Padding,
 )
 from protocol.checkpoint import Checkpoint, signed_message
-from protocol.identity import join_context
+from protocol.group import Scalar, base_mul
+from protocol.identity import join_context, recovery_context, rotation_context
 from protocol.labels import Label
 from protocol.ledger import Landed, Ledger, act_leaf, check_sides, sides_root
-from protocol.ledger.contents import Epoch
+from protocol.ledger.contents import Batch, Epoch
 from protocol.ledger.holders import held
 from protocol.ledger.members import rule_order
 from protocol.ledger.state import State
@@ -258,6 +272,94 @@ class World:
         payload = acts.Offer(buyer.member_id, self.now + days * 86_400, self.state.roots())
         return self.land(self.owner, payload, readers=(buyer,))
 
+    def reject(self, buyer: Identity) -> Landed:
+        assert self.state.offer is not None
+        return self.land(buyer, acts.Reject(self.state.offer.index, Reason.TERMS))
+
+    def rotate(
+        self, member: Identity, dealing: int | None = None, cited: Citation | None = None
+    ) -> Identity:
+        """Put a new identity in a member's place, the owner's too."""
+        new = Identity.generate()
+        self.land(
+            member, rotating(new, self.vault_id, member, dealing), readers=(new,), cited=cited
+        )
+        if member is self.owner:
+            self.owner = new
+        return new
+
+    # --- what happens to data
+
+    def batch(self, collection: bytes, batch_id: bytes) -> Batch:
+        return self.state.collections[collection].by_id()[batch_id]
+
+    def erasure(
+        self, collection: bytes, batch_id: bytes, positions: Collection[int]
+    ) -> acts.Erasure:
+        """Return what empties these records of a batch, whose blocks nobody looks at."""
+        batch = self.batch(collection, batch_id)
+        blocks = tuple(
+            acts.EmptiedBlock(
+                ref.field,
+                ref.sha256,
+                max(4 * batch.manifest.records, ref.length - 60 * len(positions)),
+                os.urandom(32),
+            )
+            for ref in batch.manifest.blocks
+        )
+        return Erasure(batch_id, tuple(sorted(positions)), blocks)
+
+    def erase(
+        self, author: Identity, collection: bytes, records: Mapping[bytes, Collection[int]]
+    ) -> Landed:
+        erasures = (self.erasure(collection, *each) for each in sorted(records.items()))
+        return self.land(author, acts.Erase(collection, Reason.REQUEST, tuple(erasures)))
+
+    def moves(
+        self, collection: bytes, *fields: int, batches: Collection[bytes] | None = None
+    ) -> tuple[MovedBlock, ...]:
+        """Return every current block of these fields, made anew under the newest epoch."""
+        found = []
+        for number in fields:
+            newest = self.state.newest(collection, number)
+            assert newest is not None
+            for batch, ref in self.state.collections[collection].blocks(number):
+                if batches is None or batch.id in batches:
+                    block = replace(ref, salt=os.urandom(16), sha256=os.urandom(32))
+                    block = replace(block, epoch=newest.definition.epoch)
+                    found.append(MovedBlock(batch.id, ref.sha256, block))
+        return tuple(found)
+
+    def reencrypt(self, author: Identity, collection: bytes, *fields: int) -> Landed:
+        """Move all blocks of these fields to their newest epochs, in one act."""
+        moves = self.moves(collection, *fields)
+        return self.land(author, acts.Reencrypt(os.urandom(16), collection, 0, True, moves))
+
+    def retire(self, author: Identity, *addresses: Address) -> Landed:
+        named = tuple(map(acts.EpochName.of, sorted(addresses)))
+        return self.land(author, acts.RetireEpoch(named))
+
+    # --- recovery: the ledger looks into no box
+
+    def dealing(self, *custodians: Identity, threshold: int = 2) -> Dealing:
+        points = tuple(base_mul(bytes(Scalar.reduced(os.urandom(64)))) for _ in range(threshold))
+        ids = sorted(each.member_id for each in custodians)
+        shares = tuple(SealedShare(each, os.urandom(SHARE_BOX_BYTES)) for each in ids)
+        return Dealing(threshold, points, os.urandom(SEED_BOX_BYTES), shares)
+
+    def deal(self, *custodians: Identity, threshold: int = 2) -> int:
+        """Deal the owner's seed; return the index of the act, which names the dealing."""
+        dealt = self.dealing(*custodians, threshold=threshold)
+        return self.land(self.owner, acts.Custodians(dealt)).index
+
+    def release(self, rebuilder: Identity, dealing: int | None = None) -> acts.Release:
+        """Return what a custodian says to give its share of the dealing in force."""
+        if dealing is None:
+            assert self.state.recovery is not None
+            dealing = self.state.recovery.at
+        card = rebuilder.card(recovery_context(self.vault_id))
+        return acts.Release(dealing, card, os.urandom(SHARE_BOX_BYTES))
+
     def receipts(self) -> tuple[acts.CollectionReceipt, ...]:
         return tuple(
             acts.CollectionReceipt(each.id, each.root(), each.records, each.cells)
@@ -288,3 +390,10 @@ def in_order(rules: Iterable[Rule]) -> tuple[Rule, ...]:
 def joining(newcomer: Identity, vault_id: bytes, invite: Identity) -> acts.Join:
     """Return what a newcomer says to join a vault through an invite."""
     return acts.Join(newcomer.card(join_context(vault_id, invite.member_id)))
+
+
+def rotating(
+    new: Identity, vault_id: bytes, old: Identity, dealing: int | None = None
+) -> acts.RotateIdentity:
+    """Return what a member says to go on under a new identity."""
+    return acts.RotateIdentity(new.card(rotation_context(vault_id, old.member_id)), dealing)

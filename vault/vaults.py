@@ -209,8 +209,10 @@ class OpenVault:
             known = () if before is None else before.members
             for member in (after.members[each] for each in after.members.keys() - known):
                 self.keys[member.id] = member.identity.signing_key
-        if after.recovery is not None:
-            for rebuilder in after.recovery.rebuilders.values():
+        if before is not None and before.rebuilders is not after.rebuilders:
+            for rebuilder in (
+                after.rebuilders[e] for e in after.rebuilders.keys() - before.rebuilders
+            ):
                 self.keys[rebuilder.member_id] = rebuilder.signing_key
         if before is not None and before.invites is not after.invites:
             for invite in (after.invites[each] for each in after.invites.keys() - before.invites):

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from client.tables.errors import TableUnreadable
 from client.tables.source import Source, checked, exact_batches, named_columns, schema_of
-from protocol.errors import ApiMisuse
 
 
 def offers_arrow(table: object) -> bool:
@@ -21,9 +20,13 @@ def offers_arrow(table: object) -> bool:
 
 
 class ArrowSource(Source):
-    """An Arrow stream from another library; its rows can be had once."""
+    """An Arrow stream from another library.
+
+    Its rows can be had again where the table knows how many it has; a mere stream has them once.
+    """
 
     def __init__(self, table: Any) -> None:
+        self._table = table
         self._reader = _reader(table)
         schema = self._reader.schema
         columns, notes = named_columns(schema.names, schema.types)
@@ -34,9 +37,17 @@ class ArrowSource(Source):
             self.note(note)
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches of exactly `max_rows` but for the last, once."""
+        """Yield the rows in batches of exactly `max_rows` but for the last.
+
+        Raises:
+            TableUnreadable: a stream that was read before, or a value that is none of its type.
+        """
         if self._read:
-            raise ApiMisuse("the rows of a stream can be read once; open the table again")
+            if self.total_rows is None:
+                raise TableUnreadable(
+                    "the rows of a stream can be read once", hint="Hand the table over again."
+                )
+            self._reader = _reader(self._table)
         self._read = True
         done = 0
         for batch in exact_batches(self._pieces(), max_rows):

@@ -155,11 +155,19 @@ class EpochDefinition:
 
 @record
 class EpochName:
-    """An epoch by its address alone."""
+    """An epoch by its address alone.
+
+    Raises:
+        MalformedMessage: no field of any vault, as `Address`.
+    """
 
     collection: Id16
     field: FieldNumber
     epoch: Annotated[int, Uint(LIMITS.epochs, 1)]
+
+    def __post_init__(self) -> None:
+        """Refuse what no address is."""
+        Address(self.collection, self.field, self.epoch)
 
     @property
     def address(self) -> Address:

@@ -156,8 +156,9 @@ class Collection:
         )
 
     def addresses(self) -> frozenset[Address]:
-        """Return the epochs under which something lies."""
-        used = {(ref.field, ref.epoch) for batch in self.batches for ref in batch.manifest.blocks}
+        """Return the epochs under which some cell lies; of a batch that is erased whole, none."""
+        left = (batch.manifest for batch in self.batches if batch.records)
+        used = {(ref.field, ref.epoch) for manifest in left for ref in manifest.blocks}
         return frozenset(Address(self.id, field, epoch) for field, epoch in used)
 
     def by_id(self) -> dict[bytes, Batch]:

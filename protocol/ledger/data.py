@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from protocol import acts
@@ -183,23 +183,29 @@ def _without_records(batch: Batch, erasure: acts.Erasure) -> Batch:
 
 # --- re-encryption
 
+Current = dict[tuple[bytes, int], tuple[Batch, BlockRef]]
+"""Blocks as they are, by batch and field."""
+
 
 def reencrypt(state: State, act: acts.Act, payload: acts.Reencrypt, at: int) -> State:
     """Take one part of a re-encryption; the last part moves all that did not change meanwhile."""
     author = state.members[act.author]
     where = _collection(state, payload.collection)
     pending = _pending_moves(state, payload, author)
-    for move in payload.moves:
-        if not where.has(move.block.field):
-            raise OutOfOrder("a block of a field that is not there")
-        _check_written(state, author, where, move.block)
-    places = [(move.batch, move.block.field) for move in (*pending.moves, *payload.moves)]
-    if len(set(places)) != len(places):
-        raise OutOfOrder("a block that moves twice in one re-encryption")
     grown = replace(pending, moves=pending.moves + payload.moves, parts=pending.parts + 1)
+    # What earlier parts start from may be there only now, so the last part looks at all.
+    looked_at = grown.moves if payload.last else payload.moves
+    current = _current(where, looked_at)
+    for move in looked_at:
+        _check_moved(current.get((move.batch, move.block.field)), move)
+        _check_written(state, author, where, move.block)
+    places = {(move.batch, move.block.field) for move in grown.moves}
+    if len(places) != len(grown.moves):
+        raise OutOfOrder("a block that moves twice in one re-encryption")
     if not payload.last:
         return replace(state, pending={**state.pending, payload.upload: grown})
-    return _ended(state.with_collection(moved(where, grown.moves)), payload.upload)
+    moved = _moved(where, grown.moves, current)
+    return _ended(state.with_collection(moved), payload.upload)
 
 
 def _pending_moves(state: State, payload: acts.Reencrypt, author: Member) -> PendingMoves:
@@ -213,27 +219,34 @@ def _pending_moves(state: State, payload: acts.Reencrypt, author: Member) -> Pen
     return known
 
 
-def moved(where: Collection, moves: Sequence[acts.MovedBlock]) -> Collection:
+def _current(where: Collection, moves: Sequence[acts.MovedBlock]) -> Current:
+    """Return the blocks that there are in the batches of which some move."""
+    named = {move.batch for move in moves}
+    return {
+        (batch.id, ref.field): (batch, ref)
+        for batch in where.batches
+        if batch.id in named
+        for ref in batch.manifest.blocks
+    }
+
+
+def _check_moved(found: tuple[Batch, BlockRef] | None, move: acts.MovedBlock) -> None:
+    """Refuse a block that is sealed anew of nothing, or into more than what it was."""
+    if found is None:
+        raise OutOfOrder(f"there is no block of that field in a batch {move.batch.hex()}")
+    batch, ref = found
+    fits = 4 * batch.manifest.records <= move.block.length <= ref.length
+    if ref.sha256 == move.before and not fits:
+        raise OutOfOrder("a block that would grow, or lose its lengths, by a re-encryption")
+
+
+def _moved(where: Collection, moves: Sequence[acts.MovedBlock], current: Current) -> Collection:
     """Return the collection with blocks moved to newer epochs; one that changed stays."""
-    known = where.by_id()
-    by_batch: dict[bytes, dict[int, BlockRef]] = {}
+    moving: dict[bytes, dict[int, BlockRef]] = {}
     for move in moves:
-        batch = known.get(move.batch)
-        if batch is not None and _starts_from(batch, move):
-            by_batch.setdefault(move.batch, {})[move.block.field] = move.block
-    return where.with_batches(_with_moved(known, by_batch))
-
-
-def _with_moved(
-    known: dict[bytes, Batch], by_batch: dict[bytes, dict[int, BlockRef]]
-) -> Iterator[Batch]:
-    for batch, changed in by_batch.items():
-        yield known[batch].with_blocks(changed)
-
-
-def _starts_from(batch: Batch, move: acts.MovedBlock) -> bool:
-    """Say whether a block is still the one from which it was sealed anew, under an older epoch."""
-    for ref in batch.manifest.blocks:
-        if ref.field == move.block.field:
-            return ref.sha256 == move.before and ref.epoch < move.block.epoch
-    return False
+        _, ref = current[move.batch, move.block.field]
+        if ref.sha256 == move.before and ref.epoch < move.block.epoch:
+            moving.setdefault(move.batch, {})[ref.field] = move.block
+    return where.with_batches(
+        batch.with_blocks(moving[batch.id]) for batch in where.batches if batch.id in moving
+    )

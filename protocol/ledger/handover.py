@@ -7,6 +7,7 @@ from dataclasses import replace
 from protocol import acts
 from protocol.acts import Role
 from protocol.errors import ManifestMismatch, NotAuthorised, OutOfOrder
+from protocol.ledger.holders import held
 from protocol.ledger.members import close_invite, remove
 from protocol.ledger.parties import InviteStatus, MemberStatus
 from protocol.ledger.state import Handover, OpenOffer, State
@@ -64,8 +65,15 @@ def reject(state: State, act: acts.Act, payload: acts.Reject, at: int) -> State:
 
 
 def close_offer(state: State, opened: OpenOffer) -> State:
-    """Close the open offer without a handover (SPEC section 9.6)."""
-    return replace(state.tainted(opened.addresses), offer=None)
+    """Close the open offer without a handover (SPEC section 9.6).
+
+    Whatever its buyer becomes later, it has those keys.
+    """
+    buyer = state.members[opened.buyer]
+    kept = buyer.kept | (opened.addresses - held(state, buyer.id))
+    return replace(
+        state.tainted(opened.addresses).with_member(replace(buyer, kept=kept)), offer=None
+    )
 
 
 def _of_buyer(state: State, act: acts.Act, index: int) -> OpenOffer:

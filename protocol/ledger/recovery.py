@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from protocol import acts
-from protocol.errors import NotAuthorised, OutOfOrder
-from protocol.identity import recovery_context
+from protocol.errors import LimitExceeded, NotAuthorised, OutOfOrder
+from protocol.identity import recovery_context, verify_card
 from protocol.ledger.members import enrolled, with_seen
 from protocol.ledger.parties import MemberStatus
 from protocol.ledger.state import Recovery, Released, State
+from protocol.limits import LIMITS
 
 
 def custodians(state: State, act: acts.Act, payload: acts.Custodians, at: int) -> State:
@@ -27,26 +29,28 @@ def custodians(state: State, act: acts.Act, payload: acts.Custodians, at: int) -
 
 
 def release(state: State, act: acts.Act, payload: acts.Release, at: int) -> State:
-    """Give one share to whoever rebuilds: from now on it may read the log."""
+    """Give one share to whoever rebuilds: from now on it may read the log.
+
+    How many identities a custodian may give its share to is counted for each by itself, so that
+    one of them cannot use up what the others need.
+    """
     recovery = state.recovery
     if recovery is None or recovery.at != payload.dealing:
         raise OutOfOrder("that dealing is not the one in force")
     if act.author not in recovery.dealing.custodians:
         raise NotAuthorised("only a custodian has a share to release")
     rebuilder = payload.card.identity.member_id
-    if any(
-        (each.custodian, each.rebuilder) == (act.author, rebuilder) for each in recovery.released
-    ):
+    given = [each.rebuilder for each in recovery.released if each.custodian == act.author]
+    if rebuilder in given:
         raise OutOfOrder("that share was released before")
-    if rebuilder not in recovery.rebuilders:
-        identity = enrolled(state, payload.card, recovery_context(state.vault_id))
-        state = with_seen(state, identity)
-    released = Released(act.author, rebuilder, at)
+    if len(given) >= LIMITS.rebuilders:
+        raise LimitExceeded("a share that was released to too many", hint="Ask another custodian.")
+    # One that was released to before, of an earlier dealing too, is the same somebody.
+    proved = verify_card if rebuilder in state.rebuilders else partial(enrolled, state)
+    identity = proved(payload.card, recovery_context(state.vault_id))
+    released = (*recovery.released, Released(act.author, rebuilder, at))
     return replace(
-        state,
-        recovery=replace(
-            recovery,
-            rebuilders={**recovery.rebuilders, rebuilder: payload.card.identity},
-            released=(*recovery.released, released),
-        ),
+        with_seen(state, identity),
+        recovery=replace(recovery, released=released),
+        rebuilders={**state.rebuilders, rebuilder: identity},
     )

@@ -6,6 +6,7 @@ are replaced, not mutated.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -65,23 +66,26 @@ class Recovery:
     at: int
     owner: bytes
     dealing: Dealing
-    rebuilders: Mapping[bytes, PublicIdentity] = field(default_factory=dict)
     released: tuple[Released, ...] = ()
+
+    @property
+    def rebuilders(self) -> frozenset[bytes]:
+        """The ids of those whom a share of this dealing was released to."""
+        return frozenset(each.rebuilder for each in self.released)
 
     @property
     def rebuilt(self) -> bool:
         """Whether somebody was given as many shares as it takes."""
-        return any(
-            sum(each.rebuilder == one for each in self.released) >= self.dealing.threshold
-            for one in self.rebuilders
-        )
+        given = Counter(each.rebuilder for each in self.released)
+        return max(given.values(), default=0) >= self.dealing.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Everything the ledger says after some leaf. `size` counts leaves, observations included.
 
-    `head_time` is the newest time of a checkpoint that the owner or a head signer cited.
+    `head_time` is the newest time of a checkpoint that the owner or a head signer cited, and
+    `rebuilders` are all whom a share of any dealing was ever released to.
     """
 
     vault_id: bytes
@@ -107,6 +111,7 @@ class State:
     ended: bool = False
     head_time: int = 0
     recovery: Recovery | None = None
+    rebuilders: Mapping[bytes, PublicIdentity] = field(default_factory=dict)
     attested: frozenset[tuple[bytes, Statement]] = frozenset()
 
     @property

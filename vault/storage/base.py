@@ -286,15 +286,16 @@ class Storage(ABC):
     ) -> bool:
         """Store a batch of an upload, invisible until an append publishes it.
 
-        With `anew` the batch is a published one, of which these are blocks that were made anew.
+        With `anew` the batch is a published one, of which these are blocks that were made anew;
+        they replace earlier ones of the same upload, unless an append holds it.
         Return True if it was stored, False if the same batch (same upload, same manifest
         bytes) was there already. The caller has checked the blocks against the manifest and
         the member against the ledger; `now` (unix seconds) is when the upload was last active.
 
         Raises:
             Conflict: The batch id names another manifest or upload (or, with `anew`, another
-                manifest of this upload, or no published batch), or the upload is another
-                member's or was published before.
+                manifest of an upload that is held, or no published batch), or the upload is
+                another member's or was published before.
             UnknownVault: There is no such vault.
         """
 

@@ -204,7 +204,11 @@ class Changes:
         return True
 
     async def stage_anew(self, upload: Row, batch: StagedBatch, blocks: Sequence[Block]) -> bool:
-        """Store blocks of a published batch that were made anew; False if they were there."""
+        """Store blocks of a published batch that were made anew; False if they were there.
+
+        They take the place of other ones that this upload had for the batch, as long as the log
+        names nothing of it: what they were made from may have changed.
+        """
         vault, upload_id, *_ = upload
         await self._begin_staging(upload)
         published = await self._sql(
@@ -214,14 +218,20 @@ class Changes:
         )
         if not published:
             raise _used()
+        place = (vault, upload_id, batch.batch_id)
         known = await self._sql(
-            "SELECT digest FROM made_anew WHERE vault = ? AND upload = ? AND batch = ?",
-            *(vault, upload_id, batch.batch_id),
+            "SELECT digest, held FROM made_anew JOIN uploads USING (vault, upload)"
+            " WHERE vault = ? AND upload = ? AND batch = ?",
+            *place,
         )
-        if known:
-            if known[0] != (batch.manifest_digest,):
-                raise _used()
+        if known and known[0][0] == batch.manifest_digest:
             return False
+        if known and known[0][1]:
+            raise _used()
+        for table in ("made_anew", "blocks"):
+            await self._sql(
+                f"DELETE FROM {table} WHERE vault = ? AND upload = ? AND batch = ?", *place
+            )
         await self._sql(
             "INSERT INTO made_anew (vault, upload, batch, digest, size) VALUES (?, ?, ?, ?, ?)",
             *(vault, upload_id, batch.batch_id, batch.manifest_digest, batch.size),
@@ -244,14 +254,14 @@ class Changes:
     async def _insert_blocks(
         self, vault: bytes, upload: bytes, batch: StagedBatch, blocks: Sequence[Block]
     ) -> None:
-        await self._sql_each(
-            "INSERT INTO blocks (vault, batch, field, digest, upload, content)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (vault, batch.batch_id, field, digest, upload, content)
-                for field, digest, content in blocks
-            ],
-        )
+        for field, digest, content in blocks:
+            stored = await self._sql(
+                "INSERT INTO blocks (vault, batch, field, digest, upload, content)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1",
+                *(vault, batch.batch_id, field, digest, upload, content),
+            )
+            if not stored:  # the very same bytes, in the same place, under another upload
+                raise _used()
 
     async def expire(self, vault: bytes, upload: bytes, before: int) -> int:
         """Delete an upload last active before a time; return how many went."""

@@ -1,0 +1,430 @@
+"""Identities rotated, on paper and destroyed (SPEC sections 4.5, 9.3 and 9.8)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.errors import InputError, Refused, Unreachable
+from client.home import Home
+from client.keyring import Keyring
+from client.kits import Kit, parse_kit
+from client.transport import Transport
+from client.vault import Vault
+from protocol.acts import Reason, parse_envelope
+from protocol.api import SubmitAct, Submitted
+from protocol.checkpoint import parse_note
+from protocol.errors import Fork, PinMismatch
+from protocol.ledger import act_leaf
+from protocol.merkle import leaf_hash, verify_inclusion
+from tests.company import ALL, CLASSES, TABLE, Actor, Company, company
+from tests.deals import Breaking, Counter, acts_since, as_killed
+from tests.in_process import ServiceTransport
+from tests.liars import Lie
+
+
+def seeds(home: Home) -> set[bytes]:
+    return {each.seed.expose() for each in home.keyring.identities}
+
+
+async def reads_all(vault: Vault) -> bool:
+    return (await vault.read("customers")).equals(TABLE)
+
+
+# --- rotating
+
+
+async def test_an_owner_moves_to_new_keys_and_replaces_what_the_old_ones_opened(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        old, size = olga.id, (await cast("ada")).session.state.size
+        done = await olga.home.rotate_identity(olga.vault)
+        assert (done.old_id, done.new_id) == (old.hex(), olga.id.hex())
+        assert olga.id != old
+        assert (done.status, done.words) == ("confirmed", None)
+        # What the old seed opened takes no more data: every field is under a key it never had.
+        assert done.rotated is not None
+        assert len(done.rotated.fields) == 7
+        assert (await olga.vault.status()).tainted_fields == 0
+        assert await acts_since(await cast("ada"), size) == ["rotate-identity", "create-epoch"]
+        assert (await cast("ada")).session.state.owner == olga.id
+        assert await reads_all(olga.vault)
+        assert await reads_all(await cast("ada"))
+        await olga.vault.upload(TABLE, collection="more", classes=CLASSES)
+        assert (await (await cast("ada")).read("more")).equals(TABLE)
+
+
+@pytest.mark.threat("K3")
+async def test_the_old_keys_are_nobody_to_the_server_and_are_kept_nowhere(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        before = as_killed(olga.home, cast.lab, "as it was")
+        (old,) = seeds(before)
+        await olga.home.rotate_identity(olga.vault)
+        assert old not in seeds(olga.home)
+        assert len(olga.home.keyring.identities) == 1
+        # Whoever copied the old home has a log that ends where it died, and no more.
+        async with before.vault() as thief:
+            with pytest.raises(Refused, match="replaced by new keys, which this home does not"):
+                await thief.read("customers")
+            with pytest.raises(Refused) as caught:
+                await thief.rotate()
+        assert caught.value.refusal == "replaced"
+
+
+async def test_an_admin_is_confirmed_anew_by_its_new_words(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        ada, owner = await cast.actor("ada"), await cast("olga")
+        before = await owner.words("Ada")
+        done = await ada.home.rotate_identity(ada.vault)
+        assert (done.status, done.rotated) == ("unconfirmed", None)
+        assert await owner.words("Ada") == done.words != before
+        assert await reads_all(ada.vault)  # it kept every key that it held
+        with pytest.raises(Refused):
+            await ada.vault.upload(TABLE, collection="more", classes=CLASSES)
+        with pytest.raises(PinMismatch):
+            await owner.confirm("Ada", words=before)
+        with pytest.raises(Refused, match="never compared|not compared"):
+            await owner.confirm("Ada")
+        await owner.confirm("Ada", words=done.words)
+        await ada.vault.rotate(tainted=True)
+        await ada.vault.upload(TABLE, collection="more", classes=CLASSES)
+        named = {each.name: each for each in await owner.members() if each.status == "confirmed"}
+        assert named["Ada"].member_id == done.new_id
+        assert len(named["Ada"].grants) == len(ALL)
+
+
+async def test_a_bidder_and_an_auditor_keep_what_they_had(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        bo, aud = await cast.actor("bo"), await cast.actor("aud")
+        was = await bo.vault.read("customers")
+        for actor in (bo, aud):
+            done = await actor.home.rotate_identity(actor.vault)
+            assert done.status == "unconfirmed"
+            assert len(actor.home.keyring.identities) == 1
+        assert (await bo.vault.read("customers")).equals(was)
+        assert len((await aud.vault.log()).entries) > 10
+        assert (await (await cast("olga")).status()).tainted_fields > 0
+
+
+async def test_nobody_but_the_owner_rotates_under_an_offer_or_a_freeze(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        owner, ada = await cast("olga"), await cast.actor("ada")
+        await owner.offer("Bo", yes=True)
+        with pytest.raises(Refused, match="only the owner"):
+            await ada.home.rotate_identity(ada.vault)
+        olga = cast.open["olga"]
+        done = await olga.home.rotate_identity(olga.vault)
+        assert done.rotated is None  # nobody makes keys under an offer
+        await (await cast("bo")).reject(Reason.OTHER)
+        await olga.vault.freeze()
+        with pytest.raises(Refused, match="only the owner"):
+            await ada.home.rotate_identity(ada.vault)
+        await olga.home.rotate_identity(olga.vault)
+        await olga.vault.unfreeze()
+        await olga.vault.rotate(tainted=True)
+        assert await reads_all(olga.vault)
+        # The seed that was made for the refused try serves at the next.
+        await ada.home.rotate_identity(ada.vault)
+        assert len(ada.home.keyring.identities) == 1
+
+
+def cut_by(counter: Counter) -> Callable[[ServiceTransport], Transport]:
+    def breaking(honest: ServiceTransport) -> Transport:
+        broken = Breaking(honest, 0)
+        broken.counter = counter
+        return broken
+
+    return breaking
+
+
+async def usable(cast: Company, name: str) -> None:
+    """Check that somebody has one identity in one place, and works with it."""
+    home = cast.lab.home(name)
+    async with home.vault() as vault:
+        if name == "olga":
+            await home.rotate_identity(vault)
+        (stored,) = home.keyring.identities
+        assert home.keyring.vaults[0].identity == stored.name
+        assert home.keyring.vaults[0].successor is None
+        if name == "olga":
+            assert (await vault.status()).tainted_fields == 0
+        assert await reads_all(vault)
+    owner = await cast("olga")
+    live = [each for each in owner.session.state.members.values() if each.live]
+    assert len(live) == 7
+    assert vault.identity.member_id in {each.id for each in live}
+
+
+@pytest.mark.threat("R2")
+@pytest.mark.parametrize("name", ["olga", "ada"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_rotation_cut_off_at_any_call_goes_on(
+    tmp_path: Path, name: str, after: bool
+) -> None:
+    """Each try is of a home as a kill leaves it; nothing is ever left with no keys that work."""
+    async with company(tmp_path) as cast:
+        counter = Counter(1_000, after, False)
+        for at in range(100):
+            counter.at, counter.calls = at, 0
+            home = cast.lab.home(name, cut_by(counter))
+            async with home.vault() as vault:
+                try:
+                    await home.rotate_identity(vault)
+                except Unreachable:
+                    continue
+            break
+        assert at > 2
+        await usable(cast, name)
+        if name == "ada":
+            kinds = [e.kind for e in (await (await cast("olga")).log()).entries]
+            assert kinds.count("rotate-identity") == 1
+
+
+@pytest.mark.threat("R2")
+@pytest.mark.parametrize("edit", [1, 2])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_rotation_killed_around_any_save_of_the_keyring_goes_on(
+    tmp_path: Path, edit: int, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        edits = []
+        whole = Home._edit
+
+        def killed(home: Home, change: Callable[[Keyring], Keyring]) -> None:
+            edits.append(1)
+            if len(edits) == edit and not after:
+                raise KeyboardInterrupt
+            whole(home, change)
+            if len(edits) == edit:
+                raise KeyboardInterrupt
+
+        olga = await cast.actor("olga")
+        with monkeypatch.context() as patch:
+            patch.setattr(Home, "_edit", killed)
+            with pytest.raises(KeyboardInterrupt):
+                await olga.home.rotate_identity(olga.vault)
+        async with cast.lab.home("olga").vault() as vault:
+            assert await reads_all(vault)
+        await usable(cast, "olga")
+
+
+async def test_one_whose_rotation_landed_unnoticed_goes_on_by_any_command(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        counter = Counter(1_000, True, False)
+        home = cast.lab.home("ada", cut_by(counter))
+        async with home.vault() as vault:
+            old = vault.identity.member_id
+            counter.at = 3  # the act itself, whose answer is lost
+            with pytest.raises(Unreachable):
+                await home.rotate_identity(vault)
+        later = await cast.actor("ada")
+        assert await reads_all(later.vault)
+        assert later.id != old
+        assert len(later.home.keyring.identities) == 1
+
+
+# --- on paper
+
+
+async def backed_up(actor: Actor, path: Path) -> Kit:
+    kit = await actor.home.backup(actor.vault, path)
+    assert parse_kit(path.read_text()) == kit
+    return kit
+
+
+async def test_a_kit_brings_an_identity_back_into_an_empty_home(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        page = tmp_path / "kit.html"
+        kit = await backed_up(olga, page)
+        assert stat.S_IMODE(page.stat().st_mode) == 0o600
+        for said in ("Olga", "Project Lark", olga.id.hex(), "https://localhost:8443"):
+            assert said in page.read_text()
+        home = cast.newcomer("found in a safe")
+        async with await home.restore(kit) as vault:
+            assert vault.identity.member_id == olga.id
+            assert await vault.title() == "Project Lark"
+            assert await reads_all(vault)
+            await vault.rotate()
+        assert home.keyring.vaults[0].title == "Project Lark"
+        # Again, it changes nothing; and the home that it came from goes on too.
+        async with await home.restore(kit) as vault:
+            assert await reads_all(vault)
+        assert len(home.keyring.identities) == 1
+        assert await reads_all(olga.vault)
+
+
+async def test_a_page_is_never_written_over(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        page = tmp_path / "kit.html"
+        page.write_text("another vault's")
+        with pytest.raises(InputError, match="already"):
+            await olga.home.backup(olga.vault, page)
+        assert page.read_text() == "another vault's"
+
+
+async def test_a_kit_of_an_identity_that_was_rotated_restores_nothing(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        kit = await backed_up(olga, tmp_path / "kit.html")
+        await olga.home.rotate_identity(olga.vault)
+        home = cast.newcomer("found in a safe")
+        async with await home.restore(kit) as vault:
+            with pytest.raises(Refused, match="replaced"):
+                await vault.read("customers")
+
+
+async def test_a_kit_that_the_server_does_not_know_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, stranger = await cast.actor("olga"), cast.newcomer("stranger")
+        kit = olga.home.kit(olga.vault)
+        other = Kit(kit.vault_id, kit.server, kit.tls_pin, stranger.new_identity().seed)
+        home = cast.newcomer("empty")
+        with pytest.raises(Refused):
+            await home.restore(other)
+        assert home.keyring.vaults == home.keyring.identities == ()
+        assert list((home.directory / "vaults").glob("*")) == []
+
+
+async def test_a_kit_does_not_take_the_place_of_somebody_else(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, bo = await cast.actor("olga"), await cast.actor("bo")
+        kit = olga.home.kit(olga.vault)
+        kept = bo.home.keyring
+        with pytest.raises(InputError, match="somebody else"):
+            await bo.home.restore(kit)
+        assert bo.home.keyring == kept
+        # Somebody who is not there any more makes room.
+        await (await cast("olga")).revoke("Bo", Reason.LOST_BID)
+        async with await bo.home.restore(kit) as vault:
+            assert vault.identity.member_id == olga.id
+            assert await reads_all(vault)
+
+
+async def test_a_home_whose_log_was_another_members_learns_the_vault_anew(tmp_path: Path) -> None:
+    """The store of a removed member lacks the boxes that were for the one restored here."""
+    async with company(tmp_path) as cast:
+        ada = await cast.actor("ada")
+        kit = ada.home.kit(ada.vault)
+        bo = await cast.actor("bo")
+        await bo.vault.read("customers")
+        await (await cast("olga")).revoke("Bo", Reason.LOST_BID)
+        await bo.vault.close()
+        async with await bo.home.restore(kit) as vault:
+            assert await reads_all(vault)
+            assert len(bo.home.keyring.vaults) == 1
+
+
+# --- destroyed
+
+
+def proved(cast: Company, path: str) -> Any:
+    """Check a proof file with nothing but the server's key; return the act."""
+    proof = json.loads(Path(path).read_text())
+    key = bytes.fromhex(proof["server_key"])
+    assert key == cast.lab.service.info().checkpoint_key
+    head = parse_note(proof["checkpoint"].encode(), bytes.fromhex(proof["vault_id"]), key)
+    envelope = base64.b64decode(proof["act"])
+    inclusion = tuple(map(bytes.fromhex, proof["inclusion"]))
+    leaf = leaf_hash(act_leaf(envelope))
+    verify_inclusion(leaf, proof["index"], head.size, inclusion, head.root)
+    return parse_envelope(envelope)[1]
+
+
+async def removed(cast: Company) -> Actor:
+    bo = await cast.actor("bo")
+    await bo.vault.read("customers")
+    await (await cast("olga")).revoke("Bo", Reason.LOST_BID)
+    return bo
+
+
+@pytest.mark.threat("M7")
+async def test_a_losing_bidder_signs_that_its_keys_are_gone_and_they_are(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        bo = await removed(cast)
+        member = bo.id
+        done = await bo.home.attest_destroyed(bo.vault)
+        act = proved(cast, done.proof)
+        assert (act.kind, act.author) == ("attest", member)
+        assert stat.S_IMODE(Path(done.proof).stat().st_mode) == 0o600
+        assert bo.home.keyring.vaults == bo.home.keyring.identities == ()
+        assert list((bo.home.directory / "vaults").glob("*")) == []
+        owner = await cast("olga")
+        (said,) = [e for e in (await owner.log()).entries if e.kind == "attest"]
+        assert said.index == done.index
+        assert "keys-destroyed" in str(said)
+
+
+async def test_a_member_keeps_its_keys(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        bo = await cast.actor("bo")
+        with bo.catches(Refused, "need your keys", but="learned"):
+            await bo.home.attest_destroyed(bo.vault)
+
+
+async def test_everybody_attests_once_a_vault_was_destroyed(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        owner, bo = await cast.actor("olga"), await cast.actor("bo")
+        await owner.vault.destroy()
+        for each in (bo, owner):
+            done = await each.home.attest_destroyed(each.vault)
+            assert proved(cast, done.proof).kind == "attest"
+            assert each.home.keyring.vaults == each.home.keyring.identities == ()
+
+
+@pytest.mark.threat("R2")
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_an_attestation_cut_off_at_any_call_is_one_in_the_end(
+    tmp_path: Path, after: bool
+) -> None:
+    async with company(tmp_path) as cast:
+        await removed(cast)
+        counter = Counter(1_000, after, False)
+        for at in range(100):
+            counter.at, counter.calls = at, 0
+            home = cast.lab.home("bo", cut_by(counter))
+            async with home.vault() as vault:
+                try:
+                    done = await home.attest_destroyed(vault)
+                except Unreachable:
+                    continue
+            break
+        assert at > 1
+        assert proved(cast, done.proof).kind == "attest"
+        kinds = [e.kind for e in (await (await cast("olga")).log()).entries]
+        assert kinds.count("attest") == 1
+
+
+class Unproved(Lie):
+    """Says that an act landed, with a proof of nothing."""
+
+    async def submit(self, honest: Transport, vault_id: bytes, act: SubmitAct) -> Submitted:
+        answer = await super().submit(honest, vault_id, act)
+        assert answer.receipt is not None
+        wrong = tuple(bytes(32) for _ in answer.receipt.inclusion)
+        return replace(answer, receipt=replace(answer.receipt, inclusion=wrong))
+
+
+async def test_keys_stay_where_the_server_proves_nothing(tmp_path: Path) -> None:
+    """Else a server could have somebody destroy its keys, and deny that it ever said so."""
+    async with company(tmp_path) as cast:
+        await removed(cast)
+        bo = await cast.actor("bo", Unproved())
+        with pytest.raises(Fork, match="does not prove"):
+            await bo.home.attest_destroyed(bo.vault)
+        assert len(bo.home.keyring.vaults) == len(bo.home.keyring.identities) == 1
+        # Against the truth, the same statement is proved.
+        honest = await cast.actor("bo")
+        done = await honest.home.attest_destroyed(honest.vault)
+        assert proved(cast, done.proof).kind == "attest"

@@ -1,0 +1,273 @@
+"""An owner who lost its keys, and custodians who give them back (SPEC section 9.9)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from client.errors import InputError, Refused, Unreachable
+from client.recovery import REQUEST_PREFIX
+from client.vault import Vault
+from protocol.acts import Reason, Role
+from protocol.errors import PinMismatch
+from tests.company import TABLE, Company, company
+from tests.deals import Counter, acts_since, as_killed
+from tests.in_process import URL
+from tests.test_renewal import cut_by
+
+CUSTODIANS = ("Ada", "Kim", "Aud")
+
+
+@pytest.fixture
+async def cast(tmp_path: Path) -> AsyncIterator[Company]:
+    """The company, whose owner's seed is dealt to an admin, a keyless admin and an auditor."""
+    async with company(tmp_path) as made:
+        await (await made("olga")).set_up_recovery(CUSTODIANS, 2)
+        yield made
+
+
+def asked(cast: Company, name: str = "new machine") -> str:
+    return cast.newcomer(name).rescue_request(URL, vault_id(cast), None).text
+
+
+def vault_id(cast: Company) -> bytes:
+    return cast.open["olga"].session.vault_id
+
+
+async def test_any_two_of_three_give_an_owner_back_its_vault(cast: Company) -> None:
+    old = cast.open["olga"].id
+    text = asked(cast)
+    home = cast.newcomer("new machine")
+    # Each custodian reads words to whoever asks, and hears the same.
+    for name in ("kim", "aud"):
+        custodian = await cast(name)
+        words = home.rescue_words(vault_id(cast), custodian.identity.member_id)
+        assert await custodian.request_words(text) == words
+        await custodian.release_share(text, words=words)
+    size = (await cast("ada")).session.state.size
+    vault, done = await home.rebuild()
+    async with vault:
+        assert done.old_id == old.hex()
+        assert done.new_id == vault.identity.member_id.hex()
+        assert len(done.custodians) == 2
+        assert done.wrong == ()
+        assert await acts_since(await cast("ada"), size) == ["rotate-identity"]
+        assert (await vault.status()).role == "owner"
+        assert (await vault.read("customers")).equals(TABLE)
+        await vault.rotate(tainted=True)
+        assert (await vault.status()).tainted_fields == 0
+        # The dealing was of the old seed, and went with it.
+        assert await vault.recovery_status() is None
+    # The rebuilt seed is not kept: this home has the new one alone.
+    (kept,) = home.keyring.identities
+    assert not home.keyring.vaults[0].rescuing
+    from client.crypto.identity import Identity
+
+    assert Identity(kept.seed).member_id == vault.identity.member_id
+
+
+async def test_one_share_is_too_few_and_says_so(cast: Company) -> None:
+    text = asked(cast)
+    home = cast.newcomer("new machine")
+    with pytest.raises(Refused, match="no custodian has released"):
+        await home.rebuild()
+    await (await cast("ada")).release_share(text, yes=True)
+    with pytest.raises(Refused, match="1 of 2 shares") as caught:
+        await home.rebuild()
+    assert caught.value.refusal == "too_few_shares"
+    with pytest.raises(Refused, match="released before"):
+        await (await cast("ada")).release_share(text, yes=True)
+
+
+async def test_a_share_is_for_the_home_that_asked_and_words_say_which(cast: Company) -> None:
+    text = asked(cast)
+    mallory = asked(cast, "mallory")
+    ada = await cast("ada")
+    words = cast.newcomer("new machine").rescue_words(vault_id(cast), ada.identity.member_id)
+    with pytest.raises(Refused, match="not compared"):
+        await ada.release_share(text)
+    # Mallory put its own request in the place of the owner's.
+    with pytest.raises(PinMismatch):
+        await ada.release_share(mallory, words=words)
+    await ada.release_share(text, words=words)
+    await (await cast("kim")).release_share(mallory, yes=True)
+    for name in ("mallory", "new machine"):
+        with pytest.raises(Refused, match="1 of 2 shares"):
+            await cast.newcomer(name).rebuild()
+
+
+async def test_what_is_no_request_or_for_another_vault_releases_nothing(cast: Company) -> None:
+    ada = await cast("ada")
+    text = asked(cast)
+    other = cast.newcomer("elsewhere").rescue_request(URL, bytes(32), None).text
+    size = ada.session.state.size
+    for broken in ("", "hello", text[:-3], text.replace(text[40], "A", 1) + "AA", text[:60]):
+        with pytest.raises(InputError, match="no rescue request"):
+            await ada.release_share(broken, yes=True)
+    with pytest.raises(InputError, match="another vault"):
+        await ada.release_share(other, yes=True)
+    assert await acts_since(ada, size) == []
+    assert text.startswith(REQUEST_PREFIX)
+    # What mail adds around a line does no harm.
+    await ada.release_share(f"  {text}\n", yes=True)
+
+
+async def test_only_a_custodian_has_a_share_and_sees_that_it_is_right(cast: Company) -> None:
+    text = asked(cast)
+    bo = await cast("bo")
+    with pytest.raises(Refused, match="no share"):
+        await bo.release_share(text, yes=True)
+    for name, mine in (("ada", True), ("bo", None), ("olga", None)):
+        status = await (await cast(name)).recovery_status()
+        assert status is not None
+        assert (status.threshold, status.mine) == (2, mine)
+        assert [each.live for each in status.custodians] == [True] * 3
+        if name != "bo":  # a bidder sees ids alone
+            assert {each.name for each in status.custodians} == set(CUSTODIANS)
+
+
+async def test_setting_up_is_the_owners_and_has_sense(cast: Company) -> None:
+    owner, ada = await cast("olga"), await cast("ada")
+    with pytest.raises(Refused):
+        await ada.set_up_recovery(["Kim", "Aud"], 2)
+    for names, threshold in ((["Ada"], 2), (["Ada", "Kim"], 1), (["Ada", "Kim"], 3)):
+        with pytest.raises(InputError, match="threshold"):
+            await owner.set_up_recovery(names, threshold)
+    with pytest.raises(Refused):
+        await owner.set_up_recovery(["Ada", "Una"], 2)  # Una was never confirmed
+    with pytest.raises(InputError, match="twice"):
+        await owner.set_up_recovery(["Ada", "Ada"], 2)
+    status = await owner.recovery_status()
+    assert status is not None
+    assert len(status.custodians) == 3
+
+
+async def test_what_was_dealt_anew_or_ended_is_not_what_was_released(cast: Company) -> None:
+    owner, ada = await cast("olga"), await cast("ada")
+    text = asked(cast)
+    await ada.release_share(text, yes=True)
+    await owner.set_up_recovery(["Ada", "Kim"], 2)
+    await (await cast("kim")).release_share(text, yes=True)
+    with pytest.raises(Refused, match="1 of 2"):
+        await cast.newcomer("new machine").rebuild()
+    await owner.end_recovery()
+    with pytest.raises(Refused):
+        await ada.release_share(text, yes=True)
+    assert await owner.recovery_status() is None
+    with pytest.raises(Refused):
+        await cast.newcomer("new machine").rebuild()
+
+
+async def test_a_custodian_who_was_removed_releases_nothing(cast: Company) -> None:
+    owner, kim = await cast("olga"), await cast("kim")
+    text = asked(cast)
+    await owner.revoke("Kim", Reason.LEFT)
+    with pytest.raises(Refused):
+        await kim.release_share(text, yes=True)
+    status = await owner.recovery_status()
+    assert status is not None
+    assert [each.live for each in status.custodians].count(False) == 1
+    # The others are still two.
+    for name in ("ada", "aud"):
+        await (await cast(name)).release_share(text, yes=True)
+    vault, _ = await cast.newcomer("new machine").rebuild()
+    await vault.close()
+
+
+async def test_a_home_that_has_the_vault_needs_no_help(cast: Company) -> None:
+    actor = cast.open["olga"]
+    with pytest.raises(InputError, match="needs nobody"):
+        actor.home.rescue_request(URL, vault_id(cast), None)
+    with pytest.raises(InputError, match="no rescue"):
+        actor.home.rescue_words(vault_id(cast), bytes(32))
+    with pytest.raises(InputError, match="no rescue"):
+        await actor.home.rebuild()
+    # Asked again, a home is the same somebody.
+    home = cast.newcomer("new machine")
+    ids = {home.rescue_request(URL, vault_id(cast), None).member_id for _ in range(2)}
+    assert len(ids) == 1
+
+
+@pytest.mark.threat("R2")
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_rebuilding_cut_off_at_any_call_goes_on(cast: Company, after: bool) -> None:
+    text = asked(cast)
+    for name in ("ada", "kim"):
+        await (await cast(name)).release_share(text, yes=True)
+    counter = Counter(1_000, after, False)
+    for at in range(100):
+        counter.at, counter.calls = at, 0
+        try:
+            vault, _ = await cast.lab.home("new machine", cut_by(counter)).rebuild()
+        except Unreachable:
+            continue
+        await vault.close()
+        break
+    assert at > 2
+    await owns(cast)
+    # Once more, it says the same.
+    vault, done = await cast.lab.home("new machine").rebuild()
+    async with vault:
+        assert done.new_id == vault.identity.member_id.hex()
+        assert len(done.custodians) == 2
+
+
+async def owns(cast: Company) -> None:
+    home = cast.lab.home("new machine")
+    async with home.vault() as vault:
+        assert (await vault.status()).role == "owner"
+        await vault.rotate(tainted=True)
+        assert (await vault.read("customers")).equals(TABLE)
+    assert len(home.keyring.identities) == 1
+    assert not home.keyring.vaults[0].rescuing
+    kinds = [e.kind for e in (await (await cast("ada")).log()).entries]
+    assert kinds.count("rotate-identity") == 1
+
+
+async def test_whoever_stole_the_old_home_is_locked_out_by_the_rescue(cast: Company) -> None:
+    actor = cast.open["olga"]
+    stolen = as_killed(actor.home, cast.lab, "stolen")
+    text = asked(cast)
+    for name in ("ada", "kim"):
+        await (await cast(name)).release_share(text, yes=True)
+    vault, _ = await cast.newcomer("new machine").rebuild()
+    async with vault, stolen.vault() as thief:
+        with pytest.raises(Refused, match="replaced"):
+            await thief.read("customers")
+        await vault.rotate(tainted=True)
+        assert (await vault.read("customers")).equals(TABLE)
+
+
+async def test_an_owner_that_bought_deals_its_own_seed(cast: Company) -> None:
+    """After a handover the seller's custodians can rebuild nothing that still counts."""
+    owner, bo = await cast("olga"), await cast("bo")
+    text = asked(cast)
+    await (await cast("ada")).release_share(text, yes=True)
+    await owner.offer("Bo", yes=True)
+    await bo.accept(yes=True)
+    await bo.takeover()
+    assert await bo.recovery_status() is None
+    with pytest.raises(Refused):
+        await cast.newcomer("new machine").rebuild()
+    invited = await bo.invite(Role.ADMIN, name="Cy")
+    cy, joined = await cast.newcomer("cy").join(invited.link)
+    async with cy:
+        await bo.confirm("Cy", words=joined.words)
+        again = await bo.invite(Role.AUDITOR, name="Di")
+        di, joined = await cast.newcomer("di").join(again.link)
+        async with di:
+            await bo.confirm("Di", words=joined.words)
+            await bo.set_up_recovery(["Cy", "Di"], 2)
+            await released_and_rebuilt(cast, cy, di)
+
+
+async def released_and_rebuilt(cast: Company, *custodians: Vault) -> None:
+    text = asked(cast, "another machine")
+    for each in custodians:
+        await each.release_share(text, yes=True)
+    vault, _ = await cast.newcomer("another machine").rebuild()
+    async with vault:
+        assert (await vault.status()).role == "owner"
+        assert (await vault.read("customers")).equals(TABLE)

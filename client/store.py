@@ -83,7 +83,7 @@ class StoreMoved(Exception):
 class NewKnowledge:
     """What one sync learned, to be kept all at once: the leaves from position `start` on.
 
-    Wraps of the epochs in `retired` are let go of.
+    Wraps of the epochs in `retired` are let go of, and kept blocks (batch, field) in `replaced`.
     """
 
     start: int
@@ -91,6 +91,7 @@ class NewKnowledge:
     wraps: dict[tuple[Address, bytes], Wrap]
     boxes: tuple[StoredBox, ...]
     retired: frozenset[Address]
+    replaced: frozenset[tuple[bytes, int]]
     note: bytes
 
 
@@ -262,6 +263,7 @@ class VaultStore:
                 "DELETE FROM wraps WHERE collection = ? AND field = ? AND epoch = ?",
                 [(a.collection, a.field, a.epoch) for a in new.retired],
             )
+            self._db.executemany("DELETE FROM blocks WHERE batch = ? AND field = ?", new.replaced)
             self._db.execute("INSERT OR REPLACE INTO pin VALUES (1, ?)", (new.note,))
 
     def wraps(self) -> dict[tuple[Address, bytes], Wrap]:

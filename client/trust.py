@@ -257,6 +257,7 @@ class Believed:
             progress.wraps,
             tuple(progress.boxes),
             retired,
+            _replaced(self._ledger.state, state) if self.known else frozenset(),
             checkpoint.note(),
         )
         self._store.learn(new)
@@ -358,6 +359,22 @@ def _checked_sides(
             raise MalformedMessage("sides beside a leaf that has none")
         return CheckedSides({}, {})
     return check_sides(landed.before, landed.after, landed.act, sides, on_record, gone)
+
+
+def _replaced(before: State, after: State) -> frozenset[tuple[bytes, int]]:
+    """Return (batch, field) of each catalog block that was erased, sealed anew or retired since."""
+    gone: set[tuple[bytes, int]] = set()
+    for where in before.collections.values():
+        now = after.collections.get(where.id)
+        if now is not None and now.batches[: len(where.batches)] == where.batches:
+            continue
+        known = {} if now is None else now.by_id()
+        gone |= {
+            (batch.id, batch.manifest.blocks[0].field)
+            for batch in where.batches
+            if batch.manifest.is_catalog and known.get(batch.id) != batch
+        }
+    return frozenset(gone)
 
 
 def _expect_retired(progress: _Progress) -> None:

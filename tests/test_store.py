@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from client.errors import Refused
 from client.store import (
     SCHEMA_VERSION,
+    JournalledRotation,
     JournalledUpload,
+    MadeAnew,
     NewKnowledge,
     StoredBox,
     StoreMoved,
@@ -22,6 +25,7 @@ from client.store import (
 from protocol.blocks import Address
 from protocol.errors import IntegrityError, Unsupported
 from protocol.group import base_mul
+from protocol.ledger.sides import SharesBox
 from protocol.rewrap import Wrap
 
 PARTY = bytes(32)
@@ -29,15 +33,21 @@ ADDRESSES = [Address(bytes([n]) * 16, n, n + 1) for n in range(1, 4)]
 WRAP = Wrap(base_mul((5).to_bytes(32, "little")), base_mul((7).to_bytes(32, "little")))
 
 
-def learned(start: int, *leaves: bytes, note: bytes = b"note") -> NewKnowledge:
+def learned(
+    start: int,
+    *leaves: bytes,
+    note: bytes = b"note",
+    retired: frozenset[Address] = frozenset(),
+    replaced: frozenset[tuple[bytes, int]] = frozenset(),
+) -> NewKnowledge:
     wraps = {(address, PARTY): WRAP for address in ADDRESSES}
-    pairs = tuple((address, WRAP) for address in ADDRESSES)
+    shares = SharesBox(b"box", b"info", tuple(ADDRESSES))
     boxes = tuple(
-        StoredBox(at, party, b"box", b"info", pairs)
+        StoredBox(at, party, shares)
         for at in range(start, start + len(leaves))
         for party in (PARTY, bytes([1]) * 32)
     )
-    return NewKnowledge(start, leaves, wraps, boxes, note)
+    return NewKnowledge(start, leaves, wraps, boxes, retired, replaced, note)
 
 
 def test_what_was_learned_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -58,6 +68,17 @@ def test_what_was_learned_is_there_after_opening_again(tmp_path: Path) -> None:
         assert store.boxes(b"nobody") == ()
 
 
+def test_what_ended_is_let_go_of(tmp_path: Path) -> None:
+    with VaultStore(tmp_path / "a.db") as store:
+        store.learn(learned(0, b"a"))
+        for field in (1, 2):
+            store.keep_block(b"batch", field, b"block")
+        replaced = frozenset({(b"batch", 1), (b"never kept", 2)})
+        store.learn(learned(1, b"b", retired=frozenset(ADDRESSES[:2]), replaced=replaced))
+        assert store.wraps() == {(ADDRESSES[2], PARTY): WRAP}
+        assert (store.block(b"batch", 1), store.block(b"batch", 2)) == (None, b"block")
+
+
 @pytest.mark.parametrize("start", [0, 1, 3])
 def test_leaves_go_on_where_the_kept_ones_end(tmp_path: Path, start: int) -> None:
     with VaultStore(tmp_path / "a.db") as store:
@@ -72,7 +93,7 @@ def test_a_change_that_fails_in_its_middle_is_none(tmp_path: Path) -> None:
     with VaultStore(tmp_path / "a.db") as store:
         store.learn(learned(0, b"a"))
         wrong = learned(1, b"b")
-        twice = NewKnowledge(1, wrong.leaves, wrong.wraps, wrong.boxes * 2, b"other")
+        twice = replace(wrong, boxes=wrong.boxes * 2, note=b"other")
         with pytest.raises(sqlite3.IntegrityError):
             store.learn(twice)
         assert (store.size(), store.pinned_note()) == (1, b"note")
@@ -199,6 +220,35 @@ def test_what_was_compared_blocks_and_journals_are_kept(tmp_path: Path) -> None:
         assert store.unfinished_uploads() == (upload,)
         assert store.batches(upload.upload) == {0: (20, b"first"), 1: (10, b"second")}
         assert store.batches(other.upload) == {}  # the batches went with their upload
+
+
+def test_re_encryptions_rates_and_what_was_said_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    one, other = (
+        JournalledRotation(bytes([n]) * 16, bytes(16), tuple(ADDRESSES[:n])) for n in (1, 2)
+    )
+    made = MadeAnew(b"b" * 16, (b"1" * 32, b"2" * 32), b"manifest")
+    later = replace(made, before=(b"3" * 32,), manifest=b"another")
+    with VaultStore(path) as store:
+        assert (store.rate("sealing"), store.said("destroyed")) == (None, None)
+        for rotation in (one, other):
+            store.begin_rotation(rotation)
+            store.add_made_anew(rotation.upload, made)
+        store.add_made_anew(one.upload, replace(made, batch=b"a" * 16))
+        store.add_made_anew(one.upload, later)  # sealed once more, in its own place
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add_made_anew(b"never begun", made)
+        store.end_rotation(other.upload)
+        for rate in (10.0, 12.5):
+            store.keep_rate("sealing", rate)
+        for envelope in (b"first", b"second"):
+            store.keep_said("destroyed", envelope)
+    with VaultStore(path) as store:
+        assert store.unfinished_rotations() == (one,)
+        assert store.made_anew(one.upload) == (replace(made, batch=b"a" * 16), later)
+        assert store.made_anew(other.upload) == ()
+        assert store.rate("sealing") == 12.5
+        assert store.said("destroyed") == b"second"
 
 
 def test_a_store_for_one_look_is_nowhere_on_disk(

@@ -127,7 +127,9 @@ async def read_names(session: Session, collection: bytes) -> Names:
         ManifestMismatch: as `read_people`.
     """
     names = Names()
-    where = session.state.collections[collection]
+    where = session.state.collections.get(collection)
+    if where is None:
+        return names  # it was retired since the caller looked
     for number in where.catalogs:
         rows, failure = await _rows(session, where, number)
         names.failure = names.failure or failure

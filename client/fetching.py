@@ -13,7 +13,7 @@ from client.errors import Refused, Unreachable
 from client.session import Session
 from protocol.api import FetchBlocks, WantedBatch
 from protocol.blocks import BlockRef, verify_block
-from protocol.errors import IntegrityError, ManifestMismatch
+from protocol.errors import IntegrityError, ManifestMismatch, Moved
 from protocol.ledger.contents import Batch, Collection
 from protocol.limits import LIMITS, MIB
 
@@ -38,7 +38,8 @@ async def fetch_blocks(
     other blocks; whether that is so, `refreshed` tells.
 
     Raises:
-        ManifestMismatch: fewer, more or longer blocks came than were asked for.
+        ManifestMismatch: fewer, more or longer blocks came than were asked for, or the server
+            says that it has others by now.
         Refused, Unreachable, MalformedMessage, LimitExceeded: as `Transport.fetch`.
     """
     for request in _requests(listed):
@@ -55,6 +56,10 @@ async def fetch_blocks(
                 if at < len(request):
                     raise ManifestMismatch("the server sent less than the commit lists")
                 break
+            except Refused as refused:
+                if refused.refusal != Moved.code:
+                    raise
+                raise ManifestMismatch("a block was replaced while it was asked for") from refused
             except Unreachable:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -72,12 +77,21 @@ async def refreshed(
             longer what is there.
     """
     await session.sync_as_member()
-    where = session.state.collections.get(collection)
-    known = {} if where is None else where.by_id()
-    now = [known.get(batch.id) for batch in batches]
+    now = as_known_now(session, collection, batches)
     if now == list(batches):
         raise error
-    found = [batch for batch in now if batch is not None]
+    return now
+
+
+def as_known_now(session: Session, collection: bytes, batches: Sequence[Batch]) -> list[Batch]:
+    """Return the batches as the newest verified state has them.
+
+    Raises:
+        Refused: as `refreshed`.
+    """
+    where = session.state.collections.get(collection)
+    known = {} if where is None else where.by_id()
+    found = [known[batch.id] for batch in batches if batch.id in known]
     if [batch.erased for batch in found] != [batch.erased for batch in batches]:
         raise Refused(
             "records were erased while they were being read",

@@ -15,7 +15,7 @@ import pyarrow as pa
 from client.catalogs import Names, read_names
 from client.columns import Cells
 from client.errors import InputError, Refused
-from client.fetching import fetch_blocks, open_committed, refreshed
+from client.fetching import as_known_now, fetch_blocks, open_committed, refreshed
 from client.results import OnProgress, Progress, ReadResult
 from client.session import Session
 from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
@@ -125,6 +125,8 @@ async def read_batches(
         raise InputError(f"a limit of {limit} records")
     left, wanted = limit, _batches(chosen, limit)
     while wanted:
+        # What somebody else's sync has learned since is known; old keys may be gone with it.
+        wanted = as_known_now(session, chosen.where.id, wanted)
         try:
             async with aclosing(_opened_batches(session, chosen, wanted)) as opened:
                 async for batch in opened:

@@ -29,7 +29,16 @@ from client import vault as waiting_vault
 from client.crypto.identity import Identity
 from client.keeper import Connect, https
 from client.keyring import Keyring, StoredIdentity
-from client.results import IdentityInfo, JoinResult, VaultInfo
+from client.kits import Kit
+from client.results import (
+    AttestResult,
+    IdentityInfo,
+    JoinResult,
+    RescueRequest,
+    RescueResult,
+    RotateIdentityResult,
+    VaultInfo,
+)
 from protocol.acts import DEFAULT_POLICY, Policy
 from protocol.errors import ApiMisuse
 
@@ -172,6 +181,7 @@ class Vault:
 
     rotate = _waiting(waiting_vault.Vault.rotate)
     plan_rotation = _waiting(waiting_vault.Vault.plan_rotation)
+    closed_fields = _waiting(waiting_vault.Vault.closed_fields)
     freeze = _waiting(waiting_vault.Vault.freeze)
     unfreeze = _waiting(waiting_vault.Vault.unfreeze)
     destroy = _waiting(waiting_vault.Vault.destroy)
@@ -243,6 +253,10 @@ class Home:
         """The keyring, opened on first use; raises as `Keyring.load`."""
         return self._home.keyring
 
+    def create_keyring(self) -> None:
+        """Make an empty keyring; raises as `Keyring.create`."""
+        self._home.create_keyring()
+
     def identities(self) -> tuple[IdentityInfo, ...]:
         """List the identities of this home, each with the vault that it serves in."""
         return self._home.identities()
@@ -294,6 +308,43 @@ class Home:
         self._ask()
         joined = self._home.join(link, words=words, yes=yes, identity=identity)
         vault, result = self._loop.wait(joined)
+        return self._kept(vault), result
+
+    # --- identities that come and go
+
+    def rotate_identity(self, vault: Vault) -> RotateIdentityResult:
+        """Move this member to new keys; see `client.home.Home.rotate_identity`."""
+        return self._loop.wait(self._home.rotate_identity(vault._vault))
+
+    def kit(self, vault: Vault) -> Kit:
+        """Return the recovery kit of the identity that serves in a vault: its seed, in clear."""
+        return self._home.kit(vault._vault)
+
+    def backup(self, vault: Vault, path: Path) -> Kit:
+        """Write the kit's page, to be printed; see `client.home.Home.backup`."""
+        return self._loop.wait(self._home.backup(vault._vault, path))
+
+    def restore(self, kit: Kit) -> Vault:
+        """Bring an identity back from its kit; see `client.home.Home.restore`."""
+        self._ask()
+        return self._kept(self._loop.wait(self._home.restore(kit)))
+
+    def attest_destroyed(self, vault: Vault) -> AttestResult:
+        """Destroy this home's keys of a vault; see `client.home.Home.attest_destroyed`."""
+        return self._loop.wait(self._home.attest_destroyed(vault._vault))
+
+    def rescue_request(self, url: str, vault_id: bytes, pin: bytes | None) -> RescueRequest:
+        """Make the request that custodians answer; see `client.home.Home.rescue_request`."""
+        return self._home.rescue_request(url, vault_id, pin)
+
+    def rescue_words(self, vault_id: bytes, custodian: bytes) -> str:
+        """Return the words to read to a custodian, whose id it tells."""
+        return self._home.rescue_words(vault_id, custodian)
+
+    def rebuild(self, reference: str | None = None) -> tuple[Vault, RescueResult]:
+        """Be the owner again by custodians' shares; see `client.home.Home.rebuild`."""
+        self._ask()
+        vault, result = self._loop.wait(self._home.rebuild(reference))
         return self._kept(vault), result
 
     def _ask(self) -> None:

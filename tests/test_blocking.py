@@ -250,6 +250,49 @@ def test_ctrl_c_stops_the_work_and_waits_until_it_cleaned_up(
         assert opened.status().records == 30
 
 
+def test_identities_come_and_go_without_asyncio(server: Server, tmp_path: Path) -> None:
+    with (
+        blocking.Home(tmp_path / "owner", lambda: PASSPHRASE) as hers,
+        blocking.Home(tmp_path / "one", lambda: PASSPHRASE) as one,
+        blocking.Home(tmp_path / "two", lambda: PASSPHRASE) as two,
+        blocking.Home(tmp_path / "paper", lambda: PASSPHRASE) as paper,
+        blocking.Home(tmp_path / "rescue", lambda: PASSPHRASE) as rescue,
+    ):
+        hers.create_keyring()
+        owner = hers.create_vault(server.url, title="T", pin=server.pin, token=server.token)
+        custodians = []
+        for home, name in ((one, "One"), (two, "Two")):
+            member, joined = home.join(owner.invite(Role.AUDITOR, name=name).link)
+            owner.confirm(name, words=joined.words)
+            custodians.append(member)
+
+        moved = hers.rotate_identity(owner)
+        assert owner.identity.member_id.hex() == moved.new_id != moved.old_id
+        kit = hers.backup(owner, tmp_path / "kit.html")
+        assert kit == hers.kit(owner)
+        assert paper.restore(kit).identity.member_id == owner.identity.member_id
+
+        owner.set_up_recovery(["One", "Two"])
+        vault_id = bytes.fromhex(owner.vault_id)
+        request = rescue.rescue_request(server.url, vault_id, server.pin)
+        for member in custodians:
+            words = rescue.rescue_words(vault_id, member.identity.member_id)
+            assert member.request_words(request.text) == words
+            member.release_share(request.text, words=words)
+        rescued, result = rescue.rebuild()
+        assert result.new_id == rescued.identity.member_id.hex()
+        assert rescued.status().role == "owner"
+        assert rescued.closed_fields() == rescued.status().tainted_fields
+
+        for gone in (hers, paper):
+            gone_vault = gone.vault()
+            with pytest.raises(Refused):
+                gone_vault.collections()
+        attested = paper.attest_destroyed(paper.vault())
+        assert (attested.statement, paper.identities()) == ("keys-destroyed", ())
+        assert Path(attested.proof).exists()
+
+
 def public(kind: type) -> dict[str, Any]:
     return {
         name: inspect.getattr_static(kind, name) for name in dir(kind) if not name.startswith("_")

@@ -23,6 +23,7 @@ import pytest_asyncio
 from client.crypto import cells
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity
+from client.crypto.sharing import open_share
 from client.crypto.wraps import unwrap
 from client.errors import Unreachable
 from client.home import Home
@@ -35,7 +36,7 @@ from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
 from tests.deals import cheap_keyrings, classes_in_turn, in_batches_of, through
 from tests.servers import subprocess_server
-from vault.storage.sqlite import FILE_NAME
+from vault.storage.sqlite_file import FILE_NAME
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -171,11 +172,15 @@ def keys_of(run: Run, member: Vault) -> None:
         ]:  # fmt: skip
             run.keys.setdefault(what, []).append(key)
         where = session.state.collections[address.collection]
-        for manifest, ref in where.blocks(address.field)[:3]:
+        for batch, ref in where.blocks(address.field)[:3]:
             if ref.epoch == address.epoch:
-                batch = cells._batch_key(opened.key.expose(), manifest.batch_id, ref.salt)
-                run.keys.setdefault("batch key", []).append(batch)
-                run.keys.setdefault("cell key", []).append(cells._cell_keys(batch, 1))
+                key = cells._batch_key(opened.key.expose(), batch.id, ref.salt)
+                run.keys.setdefault("batch key", []).append(key)
+                run.keys.setdefault("cell key", []).append(cells._cell_keys(key, 1))
+    recovery, vault_id = session.state.recovery, session.vault_id
+    if recovery is not None and member.identity.member_id in recovery.dealing.custodians:
+        both = open_share(member.identity, vault_id, recovery.owner, recovery.dealing).expose()
+        run.keys.setdefault("custodian's share", []).extend((both[:32], both[32:]))
 
 
 def add_identity(run: Run, identity: Identity) -> None:
@@ -241,7 +246,8 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             def home(name: str) -> Home:
                 return Home(folder / "homes" / name, lambda: passphrase)
 
-            seller = await home("seller").create_vault(
+            sellers = home("seller")
+            seller = await sellers.create_vault(
                 server.url,
                 title=made.name("title"),
                 name=made.name("seller"),
@@ -252,6 +258,8 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             classes = classes_in_turn(columns)
             first = made.name("collection")
             await seller.upload(file, collection=first, classes=classes, options=options)
+            add_identity(made, seller.identity)
+            await sellers.rotate_identity(seller)
             members = [seller]
             for role, what in [
                 (Role.ADMIN, "admin"), (Role.AUDITOR, "auditor"),
@@ -266,7 +274,12 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 members.append(member)
             open_invite = await seller.invite(Role.BIDDER, name=made.name("nobody"))
             add_invite(made, seller, open_invite.link)
-            admin, loser, buyer = members[1], members[3], members[4]
+            admin, auditor, loser, buyer = members[1:]
+            whom = [each.identity.member_id.hex() for each in (admin, auditor)]
+            await seller.set_up_recovery(whom)
+            for custodian in (admin, auditor):
+                await custodian.session.sync()
+                keys_of(made, custodian)
             await buyer.read(first, limit=70)
             await seller.grant(f"loser {canary('loser')}", fields=[columns[4]])
             await loser.read(first)
@@ -285,14 +298,15 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             with through(seller, cut), pytest.raises(Unreachable):
                 await seller.upload(file, collection=made.name("left"), options=options)
             await cut.close()
-            await seller.rotate(collection=first)
+            await seller.rotate(collection=first, reencrypt=True)
             await seller.offer(buyer.identity.member_id.hex())
             await buyer.accept(words=await buyer.words(seller.identity.member_id.hex()))
             for name in (first, second):
                 out = folder / "out.csv"
                 await buyer.export(name, path=out, overwrite=True)
                 assert out.read_bytes() == file.read_bytes()
-            await buyer.rotate()
+            keys_of(made, buyer)
+            await buyer.takeover()
             keys_of(made, buyer)
             for member in members:
                 add_identity(made, member.identity)
@@ -364,6 +378,7 @@ async def test_everything_that_is_looked_for_was_there_to_be_found(run: Run) -> 
     assert run.keys.keys() == {
         "passphrase", "seed", "signing key", "rewrap scalar", "ML-KEM seed", "X25519 key",
         "invite secret", "link", "access key", "share", "field key", "K", "batch key", "cell key",
+        "custodian's share",
     }  # fmt: skip
     assert all(len(key) >= 16 for keys in run.keys.values() for key in keys)
     assert len(set(run.keys["field key"])) > 50

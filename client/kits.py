@@ -27,7 +27,6 @@ from protocol.wire import Fixed, Maybe, Text, Uint, from_bytes, record, to_bytes
 KIT_PREFIX: Final = "sealroom-kit:"
 KIT_VERSION: Final = 1
 SEED_WORDS: Final = 24
-MAX_KIT_FILE: Final = 1 << 20
 # On paper the code has lines; in the page it stands once in one piece, before that.
 _CODE: Final = re.compile(KIT_PREFIX + r"([A-Za-z0-9_\s-]+)")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +144,7 @@ def backup(invocation: Invocation, out: Path) -> None:
     help="The kit's words, with --server and --vault-id; asked for if nothing is given.",
 )
 @click.option("--server", metavar="HOST:PORT", help="The server, as the kit has it.")
-@click.option("--vault-id", type=options.whole_id, metavar="ID", help="The vault's id.")
+@click.option("--vault-id", metavar="ID", help="The vault's id.")
 @click.option("--pin", metavar="HEX", help="The pin of the server's TLS key.")
 @click.pass_obj
 def restore(
@@ -153,7 +152,7 @@ def restore(
     kit: Path | None,
     words: str | None,
     server: str | None,
-    vault_id: bytes | None,
+    vault_id: str | None,
     pin: str | None,
 ) -> None:
     """Bring an identity back from its recovery kit.
@@ -184,17 +183,19 @@ def _kit(
     kit: Path | None,
     words: str | None,
     server: str | None,
-    vault_id: bytes | None,
+    vault_id: str | None,
     pin: str | None,
 ) -> Kit:
     from client.kits import Kit, parse_kit, seed_of_words
 
     if kit is not None:
-        return parse_kit(sys.stdin.read() if str(kit) == "-" else kit.read_text(encoding="utf-8"))
+        return parse_kit(options.text_of(kit))
     if server is None or vault_id is None:
         raise click.UsageError("give --kit, or --server and --vault-id beside the words")
+    whole, address = options.whole_id(vault_id), options.server_url(server)
+    tls_pin = options.tls_pin(pin)
     typed = words or click.prompt("The kit's 24 words", hide_input=True, err=True)
-    return Kit(vault_id, options.server_url(server), options.tls_pin(pin), seed_of_words(typed))
+    return Kit(whole, address, tls_pin, seed_of_words(typed))
 
 
 def _keep(invocation: Invocation) -> str:

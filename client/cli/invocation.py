@@ -144,9 +144,14 @@ class Invocation:
         if not somebody_there():
             note(f"{what}: run 'sealroom rotate --tainted'.")
             return
-        if click.confirm(f"{what}. Replace now?", default=True, err=True):
+        try:
+            sure = click.confirm(f"{what}. Replace now?", default=True, err=True)
+        except click.Abort:
+            sure = False  # what the command was for is done
+        if sure:
             done = self.in_vault(lambda vault: vault.rotate(tainted=True))
-            note(f"replaced (leaf {done.index:,} of the log)")
+            where = "by somebody else" if done.index is None else f"leaf {done.index:,} of the log"
+            note(f"replaced ({where})")
 
     def show(self, result: object, for_people: Callable[[], None]) -> None:
         """Print a result: as one JSON document with --json, else as the function prints it."""

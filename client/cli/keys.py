@@ -6,7 +6,7 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation
-from client.cli.output import counted, duration, print_facts, say, size, visible
+from client.cli.output import age, counted, duration, print_facts, say, size, visible
 from client.cli.progress import progress_bar
 from client.results import RotatePlan, RotateResult
 
@@ -71,7 +71,7 @@ def rotate(
 def print_rotated(done: RotateResult) -> None:
     """Print what got new keys, and what moved to them."""
     if done.index is None:
-        say("nothing to rotate: you hold no field of it")
+        say("nothing to rotate")
         return
     say(f"rotated: {counted(len(done.fields), 'field')} (leaf {done.index:,} of the log)")
     moved = done.reencrypted
@@ -115,7 +115,7 @@ def _print_plan(plan: RotatePlan, reencrypt: bool) -> None:
     say(f"would rotate: {counted(len(plan.fields), 'field')}; nothing was done")
     estimate = "no rate was measured in this home yet"
     if plan.seconds is not None:
-        estimate = f"about {duration(plan.seconds)}, at the rate of the last time"
+        estimate = f"about {age(round(plan.seconds))}, at the rate of the last time"
     print_facts(
         [
             ("fields", visible(", ".join(plan.fields) or "none")),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ REASONS: Final = (
 )  # fmt: skip
 NAME_CHARACTERS: Final = 200
 MOST_RECORDS: Final = 10_000_000
+MOST_CHARACTERS: Final = 1 << 20
 
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -72,17 +75,11 @@ def record_numbers(typed: str) -> tuple[int, ...]:
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not 1 <= first <= last:
             raise click.BadParameter(f"{part!r} is no record's number; for example 17,204-210")
-        if last - first >= MOST_RECORDS or len(numbers) >= MOST_RECORDS:
+        if last - first < MOST_RECORDS:  # or else they are not even listed
+            numbers.update(range(first, last + 1))
+        if last - first >= MOST_RECORDS or len(numbers) > MOST_RECORDS:
             raise click.BadParameter(f"more than {MOST_RECORDS:,} records at once")
-        numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
-
-
-def whole_id(typed: str) -> bytes:
-    """Return a vault's or a member's id, 32 bytes, of 64 hex digits."""
-    if not _PIN.fullmatch(typed.strip().lower()):
-        raise click.BadParameter("a whole id has 64 hex digits")
-    return bytes.fromhex(typed.strip())
 
 
 def classes(typed: str) -> tuple[str, ...]:
@@ -160,6 +157,37 @@ def tls_pin(text: str | None) -> bytes | None:
             "that is not a whole pin", hint="A pin has 64 hex digits; 'sealroom serve' prints it."
         )
     return bytes.fromhex(typed)
+
+
+def whole_id(text: str) -> bytes:
+    """Return a vault's or a member's id, 32 bytes, from 64 hex digits.
+
+    Raises:
+        InputError: not a whole id.
+    """
+    typed = text.strip().lower()
+    if not _PIN.fullmatch(typed):
+        raise InputError(f"{text!r} is not a whole id", hint="A whole id has 64 hex digits.")
+    return bytes.fromhex(typed)
+
+
+def text_of(file: Path) -> str:
+    """Return what a file says, or standard input where - is named.
+
+    Raises:
+        InputError: it is no text, or much more than there could be to say.
+    """
+    try:
+        if str(file) == "-":
+            text = sys.stdin.read(MOST_CHARACTERS + 1)
+        else:
+            with file.open(encoding="utf-8") as stream:
+                text = stream.read(MOST_CHARACTERS + 1)
+    except UnicodeDecodeError:
+        text = ""
+    if not 0 < len(text) <= MOST_CHARACTERS:
+        raise InputError(f"{file} is no such text", hint="Is it the right file?")
+    return text
 
 
 def checked_words(typed: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -111,10 +110,10 @@ def _print_status(found: RecoveryStatus | None) -> None:
 
 @recovery.command()
 @click.argument("server", metavar="HOST:PORT")
-@click.argument("vault_id", metavar="VAULT_ID", type=options.whole_id)
+@click.argument("vault_id", metavar="VAULT_ID")
 @click.option("--pin", metavar="HEX", help="The pin of the server's TLS key.")
 @click.pass_obj
-def request(invocation: Invocation, server: str, vault_id: bytes, pin: str | None) -> None:
+def request(invocation: Invocation, server: str, vault_id: str, pin: str | None) -> None:
     """Begin a rescue in a new home: make the text that custodians answer.
 
     Any member can tell you the vault's id, the server and its pin: 'sealroom vault list' shows
@@ -124,8 +123,9 @@ def request(invocation: Invocation, server: str, vault_id: bytes, pin: str | Non
       sealroom --home ~/rescue recovery request vault.example.com:8443 6b1f... --pin 5f0c...
     """
     address, tls_pin = options.server_url(server), options.tls_pin(pin)
+    whole = options.whole_id(vault_id)
     invocation.unlock()
-    made = invocation.home.rescue_request(address, vault_id, tls_pin)
+    made = invocation.home.rescue_request(address, whole, tls_pin)
     invocation.show(made, lambda: _print_request(made))
 
 
@@ -136,17 +136,18 @@ def _print_request(made: RescueRequest) -> None:
 
 
 @recovery.command()
-@click.argument("vault_id", metavar="VAULT_ID", type=options.whole_id)
-@click.argument("custodian", metavar="CUSTODIAN_ID", type=options.whole_id)
+@click.argument("vault_id", metavar="VAULT_ID")
+@click.argument("custodian", metavar="CUSTODIAN_ID")
 @click.pass_obj
-def words(invocation: Invocation, vault_id: bytes, custodian: bytes) -> None:
+def words(invocation: Invocation, vault_id: str, custodian: str) -> None:
     """Show the words to compare with a custodian, who tells you its id.
 
     Example:
       sealroom --home ~/rescue recovery words 6b1f... 9ac0...
     """
+    whom = options.whole_id(vault_id), options.whole_id(custodian)
     invocation.demand_keyring()
-    found = invocation.home.rescue_words(vault_id, custodian)
+    found = invocation.home.rescue_words(*whom)
     invocation.show({"words": found}, lambda: say("\n".join(rows_of_words(found))))
 
 
@@ -164,7 +165,7 @@ def release(invocation: Invocation, file: Path, words: str | None, yes: bool) ->
       sealroom recovery release request.txt --words "abandon ability able about above ..."
     """
     typed = options.checked_words(words)
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    text = options.text_of(file)
 
     def releasing(same: bool) -> ActResult:
         return invocation.in_vault(

@@ -178,9 +178,7 @@ def offer_text(offer: OfferInfo | None) -> str:
 
 def _signed(stands: VaultStatus) -> str:
     late = stands.head_age > stands.head_limit
-    return f"signed by the owner {age(stands.head_age)} ago" + (
-        ", too long ago to write" if late else ""
-    )
+    return f"signed {age(stands.head_age)} ago{', too long ago to write' if late else ''}"
 
 
 def _frozen(phase: str) -> str | None:

@@ -1,0 +1,263 @@
+"""What a person is asked before it cannot be undone, and what is offered once a command is done."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from client.cli import options
+from client.errors import InputError, Refused
+from protocol.errors import NotAuthorised
+from tests.cli_table import KIT, KIT_WORDS
+from tests.cli_world import ACT, HOSTILE, ID, SHOWN, WORDS, World, at_a_terminal, made_world, split
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return made_world(tmp_path, monkeypatch)
+
+
+# --- for ever
+
+FOR_EVER = [
+    ("erase X --records 1,3 --reason request", "Erase 2 records of X for ever?"),
+    ("erase X --unreadable --reason request", "Erase what does not open of X for ever?"),
+    ("collection retire X --reason retention", "Delete the collection X, for ever?"),
+    ("vault destroy --reason terms", "Destroy the vault and all that is in it, for ever?"),
+    ("attest destroyed", "Destroy this home's keys of the vault, for ever?"),
+]
+
+
+@pytest.mark.parametrize(("command", "question"), FOR_EVER)
+def test_a_script_says_that_it_is_meant(
+    command: str, question: str, world: World, capsys: Any
+) -> None:
+    assert world.run("--json", *split(command)) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["code"] == "input"
+    assert "hint: Say that you mean it, with --yes." in err
+    assert (world.calls, world.unlocked) == ([], 0)
+    assert world.run(*split(command), "--yes") == 0
+    assert len(world.calls) == 1
+
+
+@pytest.mark.parametrize(("command", "question"), FOR_EVER)
+def test_a_person_is_asked_and_may_think_again(
+    command: str, question: str, world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer in ("n\n", "\n", ""):
+        at_a_terminal(monkeypatch, answer)
+        assert world.run(*split(command)) == 130
+        err = capsys.readouterr().err
+        assert f"{question} [y/N]: " in err
+        assert "error: stopped\nhint: Nothing was done." in err
+    assert (world.calls, world.unlocked) == ([], 0)
+    at_a_terminal(monkeypatch, "y\n")
+    assert world.run(*split(command)) == 0
+    assert len(world.calls) == 1
+
+
+def test_a_hostile_name_is_asked_about_escaped(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch, "n\n")
+    assert world.run("collection", "retire", HOSTILE, "--reason", "other") == 130
+    assert f"Delete the collection {SHOWN}, for ever?" in capsys.readouterr().err
+
+
+# --- new keys, once a command is done
+
+
+def test_whoever_could_replace_keys_is_told_how(world: World, capsys: Any) -> None:
+    for waiting, text in [
+        (1, "1 field takes no new data until its key is replaced: run 'sealroom rotate --tainted'"),
+        (3, "3 fields take no new data until their keys are replaced: run 'sealroom rotate"),
+    ]:
+        world.waiting = waiting
+        assert world.run("members") == 0
+        assert text in capsys.readouterr().err
+        # A program is told by 'vault status', and finds one document on its standard output.
+        assert world.run("--json", "members") == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)
+        assert err == ""
+    world.waiting = 0
+    assert world.run("members") == 0
+    assert capsys.readouterr().err == ""
+    assert {call[0] for call in world.calls} == {"members"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "index", "told"),
+    [
+        ("y\n", 8, "replaced (leaf 8 of the log)"),
+        ("\n", 8, "replaced (leaf 8 of the log)"),
+        ("y\n", None, "replaced (by somebody else)"),
+        ("n\n", 8, ""),
+        ("", 8, ""),
+    ],
+)
+def test_at_a_terminal_it_is_offered_and_the_command_is_done_either_way(
+    typed: str,
+    index: int | None,
+    told: str,
+    world: World,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dataclasses import replace
+
+    at_a_terminal(monkeypatch, typed)
+    world.waiting = 2
+    world.answers["rotate"] = replace(world.answers["rotate"], index=index)
+    assert world.run("members") == 0
+    err = capsys.readouterr().err
+    assert "2 fields take no new data until their keys are replaced. Replace now? [Y/n]" in err
+    assert told in err
+    rotated = [call for call in world.calls if call[0] == "rotate"]
+    assert rotated == ([("rotate", (), {"tainted": True})] if told else [])
+
+
+def test_a_replacement_that_fails_is_told(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch, "y\n")
+    world.waiting = 1
+    world.answers["rotate"] = Refused("frozen", code="frozen")
+    assert world.run("members") == 3
+    assert "error: frozen" in capsys.readouterr().err
+
+
+def test_nothing_is_offered_after_a_command_that_failed(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch, "y\n")
+    world.waiting = 1
+    world.answers["members"] = NotAuthorised("no")
+    assert world.run("members") == 4
+    assert "Replace now?" not in capsys.readouterr().err
+
+
+# --- a rescue request, a kit
+
+
+def refused_once() -> Callable[[], Any]:
+    answers = iter([Refused("not compared", code="not_compared"), ACT])
+    return lambda: next(answers)
+
+
+def test_a_custodian_compares_words_with_whoever_asks(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch, "y\n")
+    world.answers["release_share"] = refused_once()
+    assert world.run("recovery", "release", "request.txt") == 0
+    text = "sealroom-rescue:AAAA"
+    assert world.calls == [
+        ("release_share", (text,), {"words": None, "yes": False}),
+        ("request_words", (text,), {}),
+        ("release_share", (text,), {"words": None, "yes": True}),
+    ]
+    assert "    abandon " in capsys.readouterr().err
+
+
+def test_a_request_can_come_on_standard_input(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("typed\n"))
+    assert world.run("recovery", "release", "-", "--yes") == 0
+    assert world.calls == [("release_share", ("typed\n",), {"words": None, "yes": True})]
+
+
+@pytest.mark.parametrize("kit", ["kit.html", "-"])
+def test_a_kit_is_read_from_its_page_or_from_standard_input(
+    kit: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = f"<p>{KIT.code()}</p>"
+    (world.directory / "kit.html").write_text(page)
+    monkeypatch.setattr("sys.stdin", io.StringIO(page))
+    assert world.run("identity", "restore", "--kit", kit) == 0
+    assert world.calls == [("restore", (KIT,), {})]
+
+
+def test_a_kits_words_are_asked_for_unseen(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: KIT_WORDS)
+    arguments = ["--server", "H:1", "--vault-id", ID, "--pin", "cd" * 32]
+    assert world.run("identity", "restore", *arguments) == 0
+    assert world.calls == [("restore", (KIT,), {})]
+    assert "abandon" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(("content", "limit"), [(b"", None), (b"\xff\xfe", None), (b"sealroom", 7)])
+def test_what_is_no_text_is_told_before_anybody_is_asked(
+    content: bytes, limit: int | None, world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limit is not None:
+        monkeypatch.setattr(options, "MOST_CHARACTERS", limit)
+    (world.directory / "file").write_bytes(content)
+    for command in ("recovery release file", "identity restore --kit file"):
+        assert world.run("--json", *split(command)) == 1
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == "input"
+    with pytest.raises(InputError, match="no such text"):
+        options.text_of(world.directory / "file")
+    assert world.run("recovery", "release", "gone.txt") == 1
+    assert "No such file" in capsys.readouterr().err
+    assert (world.calls, world.unlocked) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code"),
+    [
+        ("erase X --reason request --yes", 2),
+        ("erase X --records 1 --unreadable --reason request", 2),
+        ("erase X --records 0 --reason request", 2),
+        ("erase X --records 5-3 --reason request", 2),
+        ("erase X --records '' --reason request", 2),
+        ("erase X --records 1", 2),
+        ("rotate --tainted --fields a", 2),
+        ("policy set", 2),
+        ("policy set --head-signers Ann,,", 2),
+        ("identity backup", 2),
+        ("identity restore", 2),
+        (f"identity restore --vault-id {ID}", 2),
+        ("identity restore --words 'a b' --server h", 2),
+        ("recovery setup --custodians Ann --threshold 1", 2),
+        ("recovery setup", 2),
+        (f"identity restore --words 'a b' --server h --vault-id {ID}", 1),
+        ("identity restore --words 'a b' --server h --vault-id abc", 1),
+        ("recovery request h abc", 1),
+        (f"recovery request http://h {ID}", 1),
+        (f"recovery request h {ID} --pin abc", 1),
+        (f"recovery words {ID} abc", 1),
+        ("recovery release request.txt --words 'x y z'", 1),
+    ],
+)
+def test_what_does_not_fit_asks_nobody(
+    command: str, exit_code: int, world: World, capsys: Any
+) -> None:
+    assert world.run("--json", *split(command)) == exit_code
+    assert json.loads(capsys.readouterr().out)["error"]["code"]
+    assert (world.calls, world.unlocked) == ([], 0)
+
+
+def test_record_numbers_are_listed_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options.record_numbers(" 204 - 206,17,205") == (17, 204, 205, 206)
+    monkeypatch.setattr(options, "MOST_RECORDS", 5)
+    assert len(options.record_numbers("1-5")) == 5
+    for too_many in ("1-6", "1-5,9", "1-3,7-9"):
+        with pytest.raises(click.BadParameter, match="more than 5 records"):
+            options.record_numbers(too_many)
+
+
+def test_words_and_ids_are_taken_as_people_type_them() -> None:
+    assert options.whole_id(f" {ID.upper()} ") == bytes.fromhex(ID)
+    assert options.names_or_nobody("  ") == ()
+    assert options.checked_words(WORDS.upper()) == WORDS

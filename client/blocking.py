@@ -160,9 +160,10 @@ class Vault:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        numbers: bool = False,
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Yield verified records batch by batch, in bounded memory."""
-        batches = self._vault.stream(collection, fields=fields, limit=limit)
+        """Yield verified records batch by batch, in bounded memory; `numbers` as in `read`."""
+        batches = self._vault.stream(collection, fields=fields, limit=limit, numbers=numbers)
         try:
             while (batch := self._loop.wait(_following(batches))) is not None:
                 yield batch

@@ -7,8 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -24,25 +25,37 @@ from protocol.blocks import Address, BlockRef
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch, SealroomError
 from protocol.ledger.contents import Batch, Collection
 
+RECORD: Final = "record"
+"""What the column of record numbers is called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which fields of a collection to read: their numbers, names and Arrow types."""
+    """Which fields of a collection to read: their numbers, names and Arrow types.
+
+    If `counted`, a first column says each record's number, by which it can be erased.
+    """
 
     where: Collection
     names: Names
     numbers: tuple[int, ...]
     columns: tuple[Column, ...]
+    counted: bool = False
+
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns that a reader gets."""
+        return (*((Column(RECORD, "int64"),) if self.counted else ()), *self.columns)
 
 
 async def select_fields(
-    session: Session, collection: bytes, fields: Sequence[str] | None
+    session: Session, collection: bytes, fields: Sequence[str] | None, *, counted: bool = False
 ) -> Selection:
     """Find the named fields, or all that this member may read.
 
     Raises:
         InputError: no field of that name among those whose names this member may know; none,
-            or one twice.
+            or one twice; or one is called as the column of record numbers would be.
         Refused: a field that was not granted, or none at all; or nothing was committed yet.
         IntegrityError: a field without a name, or two of one name.
     """
@@ -65,7 +78,9 @@ async def select_fields(
         if named is None:
             raise names.failure or IntegrityError(f"the catalog does not name field {number}")
         columns.append(Column(named.name, named.type))
-    return Selection(where, names, numbers, tuple(columns))
+    if counted and any(column.name == RECORD for column in columns):
+        raise InputError(f"a field is called {RECORD!r} itself", hint="Name the others.")
+    return Selection(where, names, numbers, tuple(columns), counted)
 
 
 def _numbers(
@@ -124,14 +139,17 @@ async def read_batches(
     if limit is not None and limit < 0:
         raise InputError(f"a limit of {limit} records")
     left, wanted = limit, _batches(chosen, limit)
+    firsts = first_records(chosen.where)
     while wanted:
         # What somebody else's sync has learned since is known; old keys may be gone with it.
         wanted = as_known_now(session, chosen.where.id, wanted)
         try:
             async with aclosing(_opened_batches(session, chosen, wanted)) as opened:
-                async for batch in opened:
-                    wanted = wanted[1:]
-                    cut, left = _cut(batch, left)
+                async for rows in opened:
+                    batch, wanted = wanted[0], wanted[1:]
+                    if chosen.counted:
+                        rows = rows.add_column(0, RECORD, _record_numbers(firsts[batch.id], batch))
+                    cut, left = _cut(rows, left)
                     yield cut
         except ManifestMismatch as error:
             wanted = await refreshed(session, chosen.where.id, wanted, error)
@@ -229,6 +247,17 @@ def open_cells(
     return open_committed(key, where, batch, ref, block, varies)
 
 
+def first_records(where: Collection) -> dict[bytes, int]:
+    """Return the number of each batch's first record, from 1: what was erased keeps its number."""
+    data = [batch for batch in where.batches if not batch.manifest.is_catalog]
+    counts = (batch.manifest.records for batch in data)
+    return dict(zip((batch.id for batch in data), accumulate(counts, initial=1), strict=False))
+
+
+def _record_numbers(first: int, batch: Batch) -> pa.Array:
+    return pa.array([first + row for row in _kept_rows(batch)], pa.int64())
+
+
 def _cut(batch: pa.RecordBatch, left: int | None) -> tuple[pa.RecordBatch, int | None]:
     if left is None:
         return batch, None
@@ -243,6 +272,7 @@ async def export(
     limit: int | None,
     path: Path | None,
     overwrite: bool,
+    counted: bool = False,
     on_batch: Callable[[pa.RecordBatch], None],
     on_progress: OnProgress,
 ) -> ReadResult:
@@ -256,12 +286,12 @@ async def export(
         InputError, VerificationFailed, Refused, Unreachable: as `read_batches`.
     """
     started = time.monotonic()
-    chosen = await select_fields(session, collection, fields)
+    chosen = await select_fields(session, collection, fields, counted=counted)
     total = chosen.where.records if limit is None else min(limit, chosen.where.records)
     table_format: Any = chosen.names.format
     sink = None
     if path is not None:
-        sink = open_sink(path, chosen.columns, table_format, overwrite=overwrite)
+        sink = open_sink(path, chosen.shown, table_format, overwrite=overwrite)
     records = 0
     try:
         async with aclosing(read_batches(session, chosen, limit=limit)) as batches:

@@ -263,11 +263,17 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
     ("log", ("log", (), {"verify": False}), LOG, "rules core, "),
     ("log --verify", ("log", (), {"verify": True}), LOG, "2 leaves, from the first"),
     (
-        "read X --out out.csv --fields a --limit 9 --overwrite",
+        "read X --out out.csv --fields a --limit 9 --overwrite --numbers",
         (
             "export",
             ("X",),
-            {"fields": ("a",), "limit": 9, "path": Path("out.csv"), "overwrite": True},
+            {
+                "fields": ("a",),
+                "limit": 9,
+                "path": Path("out.csv"),
+                "overwrite": True,
+                "numbers": True,
+            },
         ),
         READ,
         "50 records of 2 fields verified and written to ",
@@ -277,7 +283,13 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         (
             "export",
             ("X",),
-            {"fields": None, "limit": None, "path": Path("out.parquet"), "overwrite": False},
+            {
+                "fields": None,
+                "limit": None,
+                "path": Path("out.parquet"),
+                "overwrite": False,
+                "numbers": False,
+            },
         ),
         READ,
         "fetched  9.8 KiB",

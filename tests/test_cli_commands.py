@@ -148,11 +148,18 @@ def test_an_upload_that_is_stopped_says_how_to_go_on(world: World, capsys: Any) 
 def test_a_preview_for_people(world: World, capsys: Any) -> None:
     assert world.run("read", "X", "--fields", "a") == 0
     out, err = capsys.readouterr()
-    assert world.calls[0] == ("read", ("X",), {"fields": ("a",), "limit": 20})
+    assert world.calls[0] == ("read", ("X",), {"fields": ("a",), "limit": 20, "numbers": False})
     assert out.split("\n")[1].split() == [SHOWN, "1"]
     assert out.split("\n")[2].split() == ["NULL", "2"]
     assert err == "2 of 50 records, verified; --limit N shows more, --out FILE writes all\n"
     assert no_raw_controls(out)
+
+
+def test_a_preview_with_the_numbers_by_which_records_are_erased(world: World, capsys: Any) -> None:
+    world.answers["read"] = pa.table({"record": [1, 3], "n": [5, 6]})
+    assert world.run("read", "X", "--numbers") == 0
+    assert world.calls[0][2]["numbers"] is True
+    assert capsys.readouterr().out == "record  n\n1       5\n3       6\n"
 
 
 def test_a_preview_of_all_there_is(world: World, capsys: Any) -> None:

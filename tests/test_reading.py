@@ -413,6 +413,39 @@ async def test_a_collection_without_anything_is_said_to_be_unfinished(tmp_path: 
             await vault.read((b"c" * 16).hex())
 
 
+async def test_records_are_numbered_as_they_are_erased(tmp_path: Path) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        await vault.upload(rows(20), collection="c", options=in_batches_of(6))
+        await vault.erase("c", [2, 7, 8, 20])
+        left = [n for n in range(1, 21) if n not in (2, 7, 8, 20)]
+        out = tmp_path / "out.parquet"
+
+        given = await vault.read("c", fields=["orders"], numbers=True)
+        await vault.export("c", path=out, numbers=True)
+        first = await anext(vault.stream("c", fields=["orders"], limit=3, numbers=True))
+
+        assert given.schema.names == ["record", "orders"]
+        assert given["record"].to_pylist() == left
+        assert given["orders"].to_pylist() == [n - 1 for n in left]
+        assert pq.read_table(out)["record"].to_pylist() == left
+        assert pq.read_table(out).schema.names == ["record", *rows(1).schema.names]
+        assert first.to_pydict() == {"record": [1, 3, 4], "orders": [0, 2, 3]}
+        # What a number names is what is erased by it.
+        await vault.erase("c", [given["record"][5].as_py()])
+        assert given["orders"][5] not in (await vault.read("c"))["orders"].to_pylist()
+
+
+async def test_a_field_that_is_called_as_the_numbers_are_is_no_riddle(tmp_path: Path) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        table = pa.table({"record": [7], "n": [1]})
+        await vault.upload(table, collection="c")
+        assert (await vault.read("c")).equals(table)
+        with pytest.raises(InputError, match="a field is called 'record' itself"):
+            await vault.read("c", numbers=True)
+        numbered = await vault.read("c", fields=["n"], numbers=True)
+        assert numbered.to_pydict() == {"record": [1], "n": [1]}
+
+
 # --- a writer that lies: whoever holds the keys may write what it likes
 
 

@@ -248,6 +248,9 @@ def _epochs(field: FieldInfo) -> str:
 )
 @click.option("--out", type=FILE, metavar="FILE", help="A .csv, .tsv or .parquet file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file that is there.")
+@click.option(
+    "--numbers", is_flag=True, help="A first column: each record's number, for 'sealroom erase'."
+)
 @click.pass_obj
 def read(
     invocation: Invocation,
@@ -256,6 +259,7 @@ def read(
     limit: int | None,
     out: Path | None,
     overwrite: bool,
+    numbers: bool,
 ) -> None:
     """Write a collection to a file, or show its first records.
 
@@ -271,7 +275,7 @@ def read(
         raise click.UsageError("--overwrite goes with --out")
     wanted = options.joined(fields) or None
     if out is None:
-        preview = _preview(invocation, name, wanted, limit or PREVIEW_ROWS)
+        preview = _preview(invocation, name, wanted, limit or PREVIEW_ROWS, numbers)
         invocation.show(preview.document() if invocation.json else None, preview.print)
         return
     with progress_bar() as on_progress:
@@ -282,6 +286,7 @@ def read(
                 limit=limit,
                 path=out,
                 overwrite=overwrite,
+                numbers=numbers,
                 on_progress=on_progress,
             ),
             stopped="No file was written.",
@@ -290,13 +295,13 @@ def read(
 
 
 def _preview(
-    invocation: Invocation, name: str, fields: tuple[str, ...] | None, limit: int
+    invocation: Invocation, name: str, fields: tuple[str, ...] | None, limit: int, numbers: bool
 ) -> Preview:
     from client.cli.rows import Preview
     from client.vault import Vault
 
     async def reading(vault: Vault) -> Preview:
-        table = await vault.read(name, fields=fields, limit=limit)
+        table = await vault.read(name, fields=fields, limit=limit, numbers=numbers)
         return Preview(await vault.collection(name), table)
 
     return invocation.in_vault(reading, stopped="Nothing was changed.")

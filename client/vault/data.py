@@ -92,13 +92,18 @@ class Data(Face):
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        numbers: bool = False,
     ) -> pa.Table:
-        """Return verified records as an Arrow table, all in memory; see `export` for files."""
-        batches = [batch async for batch in self.stream(collection, fields=fields, limit=limit)]
+        """Return verified records as an Arrow table, all in memory; see `export` for files.
+
+        With `numbers` a first column, `record`, has each record's number, as `erase` takes it.
+        """
+        stream = self.stream(collection, fields=fields, limit=limit, numbers=numbers)
+        batches = [batch async for batch in stream]
         chosen = await select_fields(
-            self.session, (await self._find_collection(collection)).id, fields
+            self.session, (await self._find_collection(collection)).id, fields, counted=numbers
         )
-        return pa.Table.from_batches(batches, schema=arrow_schema(chosen.columns))
+        return pa.Table.from_batches(batches, schema=arrow_schema(chosen.shown))
 
     async def stream(
         self,
@@ -106,11 +111,12 @@ class Data(Face):
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        numbers: bool = False,
     ) -> AsyncGenerator[pa.RecordBatch, None]:
-        """Yield verified records batch by batch, in bounded memory."""
+        """Yield verified records batch by batch, in bounded memory; `numbers` as in `read`."""
         await self.session.sync_as_member()
         where = await self._find_collection(collection)
-        chosen = await select_fields(self.session, where.id, fields)
+        chosen = await select_fields(self.session, where.id, fields, counted=numbers)
         async with aclosing(read_batches(self.session, chosen, limit=limit)) as batches:
             async for batch in batches:
                 yield batch
@@ -123,12 +129,14 @@ class Data(Face):
         limit: int | None = None,
         path: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
+        numbers: bool = False,
         on_batch: Callable[[pa.RecordBatch], None] = lambda _: None,
         on_progress: OnProgress = no_progress,
     ) -> ReadResult:
         """Write verified records to a CSV or Parquet file that appears whole or not at all.
 
-        Without a path each batch goes to `on_batch`. Raises as `client.reading.export`.
+        Without a path each batch goes to `on_batch`; `numbers` as in `read`. Raises as
+        `client.reading.export`.
         """
         await self.session.sync_as_member()
         where = await self._find_collection(collection)
@@ -139,6 +147,7 @@ class Data(Face):
             limit=limit,
             path=None if path is None else Path(path),
             overwrite=overwrite,
+            counted=numbers,
             on_batch=on_batch,
             on_progress=on_progress,
         )

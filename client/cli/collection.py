@@ -127,7 +127,7 @@ def _print_uploaded(done: UploadResult) -> None:
 
 @click.group()
 def collection() -> None:
-    """List the vault's collections, or show one.
+    """List the vault's collections, show one, or end one.
 
     Example:
       sealroom collection list

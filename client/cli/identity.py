@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def identity() -> None:
-    """Make and list the identities of this home.
+    """Make identities, list them, give them new keys, and put them on paper.
 
     An identity is a set of keys, and serves in one vault. 'vault create' and 'join' make one
     where none is free, so there is seldom a need to make one by hand.
@@ -141,7 +141,7 @@ def backup(invocation: Invocation, out: Path) -> None:
 @click.option(
     "--words",
     metavar="'24 WORDS'",
-    help="The kit's words, with --server and --vault-id; asked for if nothing is given.",
+    help="The kit's words, with --server and --vault-id; asked for if not given.",
 )
 @click.option("--server", metavar="HOST:PORT", help="The server, as the kit has it.")
 @click.option("--vault-id", metavar="ID", help="The vault's id.")

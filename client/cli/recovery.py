@@ -116,8 +116,8 @@ def _print_status(found: RecoveryStatus | None) -> None:
 def request(invocation: Invocation, server: str, vault_id: str, pin: str | None) -> None:
     """Begin a rescue in a new home: make the text that custodians answer.
 
-    Any member can tell you the vault's id, the server and its pin: 'sealroom vault list' shows
-    them. Send the text to the custodians; each of them then compares words with you.
+    Any member can tell you the vault's id, the server and its pin: 'sealroom --json vault list'
+    shows them. Send the text to the custodians; each of them then compares words with you.
 
     Example:
       sealroom --home ~/rescue recovery request vault.example.com:8443 6b1f... --pin 5f0c...
@@ -140,7 +140,9 @@ def _print_request(made: RescueRequest) -> None:
 @click.argument("custodian", metavar="CUSTODIAN_ID")
 @click.pass_obj
 def words(invocation: Invocation, vault_id: str, custodian: str) -> None:
-    """Show the words to compare with a custodian, who tells you its id.
+    """Show the words to compare with a custodian, who tells you its whole id.
+
+    It finds its id with 'sealroom identity show'.
 
     Example:
       sealroom --home ~/rescue recovery words 6b1f... 9ac0...

@@ -14,7 +14,7 @@ UNTITLED = "untitled"
 
 @click.group()
 def vault() -> None:
-    """Create vaults, list them, and see how one stands.
+    """Create vaults, list them, see how one stands, and end one.
 
     Example:
       sealroom vault status
@@ -70,7 +70,10 @@ def create(
     info = next(each for each in invocation.home.vaults() if each.vault_id == vault_id)
     invocation.show(info, lambda: _print_created(info))
     keyring = visible(str(invocation.home.keyring_path))
-    invocation.aside(f"Keep a copy of {keyring}: a lost owner's keyring is the end of its vault.")
+    invocation.aside(
+        "A lost owner's keyring is the end of its vault: keep a copy of "
+        f"{keyring}, or make a kit with 'sealroom identity backup'."
+    )
 
 
 def _print_created(info: VaultInfo) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from tests.cli_world import (
     Call,
 )
 
-ROTATE: Mapping[str, Any] = {
+ROTATE: dict[str, Any] = {
     "collection": None, "fields": None, "tainted": False, "reencrypt": False
 }  # fmt: skip
 KIT_WORDS = "abandon " * 23 + "art"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.remains import on_disk
 from tests.storage_contract import VAULT, leaf
 from vault.storage.sqlite import SqliteStorage
 
@@ -27,11 +28,6 @@ class SqliteEngine:
 
     def on_disk(self) -> bytes:
         return on_disk(self.directory)
-
-
-def on_disk(directory: Path) -> bytes:
-    """Return all that a store keeps in any of its files."""
-    return b"".join(path.read_bytes() for path in sorted(directory.iterdir()))
 
 
 async def opened(directory: Path) -> SqliteStorage:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.remains import traces
 from tests.storage_contract import (
     ANN,
     BOB,
@@ -65,13 +66,6 @@ class RemainsContract(OnAnEngine):
         assert [each for each in course.live.values() if not traces(each, on_disk)] == []
         assert len(course.gone) > 300
         assert len(course.live) > 30
-
-
-def traces(content: bytes, on_disk: bytes) -> bool:
-    """Say whether any piece of a content that is long enough to tell it by is there."""
-    size = 24
-    places = (0, max(0, len(content) // 2 - size), max(0, len(content) - size))
-    return any(content[at : at + size] in on_disk for at in places)
 
 
 def canary(what: str, times: int = 300) -> bytes:

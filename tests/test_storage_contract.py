@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "tests.storage_contract",
-    "tests.storage_deletion",
-    "tests.storage_model",
-    "tests.storage_remains",
-)
-
-from tests.sqlite_stores import SqliteEngine  # noqa: E402
-from tests.storage_contract import StorageContract  # noqa: E402
-from tests.storage_deletion import DeletionContract  # noqa: E402
-from tests.storage_model import ModelContract  # noqa: E402
-from tests.storage_remains import RemainsContract  # noqa: E402
+from tests.sqlite_stores import SqliteEngine
+from tests.storage_contract import StorageContract
+from tests.storage_deletion import DeletionContract
+from tests.storage_model import ModelContract
+from tests.storage_remains import RemainsContract
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sqlite_stores import all_closed, killed, on_disk, opened
+from tests.remains import on_disk
+from tests.sqlite_stores import all_closed, killed, opened
 from tests.storage_contract import UPLOAD, VAULT, block, is_shown, leaf, publish, stage
 from vault.storage import sqlite as engine_module
 from vault.storage import sqlite_changes, sqlite_file

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from protocol import api, observations
 from protocol.errors import LimitExceeded, MalformedMessage, SealroomError
+from protocol.ledger.sides import Gone
 from protocol.limits import LIMITS
 from protocol.observations import ObservationBody
 from protocol.wire import encode, from_bytes, to_bytes
@@ -18,9 +19,13 @@ MESSAGES: list[Any] = [
     api.ServerInfo((1,), H, 5, True, (api.LimitValue("act_bytes", 1),)),
     api.CreateVault("token", b"genesis"),
     api.SubmitAct(b"envelope", (b"part", b"")),
-    api.Submitted(3, NOTE),
+    api.Receipt((H,), (H, H)),
+    api.Submitted(3, NOTE, None),
+    api.Submitted(3, NOTE, api.Receipt((), (H,))),
+    api.LogPart(b"part", None),
+    api.LogPart(None, H),
     api.LogLeaf(b"leaf", ()),
-    api.LogPage(0, (api.LogLeaf(b"leaf", (b"part",)),), NOTE),
+    api.LogPage(0, (api.LogLeaf(b"leaf", (api.LogPart(b"", None),)),), NOTE),
     api.ConsistencyProof((H, H)),
     ObservationBody(H, H, H, 5, U, (0, 7), (U, b"a" * 16)),
     api.Observation(3, H, b"envelope"),
@@ -76,7 +81,13 @@ def test_no_byte_changed_gives_the_same_message(message: Any) -> None:
         (api.ServerInfo, ((1,), H, 5, 1, ())),
         (api.CreateVault, ("token", b"")),
         (api.SubmitAct, (b"", ())),
-        (api.Submitted, (3, b"")),
+        (api.Submitted, (3, b"", None)),
+        (api.Submitted, (3, NOTE, ((H,),))),
+        (api.Receipt, ((b"short",), ())),
+        (api.LogPart, (None, None)),
+        (api.LogPart, (b"part", H)),
+        (api.LogPart, (None, b"short")),
+        (api.LogLeaf, (b"leaf", (b"part",))),
         (api.LogPage, (-1, (), NOTE)),
         (api.ConsistencyProof, ((b"short",),)),
         (api.WantedBatch, (U, ())),
@@ -100,7 +111,9 @@ def test_what_is_no_such_message(cls: type, value: Any) -> None:
         (api.LogPage, (0, ((b"leaf", ()),) * (LIMITS.log_page_leaves + 1), NOTE)),
         (api.ConsistencyProof, ((H,) * (LIMITS.proof_hashes + 1),)),
         (api.CreateVault, ("t" * 129, b"genesis")),
-        (api.Submitted, (0, bytes(api.NOTE_BYTES + 1))),
+        (api.Submitted, (0, bytes(api.NOTE_BYTES + 1), None)),
+        (api.Receipt, ((), (H,) * (LIMITS.proof_hashes + 1))),
+        (api.LogLeaf, (b"leaf", ((b"", None),) * (LIMITS.side_parts + 1))),
         (api.SubmitAct, (b"e", (b"",) * (LIMITS.side_parts + 1))),
         (api.FetchBlocks, (U, ((U, (0,)),) * (LIMITS.fetch_blocks + 1))),
     ],
@@ -108,6 +121,14 @@ def test_what_is_no_such_message(cls: type, value: Any) -> None:
 def test_more_than_a_message_holds(cls: type, value: Any) -> None:
     with pytest.raises(LimitExceeded):
         from_bytes(cls, encode(value))
+
+
+# --- parts beside a leaf
+
+
+def test_a_part_travels_whole_or_as_what_is_left_of_it() -> None:
+    for sent in (b"part", b"", Gone(H)):
+        assert api.LogPart.of(sent).sent() == sent
 
 
 # --- ids in paths

@@ -35,7 +35,7 @@ from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
 from tests.deals import cheap_keyrings, classes_in_turn, in_batches_of, through
 from tests.servers import subprocess_server
-from vault.storage.sqlite import FILE_NAME
+from vault.storage.sqlite_file import FILE_NAME
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -130,12 +130,35 @@ class DeletionContract(OnAnEngine):
                 await stage(storage, batch, upload=SECOND, manifest=b"anew", anew=True)
         assert await storage.staged(VAULT, SECOND) == []
 
-    async def test_one_upload_has_one_manifest_for_a_batch_made_anew(
+    async def test_what_is_made_anew_gives_way_to_what_its_upload_makes_later(
+        self, storage: Storage, log: Log
+    ) -> None:
+        """What it was made from may have changed; the server keeps no more than one of each."""
+        await anew(storage)
+        assert await anew(storage, NEWER) is True
+        assert await anew(storage, NEWER) is False
+        assert len(await storage.staged(VAULT, SECOND)) == 1
+        assert await storage.staged_bytes(VAULT) == len(b"manifest of " + NEWER + NEWER)
+        assert await storage.sweep(ALL_OF_IT) == 0
+        await log.append(publish(SECOND))
+        assert await is_shown(storage, NEWER)
+        assert not await is_shown(storage, NEW)
+
+    async def test_what_the_log_names_gives_way_to_nothing(
         self, storage: Storage, log: Log
     ) -> None:
         await anew(storage)
+        await log.append(Effects(hold_uploads=(SECOND,)))
         with pytest.raises(Conflict):
             await anew(storage, NEWER)
+        assert await anew(storage) is False
+        await log.append(publish(SECOND))
+        assert await is_shown(storage, NEW)
+
+    async def test_what_is_made_anew_is_one_members_and_of_an_open_upload(
+        self, storage: Storage, log: Log
+    ) -> None:
+        await anew(storage)
         with pytest.raises(Conflict):
             await anew(storage, NEWER, member=BOB)
         with pytest.raises(Conflict):

@@ -148,15 +148,22 @@ class Model:
             blocks=(block(content),),
             anew=True,
         )
-        known = self.uploads.get(upload, Upload(member)).anew.get(batch, content)
-        if not self.takes(upload, member) or batch not in published or known != content:
+        known = self.uploads.get(upload, Upload(member))
+        differs = known.anew.get(batch, content) != content
+        if (
+            not self.takes(upload, member)
+            or batch not in published
+            or (differs and known.held)  # the log names what is there
+        ):
             with pytest.raises(Conflict):
                 await call
             return
         mine = self.uploads.setdefault(upload, Upload(member))
-        assert await call is (batch not in mine.anew)
-        if batch not in mine.anew:
-            self.put(upload, (batch, content))
+        assert await call is (mine.anew.get(batch) != content)
+        if differs:
+            earlier = {place for place in self.staged.get(upload, set()) if place[0] == batch}
+            self.staged[upload] = self.staged.get(upload, set()) - earlier
+        self.put(upload, (batch, content))
         mine.anew[batch] = content
         self.done.add("anew")
 

@@ -32,7 +32,7 @@ _CODE: Final = re.compile(KIT_PREFIX + r"([A-Za-z0-9_\s-]+)")
 
 
 @record
-class _KitCode:
+class KitCode:
     """What the QR code and the last line of a page carry."""
 
     version: Annotated[int, Uint(255)]
@@ -57,7 +57,7 @@ class Kit:
 
     def code(self) -> str:
         """Return everything as one line of text."""
-        code = _KitCode(KIT_VERSION, self.vault_id, self.server, self.tls_pin, self.seed.expose())
+        code = KitCode(KIT_VERSION, self.vault_id, self.server, self.tls_pin, self.seed.expose())
         return KIT_PREFIX + base64.urlsafe_b64encode(to_bytes(code)).decode().rstrip("=")
 
 
@@ -75,7 +75,7 @@ def parse_kit(text: str) -> Kit:
         )
     encoded = "".join(found[1].split())
     try:
-        code = from_bytes(_KitCode, base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+        code = from_bytes(KitCode, base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
     except (ValueError, SealroomError):
         code = None
     if code is None or code.version != KIT_VERSION:

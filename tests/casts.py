@@ -45,7 +45,7 @@ async def staged_cast(live: LiveVault) -> Cast:
     live.commit(live.owner, collection, batch)
     everything = (of_class(FieldClass.GENERAL), of_class(FieldClass.CORE))
     some = (of_class(FieldClass.GENERAL),)
-    cast: dict[str, Signer] = {"owner": live.owner}
+    cast: dict[str, Any] = {"owner": live.owner}
     cast["admin"] = live.member(Role.ADMIN, everything)
     cast["keyless"] = live.member(Role.KEYLESS_ADMIN)
     cast["auditor"] = live.member(Role.AUDITOR)
@@ -61,7 +61,8 @@ async def staged_cast(live: LiveVault) -> Cast:
     closed, withdrawn = live.invite(live.owner, Role.BIDDER, some)
     live.land(live.owner, acts.WithdrawInvite(withdrawn.member_id))
     # Whoever was removed left its epochs tainted.
-    live.epochs(live.owner, (collection, 0), (collection, 1))
+    fields = ((collection, 0), (collection, 1))
+    live.epochs(live.owner, *fields, readers=(cast["admin"], cast["bidder"]))
     cast["closed invite"], cast["closed access"] = withdrawn, access(closed)
     cast["stranger"] = Identity.generate()
     await live.push()

@@ -1,10 +1,19 @@
-"""What every test shares: how property tests are run."""
+"""What every test shares: how property tests are run, and who else asserts."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
+
+# Modules of tests that are no test modules, and are imported by several.
+pytest.register_assert_rewrite(
+    "tests.storage_contract",
+    "tests.storage_deletion",
+    "tests.storage_model",
+    "tests.storage_remains",
+)
 
 # No deadline: on a busy machine it would fail tests for being slow, which is no property.
 settings.register_profile("default", deadline=None)

@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +23,19 @@ from client.crypto.identity import Identity
 from client.pinning import client_ssl_context
 from client.request_signing import sign_request
 from protocol import acts, api
+from protocol.acts import Citation
 from protocol.api import CONTENT_TYPE, ErrorBody
-from protocol.blocks import BlockRef, Manifest, Padding, join_batch_body
+from protocol.blocks import (
+    BlockRef,
+    Manifest,
+    Padding,
+    cell_lengths,
+    empty_cells,
+    join_batch_body,
+)
 from protocol.checkpoint import Checkpoint, parse_note
-from protocol.ledger import Landed
+from protocol.ledger import Landed, act_leaf
+from protocol.ledger.contents import Batch
 from protocol.wire import from_bytes, to_bytes
 from tests.world import World
 from vault.app import RunningServer, running
@@ -35,6 +44,7 @@ from vault.tls import load_or_create_checkpoint_key
 
 T = TypeVar("T")
 ANSWER_BYTES = api.LOG_PAGE_BYTES
+CELL_BYTES = 32
 SERVE = "from vault.cli import serve; serve(obj={'json': True})"
 
 
@@ -211,7 +221,9 @@ class LiveVault(World):
 
     def __post_init__(self) -> None:
         self.blocks: dict[bytes, tuple[bytes, ...]] = {}
+        self.contents: dict[bytes, bytes] = {}
         self.authors: list[Identity] = []
+        self.uploads: list[tuple[bytes, tuple[Manifest, ...]]] = []
         self.pushed = 0
         super().__post_init__()
 
@@ -221,21 +233,39 @@ class LiveVault(World):
             vault=self.vault_id.hex(), **{name: value.hex() for name, value in ids.items()}
         )
 
+    def leaf(
+        self, author: Identity, payload: acts.Payload, cited: Citation | None = None, step: int = 0
+    ) -> bytes:
+        """Return a signed act without sides, `step` numbers ahead; nothing lands here."""
+        act = self.draft(author, payload, cited)
+        return act_leaf(self.signed(author, replace(act, number=act.number + step)))
+
     def land_leaf(
         self, leaf: bytes, sides: tuple[bytes, ...], readers: Sequence[Identity] = ()
     ) -> Landed:
         landed = super().land_leaf(leaf, sides, readers)
         self.authors.append(readers[0] if readers else self.owner)
+        self.uploads.append(self.listed(landed))
         return landed
 
+    def listed(self, landed: Landed) -> tuple[bytes, tuple[Manifest, ...]]:
+        """Return what has to be staged before an act: its upload, and the manifests it lists."""
+        payload = None if landed.act is None else landed.act.payload
+        if isinstance(payload, acts.Commit | acts.Replace):
+            return payload.upload, payload.manifests
+        if isinstance(payload, acts.Reencrypt) and landed.before is not None:
+            known = landed.before.collections[payload.collection].by_id()
+            return payload.upload, made_anew(known, payload.moves)
+        return b"", ()
+
     def manifest(self, collection: bytes, fields: Sequence[int], records: int = 3) -> Manifest:
-        """Return a manifest of blocks of random bytes, which are kept."""
+        """Return a manifest of blocks whose cells are random bytes, which are kept."""
         refs, blocks = [], []
         for number in fields:
             newest = self.state.newest(collection, number)
             epoch = 1 if newest is None else newest.definition.epoch
-            block = os.urandom(36 * records)
-            digest = hashlib.sha256(block).digest()
+            block = sealed((CELL_BYTES,) * records)
+            digest = self.keep(block)
             refs.append(
                 BlockRef(number, epoch, os.urandom(16), len(block), digest, Padding.UNIFORM)
             )
@@ -244,8 +274,63 @@ class LiveVault(World):
         self.blocks[made.batch_id] = tuple(blocks)
         return made
 
+    def keep(self, block: bytes) -> bytes:
+        """Keep a block's bytes; return their hash."""
+        digest = hashlib.sha256(block).digest()
+        self.contents[digest] = block
+        return digest
+
     def batch_body(self, manifest: Manifest) -> bytes:
-        return join_batch_body(manifest, self.blocks[manifest.batch_id])
+        return join_batch_body(manifest, [self.contents[ref.sha256] for ref in manifest.blocks])
+
+    def current(self, collection: bytes, batch_id: bytes) -> tuple[bytes, ...]:
+        """Return the blocks of a batch as they are now."""
+        blocks = self.batch(collection, batch_id).manifest.blocks
+        return tuple(self.contents[ref.sha256] for ref in blocks)
+
+    # --- what is erased, and sealed anew
+
+    def batch(self, collection: bytes, batch_id: bytes) -> Batch:
+        return self.state.collections[collection].by_id()[batch_id]
+
+    def erasure(
+        self, collection: bytes, batch_id: bytes, positions: Collection[int]
+    ) -> acts.Erasure:
+        """Return what empties these records of a batch; what is left of its blocks is kept."""
+        batch = self.batch(collection, batch_id)
+        gone, blocks = batch.erased | set(positions), []
+        for ref in batch.manifest.blocks:
+            left = empty_cells(self.contents[ref.sha256], batch.manifest.records, gone)
+            blocks.append(acts.EmptiedBlock(ref.field, ref.sha256, len(left), self.keep(left)))
+        return acts.Erasure(batch_id, tuple(sorted(positions)), tuple(blocks))
+
+    def erase(
+        self, author: Identity, collection: bytes, records: Mapping[bytes, Collection[int]]
+    ) -> Landed:
+        erasures = (self.erasure(collection, *each) for each in sorted(records.items()))
+        return self.land(author, acts.Erase(collection, acts.Reason.REQUEST, tuple(erasures)))
+
+    def moves(
+        self, collection: bytes, *fields: int, batches: Collection[bytes] | None = None
+    ) -> tuple[acts.MovedBlock, ...]:
+        """Return every current block of these fields, made anew under the newest epoch."""
+        found = []
+        for number in fields:
+            newest = self.state.newest(collection, number)
+            assert newest is not None
+            for batch, ref in self.state.collections[collection].blocks(number):
+                if batches is None or batch.id in batches:
+                    old = self.contents[ref.sha256]
+                    digest = self.keep(sealed(cell_lengths(old, batch.manifest.records)))
+                    block = replace(ref, salt=os.urandom(16), sha256=digest)
+                    block = replace(block, epoch=newest.definition.epoch)
+                    found.append(acts.MovedBlock(batch.id, ref.sha256, block))
+        return tuple(found)
+
+    def reencrypt(self, author: Identity, collection: bytes, *fields: int) -> Landed:
+        """Move all blocks of these fields to their newest epochs, in one act."""
+        moves = self.moves(collection, *fields)
+        return self.land(author, acts.Reencrypt(os.urandom(16), collection, 0, True, moves))
 
     # --- sending
 
@@ -286,11 +371,10 @@ class LiveVault(World):
         while self.pushed < len(self.leaves):
             leaf, sides = self.leaves[self.pushed]
             author = self.authors[self.pushed]
-            _, act = acts.parse_envelope(leaf[1:])
-            if isinstance(act.payload, acts.Commit):
-                for manifest in act.payload.manifests:
-                    staged = await self.stage(author, act.payload.upload, manifest)
-                    assert staged.status == 200, staged
+            upload, manifests = self.uploads[self.pushed]
+            for manifest in manifests:
+                staged = await self.stage(author, upload, manifest)
+                assert staged.status == 200, staged
             answer = (await self.submit(author, leaf, sides)).read(api.Submitted)
             assert answer.index == self.pushed
             self.pushed += 1
@@ -301,11 +385,34 @@ class LiveVault(World):
             api.LogPage
         )
         for each in page.leaves:
-            self.land_leaf(each.leaf, each.sides)
+            self.land_leaf(each.leaf, tuple(part.content or b"" for part in each.sides))
         self.pushed += len(page.leaves)
 
     def checkpoint(self, note: bytes) -> Checkpoint:
         return parse_note(note, self.vault_id, bytes(self.server.verify_key))
+
+
+def sealed(lengths: Sequence[int]) -> bytes:
+    """Return a block of cells of these lengths, of random bytes."""
+    header = b"".join(length.to_bytes(4, "little") for length in lengths)
+    return header + os.urandom(sum(lengths))
+
+
+def made_anew(
+    known: Mapping[bytes, Batch], moves: Sequence[acts.MovedBlock]
+) -> tuple[Manifest, ...]:
+    """Return the manifest under which each batch's new blocks are staged."""
+    by_batch: dict[bytes, list[BlockRef]] = {}
+    for move in moves:
+        by_batch.setdefault(move.batch, []).append(move.block)
+    return tuple(
+        Manifest(batch, known[batch].manifest.records, tuple(sorted(refs, key=field_of)))
+        for batch, refs in by_batch.items()
+    )
+
+
+def field_of(ref: BlockRef) -> int:
+    return ref.field
 
 
 @asynccontextmanager

@@ -15,44 +15,91 @@ import pytest
 from client.crypto.identity import Identity
 from client.request_signing import sign_request
 from protocol import acts, api
-from protocol.acts import Act, Role
-from protocol.blocks import FieldClass, catalog_field
+from protocol.acts import Act, EpochName, Reason, Role, Statement
+from protocol.blocks import FieldClass, Manifest, catalog_field
 from protocol.ledger import act_leaf
 from protocol.wire import from_bytes
 from tests.casts import Cast, staged_cast
-from tests.servers import Answer, LiveVault, asking, live_vault, running_server
+from tests.recoveries import deal, release, releasing, rotate
+from tests.servers import Answer, LiveVault, asking, live_vault, made_anew, running_server
 from tests.world import of_class
 
-PATHS = ("log", "consistency", "observations", "staged", "stage", "fetch")
+PATHS = ("log", "consistency", "observations", "staged", "stage", "anew", "fetch")
 
 # fmt: off
 MATRIX = {
-    #                log  cons. obs. staged stage fetch
-    "owner":         (200, 200, 200, 200, 200, 200),
-    "admin":         (200, 200, 200, 200, 200, 200),
-    "keyless":       (200, 200, 200, 200, 403, 404),
-    "auditor":       (200, 200, 200, 403, 403, 404),
-    "bidder":        (200, 200, 403, 403, 403, 200),
-    "unconfirmed":   (200, 200, 403, 403, 403, 404),
-    "unconfirmed admin": (200, 200, 403, 403, 403, 404),
-    "revoked":       (200, 200, 403, 403, 403, 404),
-    "invite":        (200, 200, 403, 403, 403, 404),
-    "access":        (200, 200, 403, 403, 403, 404),
-    "used invite":   (404, 404, 404, 404, 404, 404),
-    "closed invite": (404, 404, 404, 404, 404, 404),
-    "closed access": (404, 404, 404, 404, 404, 404),
-    "stranger":      (404, 404, 404, 404, 404, 404),
-    None:            (401, 401, 401, 401, 401, 401),
+    #                log  cons. obs. staged stage anew fetch
+    "owner":         (200, 200, 200, 200, 200, 200, 200),
+    "admin":         (200, 200, 200, 200, 200, 200, 200),
+    "keyless":       (200, 200, 200, 200, 403, 403, 200),
+    "demoted":       (200, 200, 200, 200, 403, 403, 404),
+    "auditor":       (200, 200, 200, 403, 403, 403, 404),
+    "bidder":        (200, 200, 403, 403, 403, 403, 200),
+    "unconfirmed":   (200, 200, 403, 403, 403, 403, 404),
+    "unconfirmed admin": (200, 200, 403, 403, 403, 403, 404),
+    "rotated":       (200, 200, 403, 403, 403, 403, 200),
+    "replaced":      (200, 200, 403, 403, 403, 403, 404),
+    "revoked":       (200, 200, 403, 403, 403, 403, 404),
+    "rebuilder":     (200, 200, 403, 403, 403, 403, 404),
+    "invite":        (200, 200, 403, 403, 403, 403, 404),
+    "access":        (200, 200, 403, 403, 403, 403, 404),
+    "used invite":   (404, 404, 404, 404, 404, 404, 404),
+    "closed invite": (404, 404, 404, 404, 404, 404, 404),
+    "closed access": (404, 404, 404, 404, 404, 404, 404),
+    "stranger":      (404, 404, 404, 404, 404, 404, 404),
+    None:            (401, 401, 401, 401, 401, 401, 401),
 }
 # fmt: on
 
+# fmt: off
+PHASES = {
+    #               log  cons. obs. staged stage anew fetch
+    "frozen":      (200, 200, 200, 200, 409, 409, 409),
+    "offered":     (200, 200, 200, 200, 200, 200, 200),
+    "destroyed":   (200, 200, 200, 200, 409, 409, 409),
+}
+"""What the owner is answered while its vault is not open."""
+# fmt: on
+
 UPLOAD = b"\x07" * 16
+DESTROYED = acts.Attest(Statement.KEYS_DESTROYED)
+
+
+async def wider_cast(live: LiveVault) -> Cast:
+    """Add who was somebody else before: other keys, another role, or none yet."""
+    cast = await staged_cast(live)
+    everything = (of_class(FieldClass.GENERAL), of_class(FieldClass.CORE))
+    cast.people["demoted"] = demoted = live.member(Role.ADMIN, everything)
+    live.land(live.owner, acts.ChangeRole(demoted.member_id, Role.KEYLESS_ADMIN))
+    cast.people["replaced"] = replaced = live.member(Role.BIDDER, everything[:1])
+    cast.people["rotated"] = rotate(live, replaced)
+    cast.people["rebuilder"] = rebuilder = Identity.generate()
+    deal(live, cast["admin"], cast["auditor"])
+    release(live, cast["admin"], rebuilder)
+    # Whoever lost something left its epochs tainted.
+    live.epochs(live.owner, (cast.collection, 0), (cast.collection, 1))
+    await live.push()
+    return cast
+
+
+def anew(live: LiveVault, cast: Cast) -> Manifest:
+    """Return the manifest of blocks that were made anew for the one batch."""
+    known = live.state.collections.get(cast.collection)
+    if known is None:
+        return cast.batch
+    moves = live.moves(cast.collection, 0, 1, batches={cast.batch.batch_id})
+    (manifest,) = made_anew(known.by_id(), moves)
+    return manifest
 
 
 async def ask(live: LiveVault, cast: Cast, path: str, signer: Any) -> Answer:
     """Send one sound request to a path, signed by anybody."""
     if path == "stage":
-        return await live.stage(signer, os.urandom(16), live.records(cast.collection))
+        there = cast.collection in live.state.collections
+        records = live.records(cast.collection) if there else cast.batch
+        return await live.stage(signer, os.urandom(16), records)
+    if path == "anew":
+        return await live.stage(signer, os.urandom(16), anew(live, cast))
     if path == "fetch":
         return await live.fetch(signer, cast.collection, (cast.batch.batch_id, (0,)))
     paths = {
@@ -77,8 +124,8 @@ def same_but_time(answers: list[Answer]) -> bool:
 
 @pytest.mark.threat("K14")
 async def test_each_caller_at_each_path(tmp_path: Path) -> None:
-    async with live_vault(tmp_path) as (_, live):
-        cast = await staged_cast(live)
+    async with live_vault(tmp_path, request_burst=1_000) as (_, live):
+        cast = await wider_cast(live)
         found = {
             name: tuple(
                 [
@@ -91,12 +138,34 @@ async def test_each_caller_at_each_path(tmp_path: Path) -> None:
         assert found == MATRIX
 
 
+@pytest.mark.parametrize("phase", PHASES)
+async def test_the_owner_at_each_path_while_the_vault_is_not_open(
+    tmp_path: Path, phase: str
+) -> None:
+    async with live_vault(tmp_path, request_burst=1_000) as (_, live):
+        cast = await staged_cast(live)
+        if phase == "offered":
+            live.offer(cast["bidder"])
+        else:
+            what = acts.Freeze if phase == "frozen" else acts.Destroy
+            live.land(live.owner, what(Reason.OTHER))
+        await live.push()
+        found = tuple([(await ask(live, cast, path, live.owner)).status for path in PATHS])
+        assert found == PHASES[phase]
+        # and nobody else is told more than before
+        for path in PATHS:
+            assert (await ask(live, cast, path, cast["stranger"])).status == 404
+
+
 @pytest.mark.threat("K14")
 @pytest.mark.threat("H12")
 async def test_acts_by_whoever_may_not_change_nothing(tmp_path: Path) -> None:
-    async with live_vault(tmp_path) as (_, live):
-        cast = await staged_cast(live)
+    async with live_vault(tmp_path, request_burst=1_000) as (_, live):
+        cast = await wider_cast(live)
         bidder = cast["bidder"].member_id
+        erasures = (live.erasure(cast.collection, cast.batch.batch_id, {0}),)
+        moves = live.moves(cast.collection, 0, 1, batches={cast.batch.batch_id})
+        assert live.state.recovery is not None
         verbs: list[acts.Payload] = [
             acts.Revoke(bidder, acts.Reason.OTHER),
             acts.Confirm(cast["unconfirmed"].member_id),
@@ -106,31 +175,118 @@ async def test_acts_by_whoever_may_not_change_nothing(tmp_path: Path) -> None:
             acts.WithdrawInvite(cast["invite"].member_id),
             acts.DefineCollection(os.urandom(16), (FieldClass.GENERAL,)),
             acts.Commit(os.urandom(16), cast.collection, 0, True, (cast.batch,)),
+            acts.Erase(cast.collection, Reason.OTHER, erasures),
+            acts.Replace(os.urandom(16), cast.collection, 0, (cast.batch,), Reason.OTHER, erasures),
+            acts.Reencrypt(os.urandom(16), cast.collection, 0, True, moves),
+            acts.RetireEpoch((acts.EpochName(cast.collection, 0, 2),)),
+            acts.RetireCollection(cast.collection, Reason.OTHER),
+            acts.Freeze(Reason.OTHER),
+            acts.Unfreeze(),
+            acts.Destroy(Reason.OTHER),
+            acts.ChangePolicy(live.policy),
+            acts.Custodians(None),
+            releasing(live, Identity.generate()),
         ]
         who = {
             "bidder": 403,
             "auditor": 403,
             "unconfirmed": 403,
             "unconfirmed admin": 403,
+            "rotated": 403,
+            "replaced": 403,
             "revoked": 403,
+            "rebuilder": 403,
             "invite": 403,
         }
+        custodian = {"auditor"}
         who |= {"used invite": 404, "closed invite": 404, "stranger": 404}
         for name, status in who.items():
             for verb in verbs:
+                if isinstance(verb, acts.Release) and name in custodian:
+                    continue
                 leaf = act_leaf(live.signed(cast[name], live.draft(cast[name], verb)))
                 answer = await live.submit(cast[name], leaf)
                 assert answer.status == status, (name, verb, answer)
+        # what admins may not, those of whom the most is thought
+        for name, verb in (
+            *((name, verb) for name in ("admin", "keyless") for verb in verbs if by_owner(verb)),
+            *(("keyless", verb) for verb in verbs if by_keyed(verb)),
+        ):
+            leaf = live.leaf(cast[name], verb)
+            assert (await live.submit(cast[name], leaf)).status == 403, (name, verb)
         # nor does anybody send what another has signed
-        by_owner = act_leaf(live.signed(live.owner, live.draft(live.owner, verbs[0])))
-        for name in ("bidder", "access", "closed access", "stranger"):
-            assert (await live.submit(cast[name], by_owner)).status in (403, 404), name
-        assert (await live.submit(None, by_owner)).status == 401
+        revoking = live.leaf(live.owner, verbs[0])
+        for name in ("bidder", "access", "closed access", "stranger", "rebuilder", "replaced"):
+            assert (await live.submit(cast[name], revoking)).status in (403, 404), name
+        assert (await live.submit(None, revoking)).status == 401
         page = (await live.get(live.owner, live.at(api.LOG) + f"?from={live.pushed}")).read(
             api.LogPage
         )
         assert page.leaves == ()
-        assert (await live.submit(live.owner, by_owner)).status == 200  # the honest control
+        assert (await live.submit(live.owner, revoking)).status == 200  # the honest control
+
+
+def by_owner(verb: acts.Payload) -> bool:
+    """Say whether only the owner may."""
+    return isinstance(
+        verb, acts.ChangeRole | acts.Unfreeze | acts.Destroy | acts.ChangePolicy | acts.Custodians
+    )
+
+
+def by_keyed(verb: acts.Payload) -> bool:
+    """Say whether only the owner and admins with keys may."""
+    kinds = acts.Grant | acts.DefineCollection | acts.Commit | acts.Replace | acts.Reencrypt
+    return isinstance(verb, kinds | acts.RetireEpoch | acts.RetireCollection)
+
+
+async def test_acts_by_whoever_may_land(tmp_path: Path) -> None:
+    """The honest control of all of them: each kind, by each role that may."""
+    async with live_vault(tmp_path, request_burst=10_000) as (_, live):
+        cast = await wider_cast(live)
+        owner, admin, keyless = live.owner, cast["admin"], cast["keyless"]
+        where, batch = cast.collection, cast.batch.batch_id
+        readers = (admin, cast["bidder"], cast["rotated"])
+        for who in (owner, admin, keyless):
+            live.land(who, acts.Freeze(Reason.OTHER))
+            live.land(owner, acts.Unfreeze())
+        for position, who in enumerate((owner, admin, keyless)):
+            live.erase(who, where, {batch: {position}})
+        for who in (owner, admin):
+            old = live.records(where)
+            live.commit(who, where, old)
+            erasures = (live.erasure(where, old.batch_id, {0}),)
+            new = (live.records(where),)
+            live.land(who, acts.Replace(os.urandom(16), where, 0, new, Reason.OTHER, erasures))
+            live.epochs(owner, (where, 0), (where, 1), readers=readers)
+            live.reencrypt(who, where, 0, 1)
+            lying = live.state.collections[where].addresses()
+            behind = [
+                address
+                for address in live.state.live_addresses()
+                if address.collection == where and address.field < 2 and address not in lying
+            ]
+            named = [EpochName(each.collection, each.field, each.epoch) for each in behind]
+            live.land(who, acts.RetireEpoch(tuple(named)))
+        live.land(owner, acts.ChangePolicy(live.policy))
+        deal(live, cast["bidder"], cast["keyless"])
+        release(live, cast["bidder"], Identity.generate())
+        release(live, cast["keyless"], Identity.generate())
+        live.land(owner, acts.Custodians(None))
+        for name in ("auditor", "bidder", "demoted", "keyless"):
+            cast.people[name] = rotate(live, cast[name])
+        for name in ("owner", "auditor", "bidder", "unconfirmed", "rotated"):
+            live.land(cast[name], DESTROYED)
+        await live.push()
+        for name in ("revoked", "replaced"):
+            leaf = live.leaf(cast[name], DESTROYED)
+            assert (await live.submit(cast[name], leaf)).status == 200
+            live.land_leaf(leaf, (), (cast[name],))
+            live.pushed += 1
+        live.land(admin, acts.RetireCollection(where, Reason.OTHER))
+        live.land(owner, acts.Destroy(Reason.OTHER))
+        await live.push()
+        page = (await live.get(owner, live.at(api.LOG) + "?from=0")).read(api.LogPage)
+        assert live.checkpoint(page.checkpoint).root == live.ledger.tree.root()
 
 
 @pytest.mark.threat("H10")
@@ -146,14 +302,15 @@ async def test_strangers_cannot_tell_what_is_not_there_from_what_is_not_theirs(
         known = cast["bidder"]
         forged = (Identity.generate().request_key, known.member_id)
         answers: list[Answer] = []
+        told_apart = set(PATHS) - {"stage", "anew"}  # whose bodies these vaults cannot make
         for path in PATHS:
             answers += [
                 await ask(live, cast, path, cast["stranger"]),
                 await ask(live, cast, path, other.owner),
                 await ask(live, cast, path, cast["closed invite"]),
                 await ask(live, cast, path, forged),
-                await ask(absent, cast, path, known) if path != "stage" else answers[0],
-                await ask(other, cast, path, known) if path != "stage" else answers[0],
+                await ask(absent, cast, path, known) if path in told_apart else answers[0],
+                await ask(other, cast, path, known) if path in told_apart else answers[0],
             ]
         noop = act_leaf(live.signed(other.owner, live.draft(other.owner, acts.Noop())))
         answers.append(await live.submit(other.owner, noop))

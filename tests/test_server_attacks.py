@@ -23,8 +23,7 @@ from protocol.wire import from_bytes, to_bytes
 from tests.casts import staged_cast
 from tests.servers import Answer, LiveVault, asking, head_of, live_vault, raw, running_server
 from vault import door as door_module
-from vault import fetches
-from vault import service as service_module
+from vault import fetches, serving
 from vault.app import RunningServer
 from vault.fetches import _refs
 from vault.handlers import blocks, calls, vaults
@@ -238,10 +237,10 @@ async def test_an_act_never_costs_more_than_a_burst(tmp_path: Path) -> None:
 
 
 async def answered_by_the_head(
-    server: RunningServer, live: LiveVault, who: Any, path: str
+    server: RunningServer, live: LiveVault, who: Any, path: str, size: int = 9_000
 ) -> int | None:
     """Return the status with which a request is answered whose body never comes."""
-    start = head_of(server.url, who, "POST", path, bytes(9_000))
+    start = head_of(server.url, who, "POST", path, bytes(size))
     async with raw(server.url, server.pin) as (reader, writer):
         writer.write(start)
         try:
@@ -319,7 +318,7 @@ async def test_a_fetch_that_repeats_a_batch_is_refused_before_it_costs_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planning, parsing = Spy(fetches.plan_fetch), Spy(calls.parsed)
-    monkeypatch.setattr(service_module, "plan_fetch", planning)
+    monkeypatch.setattr(serving, "plan_fetch", planning)
     monkeypatch.setattr(blocks, "parsed", parsing)
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
@@ -418,7 +417,7 @@ async def test_what_the_ledger_drops_expires_after_all(tmp_path: Path) -> None:
     async with live_vault(tmp_path) as (server, live):
         cast = await staged_cast(live)
         await half_committed(live, cast.collection)
-        live.remove(cast["bidder"])  # which taints an epoch that the part is under
+        live.offer(cast["bidder"])  # which drops what is half committed
         assert live.state.pending == {}
         await live.push()
         path = live.at(api.UPLOAD, upload=UPLOAD)

@@ -25,7 +25,8 @@ from vault.checkpoints import CheckpointSigner, SignedObservation
 from vault.config import Config
 from vault.service import VaultService
 from vault.storage.base import SidePart, SizeMoved, StorageFailed, StorageFull
-from vault.storage.sqlite import FILE_NAME, SqliteStorage
+from vault.storage.sqlite import SqliteStorage
+from vault.storage.sqlite_file import FILE_NAME
 from vault.tls import CheckpointKey, load_or_create_checkpoint_key, load_or_create_token
 from vault.vaults import VaultShelf, _stored_wraps
 
@@ -120,7 +121,7 @@ async def test_a_change_is_finished_even_if_nobody_waits_for_it(tmp_path: Path) 
         leaf, service = noop(live), server.service
         sent = api.SubmitAct(leaf[1:], ())
         asked = asyncio.create_task(service.submit(live.vault_id, live.owner.member_id, sent))
-        while not service._running:
+        while not service._unbroken._running:
             await asyncio.sleep(0)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -135,10 +136,11 @@ async def test_a_damaged_block_is_not_served_as_if_whole(tmp_path: Path) -> None
         storage = server.service._storage
         assert isinstance(storage, SqliteStorage)
         both, first = (cast.batch.batch_id, (0, 1)), (cast.batch.batch_id, (0,))
-        await storage._sql("UPDATE blocks SET content = x'00' WHERE field = 1")
+        of_field = "id IN (SELECT content FROM blocks WHERE field = ?)"
+        await storage._queue.sql(f"UPDATE contents SET content = x'00' WHERE {of_field}", 1)
         with pytest.raises(aiohttp.ClientError):  # cut off after the first
             await live.fetch(live.owner, cast.collection, both)
-        await storage._sql("DELETE FROM blocks WHERE field = 0")
+        await storage._queue.sql(f"DELETE FROM contents WHERE {of_field}", 0)
         gone = await live.fetch(live.owner, cast.collection, first)
         assert (gone.status, gone.code) == (503, "storage_failed")
 
@@ -173,14 +175,10 @@ def edit(data_dir: Path, statement: str, *values: object) -> None:
 def flipped(data_dir: Path, table: str, column: str, where: str) -> None:
     """Change one bit of one value."""
     with sqlite3.connect(data_dir / FILE_NAME) as database:
-        rowid, value = database.execute(
-            f"SELECT rowid, {column} FROM {table} WHERE {where} LIMIT 1"
-        ).fetchone()
+        ((value,),) = database.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchall()
         changed = bytearray(value)
         changed[len(changed) // 2] ^= 1
-        database.execute(
-            f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (bytes(changed), rowid)
-        )
+        database.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (bytes(changed),))
     database.close()
 
 
@@ -202,14 +200,19 @@ BITS = {
     "an act": ("leaves", "leaf", "leaf_index = 3"),
     "an observation's leaf": ("leaves", "leaf", "observation IS NOT NULL"),
     "an observation": ("leaves", "observation", "observation IS NOT NULL"),
-    "a wrap": ("sides", "content", "leaf_index = 1"),
-    "a wrap's digest": ("sides", "digest", "leaf_index = 1"),
+    "a wrap": (
+        "contents",
+        "content",
+        "id = (SELECT content FROM sides WHERE leaf_index = 1 AND part = 0)",
+    ),
+    "a wrap's digest": ("sides", "digest", "leaf_index = 1 AND part = 0"),
 }
 EDITS = {
     "a longer log": "UPDATE vaults SET size = size + 1",
     "a shorter log": "UPDATE vaults SET size = size - 1",
     "a lost act": "DELETE FROM leaves WHERE leaf_index = 9",
     "a lost side": "DELETE FROM sides WHERE leaf_index = 1 AND part = 0",
+    "a part that is not there": "UPDATE sides SET content = 0 WHERE leaf_index = 1 AND part = 0",
 }
 
 

@@ -46,7 +46,7 @@ from vault.config import Config, InvalidConfig
 from vault.horizon import HORIZON_FILE, read_horizon, write_horizon
 from vault.listener import ListenFailed
 from vault.storage.base import StorageFailed
-from vault.storage.sqlite import FILE_NAME
+from vault.storage.sqlite_file import FILE_NAME
 from vault.tls import TOKEN_FILE, load_or_create_checkpoint_key
 
 

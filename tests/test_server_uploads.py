@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -313,10 +314,10 @@ async def test_whoever_is_removed_while_its_batch_is_stored_is_told(
         storage = server.service._storage
         store = storage.stage_batch
 
-        async def removed_meanwhile(*values: object) -> bool:
+        async def removed_meanwhile(*values: Any, **named: Any) -> bool:
             live.remove(admin)
             await live.push()
-            return await store(*values)  # type: ignore[arg-type]
+            return await store(*values, **named)
 
         monkeypatch.setattr(storage, "stage_batch", removed_meanwhile)
         assert (await live.stage(admin, UPLOAD, manifest)).status == 403

@@ -369,13 +369,20 @@ async def test_an_observation_is_no_act(tmp_path: Path) -> None:
 # --- the log
 
 
+def contents(leaf: api.LogLeaf) -> tuple[bytes, ...]:
+    """Return the parts beside a leaf, all of which are there."""
+    parts = tuple(part.content for part in leaf.sides if part.content is not None)
+    assert len(parts) == len(leaf.sides)
+    return parts
+
+
 async def test_the_log_comes_back_to_the_byte_with_its_sides(tmp_path: Path) -> None:
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
         await live.fetch(cast["bidder"], cast.collection, (cast.batch.batch_id, (0,)))
         await live.pull()
         page = await log_page(live, cast["bidder"], 0)
-        assert [(each.leaf, each.sides) for each in page.leaves] == live.leaves
+        assert [(each.leaf, contents(each)) for each in page.leaves] == live.leaves
         shown = live.checkpoint(page.checkpoint)
         assert (shown.size, shown.root) == (live.ledger.size, live.ledger.tree.root())
         assert abs(shown.time - live.now) < 30
@@ -398,7 +405,7 @@ async def test_a_page_of_the_log_is_bounded(
             page = await log_page(live, live.owner, len(seen))
             assert page.leaves
             assert len(page.leaves) == 1 or sum(len(each.sides) for each in page.leaves) <= 3
-            seen += [(each.leaf, each.sides) for each in page.leaves]
+            seen += [(each.leaf, contents(each)) for each in page.leaves]
             pages += 1
         assert seen == live.leaves
         assert pages > 5
@@ -538,3 +545,34 @@ async def test_a_grant_opens_at_once_and_its_end_closes(tmp_path: Path) -> None:
         live.land(live.owner, acts.WithdrawGrant(bidder.member_id, core))
         await live.push()
         assert (await live.fetch(bidder, cast.collection, wanted)).status == 404
+
+
+async def test_a_frozen_vault_serves_no_block_and_takes_none(tmp_path: Path) -> None:
+    async with live_vault(tmp_path, request_burst=1_000) as (_, live):
+        cast = await staged_cast(live)
+        wanted, upload = (cast.batch.batch_id, (0,)), os.urandom(16)
+        new = live.records(cast.collection)
+        assert (await live.fetch(cast["bidder"], cast.collection, wanted)).status == 200
+        assert (await live.stage(live.owner, upload, new)).status == 200
+        await live.pull()
+        live.land(cast["admin"], acts.Freeze(acts.Reason.BREACH))
+        await live.push()
+        for who in ("owner", "admin", "keyless", "bidder"):
+            refused = await live.fetch(cast[who], cast.collection, wanted)
+            assert (refused.status, refused.code) == (409, "frozen"), who
+            assert refused.error.hint
+        for who in ("owner", "admin"):
+            refused = await live.stage(cast[who], os.urandom(16), live.records(cast.collection))
+            assert (refused.status, refused.code) == (409, "frozen"), who
+        commit = acts.Commit(upload, cast.collection, 0, True, (new,))
+        refused = await live.submit(live.owner, live.leaf(live.owner, commit))
+        assert (refused.status, refused.code) == (409, "out_of_order")
+        # nothing was observed, and whoever may not read is told no more than before
+        assert await log_size(live) == live.ledger.size
+        assert (await live.fetch(cast["stranger"], cast.collection, wanted)).status == 404
+        assert (await live.fetch(cast["revoked"], cast.collection, wanted)).status == 404
+        live.land(live.owner, acts.Unfreeze())
+        await live.push()
+        assert (await live.fetch(cast["bidder"], cast.collection, wanted)).status == 200
+        await live.pull()
+        assert (await live.submit(live.owner, live.leaf(live.owner, commit))).status == 200

@@ -1,4 +1,4 @@
-"""SQLite: the storage contract, and what this engine owes beyond it (faults, files, modes)."""
+"""SQLite: what this engine owes beyond the contract: who opens it, how it is set up, its faults."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import json
 import logging
 import os
 import random
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
-from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from protocol.errors import ApiMisuse, Unsupported
+from tests.sqlite_stores import all_closed, opened
+from tests.storage_contract import PAGE, UPLOAD, VAULT, block, is_shown, leaf, publish, stage
 from vault.logs import LOGGER_NAME, JsonLineHandler, RepeatLimit
 from vault.storage import sqlite as engine_module
+from vault.storage import sqlite_file
 from vault.storage.base import (
     DirectoryInUse,
     Effects,
@@ -33,57 +30,10 @@ from vault.storage.base import (
     StorageFull,
     StoredLeaf,
 )
-from vault.storage.sqlite import FILE_NAME, LOCK_NAME, SCHEMA_VERSION, SqliteStorage
+from vault.storage.sqlite import SqliteStorage
+from vault.storage.sqlite_file import FILE_NAME, LOCK_NAME, SCHEMA_VERSION
 
-pytest.register_assert_rewrite("tests.storage_contract")
-
-from tests.storage_contract import (  # noqa: E402
-    PAGE,
-    UPLOAD,
-    VAULT,
-    StorageContract,
-    leaf,
-    publish,
-    stage,
-)
-
-REPOSITORY = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class SqliteEngine:
-    directory: Path
-
-    async def open(self) -> SqliteStorage:
-        return await SqliteStorage.open(self.directory)
-
-
-class TestSqliteKeepsTheContract(StorageContract):
-    @pytest.fixture
-    def engine(self, tmp_path: Path) -> SqliteEngine:
-        return SqliteEngine(tmp_path / "data")
-
-
-@pytest.fixture(autouse=True)
-async def _all_closed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Close what a failing test left open: its threads would keep the test run alive."""
-    stores: list[SqliteStorage] = []
-    honest = SqliteStorage.__init__
-
-    def remembered(self: SqliteStorage, *arguments: Any) -> None:
-        honest(self, *arguments)
-        stores.append(self)
-
-    monkeypatch.setattr(SqliteStorage, "__init__", remembered)
-    yield
-    for storage in stores:
-        await storage.close()
-
-
-async def opened(directory: Path) -> SqliteStorage:
-    storage = await SqliteStorage.open(directory)
-    await storage.create_vault(VAULT, leaf(0, b"genesis"))
-    return storage
+_all_closed = pytest.fixture(autouse=True)(all_closed)
 
 
 async def filled(directory: Path, leaves: int) -> None:
@@ -165,7 +115,7 @@ async def test_a_stop_during_creation_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(engine_module, "SCHEMA", (*engine_module.SCHEMA[:2], "CREATE TABLE ("))
+        patch.setattr(sqlite_file, "SCHEMA", (*sqlite_file.SCHEMA[:2], "CREATE TABLE ("))
         with pytest.raises(StorageFailed):
             await SqliteStorage.open(tmp_path)
     storage = await opened(tmp_path)
@@ -178,10 +128,17 @@ async def test_a_stop_during_creation_is_made_good(
 
 async def test_one_connection_writes_and_the_settings_are_in_force(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
-    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
+    wanted = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "auto_vacuum": 2,
+        "page_size": sqlite_file.PAGE_BYTES,
+    }
     for name, value in wanted.items():
-        assert await storage._sql(f"PRAGMA {name}") == [(value,)]
-    assert (await storage._sql("PRAGMA busy_timeout"))[0][0] > 0
+        assert await storage._queue.sql(f"PRAGMA {name}") == [(value,)]
+    assert (await storage._queue.sql("PRAGMA busy_timeout"))[0][0] > 0
     for reader in [next(storage._readers) for _ in range(engine_module.READERS)]:
         assert [*await reader.execute_fetchall("PRAGMA query_only")] == [(1,)]
         await reader.execute_fetchall("PRAGMA query_only = OFF")
@@ -197,13 +154,13 @@ async def test_an_upload_that_wakes_up_does_not_expire(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
     await stage(storage, now=100)
     # What `expire_staged` asks of the writer after an upload's hour was read, and moved since.
-    assert await storage._write(partial(storage._expire, VAULT, UPLOAD, 100)) == 0
+    assert await storage._queue.write(partial(storage._changes.expire, VAULT, UPLOAD, 100)) == 0
     # Or after a part was committed meanwhile.
     await storage.append(VAULT, 1, [leaf(1)], Effects(hold_uploads=(UPLOAD,)))
-    assert await storage._write(partial(storage._expire, VAULT, UPLOAD, 101)) == 0
+    assert await storage._queue.write(partial(storage._changes.expire, VAULT, UPLOAD, 101)) == 0
     assert len(await storage.staged(VAULT, UPLOAD)) == 1
     await storage.append(VAULT, 2, [leaf(2)], Effects(release_uploads=(UPLOAD,)))
-    assert await storage._write(partial(storage._expire, VAULT, UPLOAD, 101)) == 1
+    assert await storage._queue.write(partial(storage._changes.expire, VAULT, UPLOAD, 101)) == 1
     await storage.close()
 
 
@@ -229,46 +186,21 @@ async def test_the_version_is_logged_at_start(
     assert (line["sqlite"], line["wal_reset_safe"]) == (3_051_000 + version[2], safe)
 
 
-async def test_deleted_content_is_wiped_from_the_files(tmp_path: Path) -> None:
-    storage = await opened(tmp_path)
-    part, block, kept = b"CANARY-PART" * 400, b"CANARY-BLOCK" * 2000, b"CANARY-KEPT" * 400
-    await storage.append(VAULT, 1, [leaf(1, b"x", part, kept)])
-    await stage(storage, blocks=((0, 0, block),))
-    effects = Effects(drop_uploads=(UPLOAD,), delete_parts=((1, 0),))
-    await storage.append(VAULT, 2, [leaf(2)], effects)
-    await storage.close()
-    left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
-    assert b"CANARY-KEPT" in left
-    assert b"CANARY-PART" not in left
-    assert b"CANARY-BLOCK" not in left
-
-
-async def test_stats_count_the_bytes_on_disk(tmp_path: Path) -> None:
-    storage = await opened(tmp_path)
-    before = (await storage.stats()).bytes_on_disk
-    await stage(storage, blocks=((0, 0, os.urandom(1 << 20)),))
-    after = (await storage.stats()).bytes_on_disk
-    assert 1 << 20 <= after - before < 3 << 20
-    await storage.close()
-    listed = sum(f.stat().st_size for f in tmp_path.iterdir())
-    assert 1 << 20 < listed < after
-
-
 # --- faults
 
 
 async def test_a_full_disk_is_said_and_nothing_is_half_done(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
     await stage(storage)
-    pages = (await storage._sql("PRAGMA page_count"))[0][0]
-    await storage._sql(f"PRAGMA max_page_count = {pages + 4}")
+    pages = (await storage._queue.sql("PRAGMA page_count"))[0][0]
+    await storage._queue.sql(f"PRAGMA max_page_count = {pages + 4}")
     big = StoredLeaf(1, b"big", (SidePart.of(b"s" * 500_000),))
     with pytest.raises(StorageFull):
         await storage.append(VAULT, 1, [big], publish())
     assert await storage.size(VAULT) == 1
-    assert await storage.read_block(VAULT, b"\x77" * 16, 0) is None
+    assert not await is_shown(storage)
     assert len(await storage.staged(VAULT, UPLOAD)) == 1
-    await storage._sql("PRAGMA max_page_count = 1000000")
+    await storage._queue.sql("PRAGMA max_page_count = 1000000")
     await storage.append(VAULT, 1, [big], publish())
     assert await storage.read_leaves(VAULT, 1, 9, PAGE) == [big]
     await storage.close()
@@ -276,11 +208,11 @@ async def test_a_full_disk_is_said_and_nothing_is_half_done(tmp_path: Path) -> N
 
 async def test_what_does_not_fit_does_not_fail_its_neighbours(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
-    pages = (await storage._sql("PRAGMA page_count"))[0][0]
-    await storage._sql(f"PRAGMA max_page_count = {pages + 10}")
+    pages = (await storage._queue.sql("PRAGMA page_count"))[0][0]
+    await storage._queue.sql(f"PRAGMA max_page_count = {pages + 10}")
     answers = await asyncio.gather(
         stage(storage, b"\x01" * 16),
-        stage(storage, b"\x02" * 16, blocks=((0, 0, b"x" * 500_000),)),
+        stage(storage, b"\x02" * 16, blocks=(block(b"x" * 500_000),)),
         stage(storage, b"\x03" * 16),
         storage.append(VAULT, 1, [leaf(1)]),
         return_exceptions=True,
@@ -293,11 +225,11 @@ async def test_what_does_not_fit_does_not_fail_its_neighbours(tmp_path: Path) ->
 
 async def test_a_disk_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
-    await storage._sql("PRAGMA query_only = ON")
+    await storage._queue.sql("PRAGMA query_only = ON")
     with pytest.raises(StorageFailed, match="READONLY"):
         await storage.append(VAULT, 1, [leaf(1)])
     assert await storage.size(VAULT) == 1
-    await storage._sql("PRAGMA query_only = OFF")
+    await storage._queue.sql("PRAGMA query_only = OFF")
     await storage.append(VAULT, 1, [leaf(1)])
     await storage.close()
 
@@ -306,7 +238,7 @@ async def test_a_commit_that_fails_leaves_the_writer_usable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = await opened(tmp_path)
-    honest = storage._sql
+    honest = storage._queue.sql
 
     async def fails_to_commit(statement: str, *values: object) -> list[tuple[object, ...]]:
         if statement == "COMMIT":
@@ -314,7 +246,7 @@ async def test_a_commit_that_fails_leaves_the_writer_usable(
         return await honest(statement, *values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_sql", fails_to_commit)
+        patch.setattr(storage._queue, "sql", fails_to_commit)
         answers = await asyncio.gather(
             stage(storage), storage.append(VAULT, 1, [leaf(1)]), return_exceptions=True
         )
@@ -329,11 +261,11 @@ async def test_a_bug_in_a_write_reaches_its_caller_only(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
 
     async def bug() -> None:
-        await storage._sql("DELETE FROM sides")
+        await storage._queue.sql("DELETE FROM sides")
         raise KeyError("bug")
 
     answers = await asyncio.gather(
-        storage._write(bug), storage.append(VAULT, 1, [leaf(1)]), return_exceptions=True
+        storage._queue.write(bug), storage.append(VAULT, 1, [leaf(1)]), return_exceptions=True
     )
     assert isinstance(answers[0], KeyError)
     assert answers[1] is None
@@ -366,11 +298,23 @@ async def test_check_finds_a_damaged_page(tmp_path: Path) -> None:
     await storage.close()
 
 
+@pytest.mark.parametrize("lost", ["block", "part"])
+async def test_check_finds_what_is_not_there(tmp_path: Path, lost: str) -> None:
+    storage = await opened(tmp_path)
+    await storage.append(VAULT, 1, [leaf(1, b"x", b"part")])
+    await stage(storage)
+    await storage.check()
+    await storage._queue.sql("DELETE FROM contents WHERE content = ?", lost.encode())
+    with pytest.raises(StorageFailed, match="not there"):
+        await storage.check()
+    await storage.close()
+
+
 async def test_check_finds_a_gap(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
     await storage.append(VAULT, 1, [leaf(1), leaf(2)])
     await storage.check()
-    await storage._sql("DELETE FROM leaves WHERE leaf_index = 1")
+    await storage._queue.sql("DELETE FROM leaves WHERE leaf_index = 1")
     with pytest.raises(StorageFailed, match="gaps"):
         await storage.check()
     await storage.close()
@@ -406,120 +350,3 @@ async def test_a_torn_wal_opens_at_a_commit(tmp_path: Path) -> None:
         assert found == honest[: len(found)]
         sizes.add(len(found))
     assert len(sizes) > 2  # the damage was real, and of different depth
-
-
-# --- kill -9
-
-WRITER = """
-import asyncio, sys
-from pathlib import Path
-from vault.storage.base import Effects, Publish, SidePart, StoredLeaf
-from vault.storage.sqlite import SqliteStorage
-
-VAULT, MEMBER = b"\\x01" * 32, b"\\xaa" * 32
-
-def name(n): return n.to_bytes(16, "big")
-
-async def main(directory):
-    storage = await SqliteStorage.open(directory)
-    if not await storage.vault_ids():
-        await storage.create_vault(VAULT, StoredLeaf(0, b"0"))
-    size = await storage.size(VAULT)
-    while True:
-        await asyncio.gather(*(
-            storage.stage_batch(VAULT, name(size), name(size * 8 + n), MEMBER, b"m%d" % size,
-                                [(0, 0, b"%d" % size * 500)], 1) for n in range(3)))
-        print("staged", size, flush=True)
-        batches = tuple(name(size * 8 + n) for n in range(3))
-        leaf = StoredLeaf(size, b"%d" % size, (SidePart.of(b"s" * 2000),))
-        await storage.append(VAULT, size, [leaf], Effects((Publish(name(size), batches),)))
-        print("landed", size, flush=True)
-        size += 1
-
-asyncio.run(main(Path(sys.argv[1])))
-"""
-
-
-def name(number: int) -> bytes:
-    return number.to_bytes(16, "big")
-
-
-def killed_writer(directory: Path, lines: int) -> list[list[str]]:
-    """Run the writer, kill it after some answers, and return every answer that it gave."""
-    command = [sys.executable, "-c", WRITER, str(directory)]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        heard = [writer.stdout.readline() for _ in range(lines)]
-        writer.send_signal(signal.SIGKILL)
-        heard += writer.stdout.readlines()
-    assert writer.returncode == -signal.SIGKILL
-    return [line.split() for line in heard if line.endswith("\n")]
-
-
-async def test_kill_9_loses_nothing_acknowledged_and_shows_no_half(tmp_path: Path) -> None:
-    """R1 in small: the pipe is the record of what was acknowledged, kept outside the server."""
-    random_ = random.Random(1)
-    for _ in range(6):
-        heard = killed_writer(tmp_path, random_.randrange(1, 40))
-        landed = [int(size) for word, size in heard if word == "landed"]
-        staged = [int(size) for word, size in heard if word == "staged"]
-        storage = await SqliteStorage.open(tmp_path)
-        await storage.check()
-        size = await storage.size(VAULT)
-        assert size >= max(landed, default=0) + 1
-        leaves = await storage.read_leaves(VAULT, 0, 9999, 1 << 30)
-        assert [each.leaf for each in leaves] == [b"%d" % n for n in range(size)]
-        for commit in range(size + 1):
-            await assert_whole(storage, commit, visible=0 < commit < size)
-        if staged[-1] == size:
-            assert len(await storage.staged(VAULT, name(size))) == 3
-        await storage.close()
-
-
-async def assert_whole(storage: SqliteStorage, commit: int, *, visible: bool) -> None:
-    content = b"%d" % commit * 500 if visible else None
-    for number in range(3):
-        assert await storage.read_block(VAULT, name(commit * 8 + number), 0) == content
-
-
-SMALL_FILES = """
-import asyncio, resource, sys
-from pathlib import Path
-from protocol.errors import SealroomError
-from vault.storage.base import StoredLeaf
-from vault.storage.sqlite import SqliteStorage
-
-async def main(directory):
-    storage = await SqliteStorage.open(directory)
-    await storage.create_vault(b"\\x01" * 32, StoredLeaf(0, b"0"))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
-    size, refused = 1, 0
-    for _ in range(60):
-        try:
-            await storage.append(b"\\x01" * 32, size, [StoredLeaf(size, b"%d" % size * 15_000)])
-            size += 1
-        except SealroomError as error:
-            refused += 1
-            code = error.code
-    assert await storage.size(b"\\x01" * 32) == size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    await storage.append(b"\\x01" * 32, size, [StoredLeaf(size, b"%d" % size * 15_000)])
-    await storage.close()
-    print(size + 1, refused, code)
-
-asyncio.run(main(Path(sys.argv[1])))
-"""
-
-
-async def test_writes_that_the_system_refuses_are_typed_and_whole(tmp_path: Path) -> None:
-    """R3 and R4 in small: the kernel refuses writes past a size, then allows them again."""
-    command = [sys.executable, "-c", SMALL_FILES, str(tmp_path)]
-    out = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    size, refused, code = out.stdout.split()
-    assert int(refused) > 0
-    assert code in ("storage_failed", "storage_full")
-    storage = await SqliteStorage.open(tmp_path)
-    await storage.check()
-    leaves = await storage.read_leaves(VAULT, 0, 9999, 1 << 30)
-    assert [each.leaf for each in leaves[1:]] == [b"%d" % n * 15_000 for n in range(1, int(size))]
-    await storage.close()

@@ -24,12 +24,13 @@ from vault.storage.base import (
     StorageFailed,
 )
 
-RetiredParts = Callable[[State], tuple[tuple[int, int], ...]]
-"""Says which parts beside the log are of nothing but epochs that a state has retired."""
 
-
-def effects_of(landed: Landed, rewrites: Sequence[Rewrite], retired: RetiredParts) -> Effects:
+def effects_of(
+    landed: Landed, rewrites: Sequence[Rewrite], retired: tuple[tuple[int, int], ...]
+) -> Effects:
     """Return what is to happen together with the append of an act.
+
+    `rewrites` are those of what it erases, `retired` the parts beside the log that it retires.
 
     The last part of a commit shows every batch of its upload, and that of a re-encryption every
     block, in the place of what it was made from. From its first part on, until the ledger drops
@@ -50,7 +51,7 @@ def effects_of(landed: Landed, rewrites: Sequence[Rewrite], retired: RetiredPart
         doom=tuple(_superseded(after, act.payload, moves)),
         doom_batches=tuple(batch.id for each in gone for batch in before.collections[each].batches),
         doom_all=ended,
-        delete_parts=retired(after) if after.retired_since(before) else (),
+        delete_parts=retired,
     )
 
 
@@ -79,15 +80,21 @@ def _published(
 def _superseded(
     after: State, payload: acts.Payload, moves: Sequence[acts.MovedBlock]
 ) -> Iterator[BlockKey]:
-    """Yield what a re-encryption leaves behind: the old block, or a new one that did not move."""
+    """Yield what a re-encryption leaves behind: the old block, or a new one that did not move.
+
+    Of records that are all erased both are the same bytes, and stay.
+    """
     if not isinstance(payload, acts.Reencrypt) or not moves:
         return
-    known = after.collections[payload.collection].by_id()
+    current = {
+        (batch.id, ref.field): ref.sha256
+        for batch in after.collections[payload.collection].batches
+        for ref in batch.manifest.blocks
+    }
     for move in moves:
-        batch = known.get(move.batch)
-        current = {} if batch is None else {r.field: r.sha256 for r in batch.manifest.blocks}
-        stands = current.get(move.block.field) == move.block.sha256
-        yield BlockKey(move.batch, move.block.field, move.before if stands else move.block.sha256)
+        place = (move.batch, move.block.field)
+        for digest in {move.before, move.block.sha256} - {current.get(place)}:
+            yield BlockKey(*place, digest)
 
 
 def expect_staged(

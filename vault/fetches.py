@@ -64,9 +64,10 @@ def plan_fetch(vault: OpenVault, member: bytes, wanted: FetchBlocks) -> FetchPla
         committed = vault.committed(each.batch)
         if committed is None or committed.collection != wanted.collection:
             raise not_found()
-        for ref in _refs(committed.manifest, each.fields):
-            expect_served(vault.state, member, wanted.collection, ref)
-            blocks.append((each.batch, ref))
+        blocks += [(each.batch, ref) for ref in _refs(committed.manifest, each.fields)]
+    # Of many blocks few are of different keys, and what a key's holders are is not soon said.
+    for ref in {(ref.field, ref.epoch): ref for _, ref in blocks}.values():
+        expect_served(vault.state, member, wanted.collection, ref)
     plan = FetchPlan(wanted, tuple(blocks), fields)
     if plan.length > LIMITS.fetch_bytes:
         raise LimitExceeded(

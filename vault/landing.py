@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from typing import Final
 
 from protocol import acts
 from protocol.acts import Act
@@ -18,6 +20,9 @@ from vault.logs import Event, IdPrefix, log_event
 from vault.storage.base import Rewrite, Storage
 from vault.vaults import OpenVault
 
+ERASURES_AT_ONCE: Final = 2
+"""Of all vaults together: each holds up to twice `erase_bytes` (SPEC section 11) in memory."""
+
 
 class Landing:
     """Appends acts to vaults of one store; `now` gives whole unix seconds.
@@ -29,6 +34,7 @@ class Landing:
         self._storage = storage
         self._now = now
         self._swept = swept
+        self._erasures = asyncio.Semaphore(ERASURES_AT_ONCE)
 
     async def land(self, vault: OpenVault, act: Act, sent: SubmitAct) -> int:
         """Append an act that its author sent, with its sides; return the index of its leaf.
@@ -58,11 +64,14 @@ class Landing:
             _expect_recent(act, self._now())
             # (4)
             admitted = await asyncio.to_thread(vault.check, leaf, sent.sides)
-            # (5)
-            rewrites = await self._rewrites(vault, vault.state, act)
-            # (6)
-            effects = effects_of(admitted.landed, rewrites, vault.retired_parts)
-            await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
+            async with self._room(act):
+                # (5)
+                rewrites = await self._rewrites(vault, vault.state, act)
+                # (6)
+                effects = await asyncio.to_thread(
+                    effects_of, admitted.landed, rewrites, admitted.retired.parts
+                )
+                await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
             vault.take(admitted)
         if effects.deletes:
             self._swept()
@@ -70,11 +79,15 @@ class Landing:
         log_event(Event.ACT_APPENDED, vault=IdPrefix.of(vault.id), index=index)
         return index
 
+    def _room(self, act: Act) -> AbstractAsyncContextManager[None]:
+        erases = isinstance(act.payload, acts.Erase | acts.Replace)
+        return self._erasures if erases else nullcontext()
+
     async def _rewrites(self, vault: OpenVault, state: State, act: Act) -> tuple[Rewrite, ...]:
         payload = act.payload
         if isinstance(payload, acts.Commit | acts.Replace | acts.Reencrypt):
             staged = await self._storage.staged(vault.id, payload.upload, act.author)
-            expect_staged(state, payload, staged)
+            await asyncio.to_thread(expect_staged, state, payload, staged)
         if isinstance(payload, acts.Erase | acts.Replace):
             return await rewrites_of(state, payload, partial(self._storage.read_block, vault.id))
         return ()

@@ -12,6 +12,7 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Final, TypeVar
 
 from protocol.acts import parse_envelope
@@ -181,7 +182,7 @@ class VaultService:
         vault_id = landed.after.vault_id
         # The id is the hash of the act, so a vault that exists has exactly this genesis.
         with suppress(AlreadyExists):
-            await self._storage.create_vault(vault_id, Admitted(landed, (), {}).stored)
+            await self._storage.create_vault(vault_id, Admitted(landed).stored)
             log_event(Event.VAULT_CREATED, vault=IdPrefix.of(vault_id))
         self._shelf.add(vault_id)
         vault = await self._open(vault_id)
@@ -269,7 +270,7 @@ class VaultService:
         _known(vault, keyid).expect_role(OBSERVERS)
         found: list[Observation] = []
         size = 0
-        for index in list(vault.observations_from(start))[: LIMITS.log_page_leaves]:
+        for index in list(islice(vault.observations_from(start), LIMITS.log_page_leaves)):
             (leaf,) = await self._storage.read_leaves(vault_id, index, 1, 1)
             one = SignedObservation.from_stored(leaf.observation or b"")
             size += len(one.envelope)
@@ -313,6 +314,8 @@ class VaultService:
         known = vault.committed(batch)
         if known is None:
             entitled = could_commit(vault.state, member, manifest)
+        elif not set(manifest.blocks).isdisjoint(known.manifest.blocks):
+            raise Conflict("that batch was committed before", hint="Begin another one.")
         else:
             where = (known.collection, known.manifest)
             entitled = could_reencrypt(vault.state, member, *where, manifest)
@@ -332,7 +335,7 @@ class VaultService:
             vault_id, upload, batch, keyid, encoded, named, self.now(), anew=known is not None
         )
         # Whoever was removed meanwhile is told so; what it left is invisible, and expires.
-        _uploader(vault, keyid, upload)
+        _uploader(await self._open(vault_id), keyid, upload)
         return Staged((batch,))
 
     async def staged(self, vault_id: bytes, keyid: bytes, upload: bytes) -> Staged:
@@ -347,6 +350,8 @@ class VaultService:
         count = await self._storage.expire_staged(self.now() - LIMITS.staged_seconds)
         if count:
             log_event(Event.UPLOADS_EXPIRED, count=count)
+        # Besides, what commits left out, and what became of an append that was not answered.
+        self._to_sweep.set()
 
     async def sweep(self) -> None:
         """Wait until something is to be deleted from the store, and delete it, bit by bit.
@@ -354,7 +359,7 @@ class VaultService:
         What was deleted is then nowhere in the store's files. Others' writes come in between.
 
         Raises:
-            StorageFailed: the store does not answer; what is left is deleted the next time.
+            StorageFailed, StorageFull: the store could not; what is left is deleted the next time.
         """
         await self._to_sweep.wait()
         self._to_sweep.clear()
@@ -362,7 +367,7 @@ class VaultService:
             while await self._storage.sweep(SWEEP_BYTES):
                 pass
             await self._storage.scour()
-        except StorageFailed:
+        except BaseException:
             self._to_sweep.set()
             raise
         log_event(Event.SWEPT)

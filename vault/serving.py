@@ -88,6 +88,7 @@ class BlockServer:
     async def _pieces(self, vault: OpenVault, keyid: bytes, plan: FetchPlan) -> Pieces:
         collection = plan.wanted.collection
         for batch, ref in plan.blocks:
+            _expect_current(vault)
             expect_thawed(vault.state)
             expect_served(vault.state, keyid, collection, ref)
             block = await self._storage.read_block(vault.id, _key(batch, ref))
@@ -101,6 +102,16 @@ class BlockServer:
 
 def _key(batch: bytes, ref: BlockRef) -> BlockKey:
     return BlockKey(batch, ref.field, ref.sha256)
+
+
+def _expect_current(vault: OpenVault) -> None:
+    """Check that the vault still hears of removals.
+
+    Raises:
+        StorageFailed: it fell behind its store, and was loaded anew for whoever asks next.
+    """
+    if vault.forgotten:
+        raise StorageFailed("the vault was loaded anew", hint="Ask again.")
 
 
 def expect_unchanged(vault: OpenVault, batch: bytes, ref: BlockRef) -> None:

@@ -11,8 +11,8 @@ import asyncio
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 from weakref import WeakValueDictionary
@@ -22,13 +22,7 @@ from protocol.blocks import Address, Manifest
 from protocol.errors import ApiMisuse, ContextMismatch, IntegrityError, SealroomError
 from protocol.identity import access_key_id
 from protocol.ledger import Landed, Ledger, State, check_sides
-from protocol.ledger.sides import (
-    RequiredPart,
-    WrapsPart,
-    parse_part,
-    required_entries,
-    required_parts,
-)
+from protocol.ledger.sides import WrapsPart, parse_part, required_entries, required_parts
 from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash, root_of
 from protocol.rewrap import Wrap
@@ -43,12 +37,32 @@ NO_KEYS: Final[Mapping[bytes, bytes]] = {}
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """What nobody needs any more once epochs are retired.
+
+    The wraps on record of those epochs, and (leaf index, part number) of each part beside the
+    log that is of nothing but retired epochs.
+    """
+
+    wraps: tuple[tuple[Address, bytes], ...] = ()
+    parts: tuple[tuple[int, int], ...] = ()
+
+
+NOTHING_RETIRED: Final = Retired()
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
-    """A leaf that was checked with its sides, and the wraps that it puts on record."""
+    """A leaf that was checked with its sides: what it puts on record, and what it retires.
+
+    `parts` says of each part beside it, by its number, which epochs it is of.
+    """
 
     landed: Landed
-    sides: tuple[bytes, ...]
-    wraps: Wraps
+    sides: tuple[bytes, ...] = ()
+    wraps: Wraps = field(default_factory=dict)
+    parts: Mapping[int, tuple[Address, ...]] = field(default_factory=dict)
+    retired: Retired = NOTHING_RETIRED
 
     @property
     def stored(self) -> StoredLeaf:
@@ -94,13 +108,16 @@ class OpenVault:
         self.waiting: list[Waiting] = []
         self.keys: dict[bytes, bytes] = {}
         """Every key id that ever meant something here, and its key; what now, `caller` says."""
+        self.forgotten = False
+        """Whether this fell behind its store: then it learns nothing of what happens any more."""
         self._ledger = Ledger()
         self._wraps: dict[tuple[Address, bytes], Wrap] = {}
         self._placed: dict[bytes, array[int]] = {}
         self._observed: array[int] = array("Q")
         self._batches: dict[bytes, Committed] = {}
         self._access: dict[bytes, bytes] = {}
-        self._sides: dict[int, dict[int, RequiredPart]] = {}
+        self._parts: dict[int, dict[int, tuple[Address, ...]]] = {}
+        self._missing: set[Address] = set()
 
     @property
     def state(self) -> State:
@@ -142,15 +159,6 @@ class OpenVault:
         """Return a visible batch."""
         return self._batches.get(batch_id)
 
-    def retired_parts(self, after: State) -> tuple[tuple[int, int], ...]:
-        """Return (leaf index, part number) of each part that is of nothing but retired epochs."""
-        return tuple(
-            (index, number)
-            for index, parts in self._sides.items()
-            for number, part in parts.items()
-            if all(map(after.is_retired, part.addresses))
-        )
-
     def inclusion_proof(self, index: int, size: int) -> tuple[bytes, ...]:
         """Prove that a leaf is in the tree of a size (see `Tree.inclusion_proof`)."""
         return self._ledger.tree.inclusion_proof(index, size)
@@ -167,9 +175,24 @@ class OpenVault:
         """
         landed = self._ledger.check(leaf)
         if landed.act is None or landed.before is None:
-            return Admitted(landed, (), {})
+            return Admitted(landed)
         checked = check_sides(landed.before, landed.after, landed.act, sides, self._wraps)
-        return Admitted(landed, sides, checked.wraps)
+        parts = dict(enumerate(_parts_of(landed)))
+        return Admitted(landed, sides, checked.wraps, parts, self._retired(landed))
+
+    def _retired(self, landed: Landed) -> Retired:
+        if landed.before is None or not landed.after.retired_since(landed.before):
+            return NOTHING_RETIRED
+        is_retired = landed.after.is_retired
+        return Retired(
+            tuple(key for key in self._wraps if is_retired(key[0])),
+            tuple(
+                (index, number)
+                for index, parts in self._parts.items()
+                for number, addresses in parts.items()
+                if all(map(is_retired, addresses))
+            ),
+        )
 
     def take(self, admitted: Admitted) -> None:
         """Append what was checked, once it is stored."""
@@ -180,8 +203,10 @@ class OpenVault:
             self._observed.append(landed.index)
         else:
             self._placed.setdefault(landed.act.author, array("Q")).append(landed.index)
-            self._index_sides(landed, range(len(admitted.sides)))
+        if admitted.parts:
+            self._parts[landed.index] = dict(admitted.parts)
         self._index(landed)
+        self._forget(admitted.retired)
 
     def replay(self, stored: StoredLeaf) -> None:
         """Take the next leaf from storage, having verified everything about it but proofs.
@@ -196,11 +221,24 @@ class OpenVault:
         if landed.act is None:
             observation = SignedObservation.from_stored(stored.observation or b"")
             observation.verify(stored.leaf, landed.after.vault_id, landed.after.server_key)
-            self.take(Admitted(landed, (), {}))
+            self.take(Admitted(landed))
         else:
-            self.take(Admitted(landed, (), _stored_wraps(landed.act, stored.sides)))
-            there = [number for number, part in enumerate(stored.sides) if part.content is not None]
-            self._index_sides(landed, there)
+            wraps = _stored_wraps(landed.act, stored.sides)
+            parts = dict(enumerate(_parts_of(landed)))
+            for number, part in enumerate(stored.sides):
+                if part.content is None:
+                    self._missing.update(parts.pop(number))
+            self.take(Admitted(landed, (), wraps, parts, self._retired(landed)))
+
+    def expect_whole(self) -> None:
+        """Check, once all is replayed, that parts are missing of what is retired only.
+
+        Raises:
+            IntegrityError: one is not there that has to be.
+        """
+        if not all(map(self.state.is_retired, self._missing)):
+            raise IntegrityError("a part beside the log is gone, and its epochs are not retired")
+        self._missing.clear()
 
     def _index(self, landed: Landed) -> None:
         """Note what the leaf added: keys, and batches that became visible."""
@@ -222,8 +260,6 @@ class OpenVault:
                 self._access[keyid] = invite.id
         if before is not None and before.collections is not after.collections:
             self._index_batches(before, after)
-        if before is not None and after.retired_since(before):
-            self._forget_retired(after)
 
     def _index_batches(self, before: State, after: State) -> None:
         for where in after.collections.values():
@@ -236,22 +272,24 @@ class OpenVault:
         if after.ended:
             self._batches.clear()
 
-    def _index_sides(self, landed: Landed, there: Iterable[int]) -> None:
-        """Note which parts lie beside a leaf, so that those of retired epochs can go."""
-        if landed.act is None or landed.before is None or landed.act.sides_root is None:
-            return
-        required = required_parts(required_entries(landed.before, landed.after, landed.act))
-        found = {number: required[number] for number in there}
-        if found:
-            self._sides[landed.index] = found
-
-    def _forget_retired(self, after: State) -> None:
-        """Let go of what a retired epoch needed: its wraps, and the places of its parts."""
-        gone = [key for key in self._wraps if after.is_retired(key[0])]
-        for key in gone:
+    def _forget(self, retired: Retired) -> None:
+        for key in retired.wraps:
             del self._wraps[key]
-        for index, number in self.retired_parts(after):
-            del self._sides[index][number]
+        for index, number in retired.parts:
+            del self._parts[index][number]
+            if not self._parts[index]:
+                del self._parts[index]
+
+
+def _parts_of(landed: Landed) -> tuple[tuple[Address, ...], ...]:
+    """Return of each part beside a leaf which epochs it is of.
+
+    It follows from what the act must carry, and so needs none of what the parts hold.
+    """
+    if landed.act is None or landed.before is None or landed.act.sides_root is None:
+        return ()
+    required = required_parts(required_entries(landed.before, landed.after, landed.act))
+    return tuple(part.addresses for part in required)
 
 
 def _stored_wraps(act: Act, sides: Sequence[SidePart]) -> Wraps:
@@ -324,6 +362,7 @@ class VaultShelf:
 
     def forget(self, vault: OpenVault) -> None:
         """Drop a vault whose ledger fell behind its store; the next request replays it."""
+        vault.forgotten = True
         if self._alive.get(vault.id) is vault:
             del self._alive[vault.id]
             self._recent.pop(vault.id, None)
@@ -353,6 +392,10 @@ class VaultShelf:
             at += len(page)
         if at != size:
             raise _damaged()
+        try:
+            vault.expect_whole()
+        except IntegrityError as error:
+            raise _damaged() from error
         self._alive[vault_id] = vault
         self._keys[vault_id] = vault.keys
         return vault

@@ -124,7 +124,7 @@ class Publish:
     """Make what is staged of one upload visible, and close the upload for ever.
 
     `batch_ids` are batches of its own, or published ones for which it has blocks. What else the
-    upload has is deleted.
+    upload has goes.
     """
 
     upload_id: bytes
@@ -144,7 +144,7 @@ class BlockKey:
 class Rewrite:
     """Put other bytes in the place of a published block.
 
-    Whatever else was ever stored in that place, published or staged, is gone with it.
+    Whatever else was ever stored in that place, published or staged, goes with it.
     """
 
     key: BlockKey
@@ -157,14 +157,17 @@ class Effects:
     """What else changes with an append, in the same transaction.
 
     `hold_uploads` keeps uploads from expiring, because the log names some of their batches
-    already; `release_uploads` ends that (unknown ones are passed over). `drop_uploads` deletes
+    already; `release_uploads` ends that (unknown ones are passed over). `drop_uploads` ends
     uploads that are not published (unknown and published ones are passed over), `drop_members`
     all of these members' that are not; `delete_parts` lists (leaf index, part number) whose
     content goes and whose digest stays (what is already gone is passed over).
 
-    Doomed blocks are served no more and deleted by `Storage.sweep`, since many at once would
-    keep everybody waiting: single ones, all of some batches, or all that the vault has, which
+    Of blocks go single ones (`doom`), all of some batches, or all that the vault has, which
     also drops every upload that is not published (unknown ones are passed over).
+
+    Whatever goes is there for nobody from then on. Its bytes are deleted by `Storage.sweep`,
+    since many at once would keep everybody waiting, and need room on a disk that may be full;
+    only what is rewritten goes at once.
     """
 
     publish: tuple[Publish, ...] = ()
@@ -180,10 +183,9 @@ class Effects:
 
     @property
     def deletes(self) -> bool:
-        """Whether something is to be swept, or overwritten in every file, afterwards."""
-        return bool(self.rewrite or self.doom or self.doom_batches or self.doom_all) or bool(
-            self.delete_parts
-        )
+        """Whether what was there for somebody is to be deleted from every file afterwards."""
+        gone = (self.rewrite, self.doom, self.doom_batches, self.delete_parts)
+        return self.doom_all or any((*gone, self.drop_uploads, self.drop_members))
 
 
 NO_EFFECTS: Final = Effects()
@@ -314,7 +316,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def expire_staged(self, before: int) -> int:
-        """Delete every upload last active before a time; return how many went.
+        """End every upload last active before a time, as a drop does; return how many went.
 
         None that is published, and none that an append held.
         """
@@ -323,23 +325,27 @@ class Storage(ABC):
 
     @abstractmethod
     async def read_block(self, vault_id: bytes, key: BlockKey) -> bytes | None:
-        """Return a published block; None if there is none, or it is doomed."""
+        """Return a published block; None if there is none, or it went."""
 
     # --- what is to go
 
     @abstractmethod
     async def sweep(self, max_bytes: int) -> int:
-        """Delete about `max_bytes` of doomed blocks, at least one; return how many are left.
+        """Delete about `max_bytes` of what went; return how many blocks and parts of it are left.
 
-        Deleted bytes are overwritten in the database itself. That no other file of the engine's
-        has them any more, only `scour` makes sure of.
+        At least one is deleted, if there is one. Deleted bytes are overwritten in the database
+        itself. That no other file of the engine's has them any more, only `scour` makes sure of.
         """
 
     @abstractmethod
     async def scour(self) -> None:
         """Leave nothing in any file of the engine's of what was deleted before this call.
 
-        Backups, and what the file system or the disk keeps of older contents, are out of reach.
+        It works in steps, between which others' writes come. Backups, and what the file system
+        or the disk keeps of older contents, are out of reach.
+
+        Raises:
+            StorageFailed: somebody reads what was there before, for too long.
         """
 
     # --- the engine itself

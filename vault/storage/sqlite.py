@@ -6,6 +6,7 @@ How the file is laid out and opened is in `sqlite_file`, how writes wait their t
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ from vault.storage.sqlite_file import (
 from vault.storage.sqlite_writes import Row, WriteQueue
 
 READERS: Final = 2
+CHECKPOINT_ATTEMPTS: Final = 10
+CHECKPOINT_PAUSE_SECONDS: Final = 0.1
 
 
 class SqliteStorage(Storage):
@@ -133,10 +136,11 @@ class SqliteStorage(Storage):
         """Return a run of leaves (see `Storage`)."""
         # Leaves never change and parts only vanish, so the three reads need no transaction.
         stop = await self._page_end(vault_id, start, limit, max_bytes, with_parts)
-        content = "content" if with_parts else "NULL"
+        joined = "LEFT JOIN contents ON contents.id = sides.content" if with_parts else ""
         parts: dict[int, list[SidePart]] = {}
         for index, digest, part in await self._read(
-            f"SELECT leaf_index, digest, {content} FROM sides"
+            f"SELECT leaf_index, digest, {'contents.content' if with_parts else 'NULL'}"
+            f" FROM sides {joined}"
             " WHERE vault = ? AND leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index, part",
             *(vault_id, start, stop),
         ):
@@ -201,7 +205,7 @@ class SqliteStorage(Storage):
         return int(total)
 
     async def expire_staged(self, before: int) -> int:
-        """Delete uploads last active before a time (see `Storage`); return how many went."""
+        """End uploads last active before a time (see `Storage`); return how many went."""
         # One transaction an upload, so that a large clean-up keeps nobody waiting.
         stale = await self._read(
             "SELECT vault, upload FROM uploads"
@@ -218,13 +222,11 @@ class SqliteStorage(Storage):
     # --- what is visible
 
     async def read_block(self, vault_id: bytes, key: BlockKey) -> bytes | None:
-        """Return a published block; None if there is none, or it is doomed."""
+        """Return a published block; None if there is none, or it went."""
         rows = await self._read(
-            "SELECT content FROM blocks JOIN uploads USING (vault, upload)"
-            " WHERE vault = ? AND batch = ? AND field = ? AND digest = ? AND published = 1"
-            " AND NOT EXISTS (SELECT 1 FROM doomed WHERE doomed.vault = blocks.vault AND"
-            " doomed.batch = blocks.batch AND doomed.field = blocks.field"
-            " AND doomed.digest = blocks.digest)",
+            "SELECT contents.content FROM blocks JOIN uploads USING (vault, upload)"
+            " JOIN contents ON contents.id = blocks.content"
+            " WHERE vault = ? AND batch = ? AND field = ? AND digest = ? AND published = 1",
             *(vault_id, key.batch_id, key.field, key.digest),
         )
         return rows[0][0] if rows else None
@@ -232,12 +234,19 @@ class SqliteStorage(Storage):
     # --- what is to go
 
     async def sweep(self, max_bytes: int) -> int:
-        """Delete some doomed blocks; return how many are left (see `Storage`)."""
+        """Delete some of what went; return how much is left (see `Storage`)."""
         return await self._queue.write(partial(self._changes.sweep, max_bytes))
 
     async def scour(self) -> None:
         """Leave nothing of what was deleted in the database's files (see `Storage`)."""
-        await self._queue.write(self._changes.scour, alone=True)
+        # In steps, between which others' writes come.
+        while await self._queue.write(self._changes.give_back, alone=True):
+            pass
+        for _ in range(CHECKPOINT_ATTEMPTS):
+            if await self._queue.write(self._changes.empty_log, alone=True):
+                return
+            await asyncio.sleep(CHECKPOINT_PAUSE_SECONDS)
+        raise StorageFailed("the write-ahead log cannot be emptied while somebody reads")
 
     # --- the engine itself
 
@@ -251,6 +260,12 @@ class SqliteStorage(Storage):
         )
         if gaps:
             raise StorageFailed("a log has gaps", hint="restore a backup")
+        if await self._read(
+            "SELECT 1 FROM (SELECT content FROM blocks UNION ALL"
+            " SELECT content FROM sides WHERE content IS NOT NULL) AS listed"
+            " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE contents.id = listed.content) LIMIT 1"
+        ):
+            raise StorageFailed("a block or a part is not there", hint="restore a backup")
 
     async def stats(self) -> StorageStats:
         """Return the size of the database's files, and how many vaults and leaves it holds."""

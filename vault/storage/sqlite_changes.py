@@ -1,30 +1,34 @@
-"""What each change does to the tables, inside a transaction that is not its business."""
+"""What each change does to the tables, inside a transaction that is not its business.
+
+Nothing here deletes contents but `sweep`, bit by bit, and a rewrite of what it rewrites: a row
+that goes, for whatever reason, leaves its content doomed (see the triggers in `sqlite_file`).
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from protocol.errors import Conflict
 from vault.storage.base import (
     AlreadyExists,
     Block,
-    BlockKey,
     Effects,
     NotStaged,
     Publish,
     Rewrite,
     SizeMoved,
     StagedBatch,
-    StorageFailed,
     StoredLeaf,
     UnknownVault,
 )
+from vault.storage.sqlite_file import FILLER_BYTES
 from vault.storage.sqlite_writes import Row, WriteQueue
 
-SWEPT_AT_ONCE = 256
-VACUUM_PAGES = 4_096
-CHECKPOINT_ATTEMPTS = 5
+SWEPT_AT_ONCE: Final = 256
+VACUUM_PAGES: Final = 1_024
+CHECKPOINT_WAIT_MS: Final = 100
+BUSY_WAIT_MS: Final = 5_000
 
 
 class Changes:
@@ -33,6 +37,7 @@ class Changes:
     def __init__(self, queue: WriteQueue) -> None:
         self._sql = queue.sql
         self._sql_each = queue.sql_each
+        self._run_through = queue.run_through
 
     # --- logs
 
@@ -73,14 +78,26 @@ class Changes:
                 for leaf in leaves
             ],
         )
+        parts = [(leaf.index, *each) for leaf in leaves for each in enumerate(leaf.sides)]
+        there = [part.content for _, _, part in parts if part.content is not None]
+        ids = iter(await self._stored(there))
         await self._sql_each(
             "INSERT INTO sides (vault, leaf_index, part, digest, content) VALUES (?, ?, ?, ?, ?)",
             [
-                (vault, leaf.index, number, part.digest, part.content)
-                for leaf in leaves
-                for number, part in enumerate(leaf.sides)
+                (vault, index, number, part.digest, None if part.content is None else next(ids))
+                for index, number, part in parts
             ],
         )
+
+    async def _stored(self, contents: Sequence[bytes]) -> range:
+        """Store contents, and return their ids. No id comes twice: a doomed one is there still."""
+        ((last,),) = await self._sql("SELECT COALESCE(MAX(id), 0) FROM contents")
+        ids = range(last + 1, last + 1 + len(contents))
+        await self._sql_each(
+            f"INSERT INTO contents (id, filler, content) VALUES (?, zeroblob({FILLER_BYTES}), ?)",
+            list(zip(ids, contents, strict=True)),
+        )
+        return ids
 
     async def _apply(self, vault: bytes, effects: Effects) -> None:
         for publish in effects.publish:
@@ -122,6 +139,14 @@ class Changes:
             await self._sql_each(
                 f"DELETE FROM {table} WHERE vault = ? AND upload = ? AND batch = ?", left_out
             )
+        # One that was made anew, and is what is there, stays what is there.
+        await self._sql(
+            "DELETE FROM blocks WHERE vault = ? AND upload = ? AND EXISTS"
+            " (SELECT 1 FROM blocks AS other JOIN uploads USING (vault, upload)"
+            " WHERE other.vault = blocks.vault AND other.batch = blocks.batch"
+            " AND other.field = blocks.field AND other.digest = blocks.digest AND published = 1)",
+            *(vault, upload),
+        )
         await self._sql(
             "UPDATE uploads SET published = 1 WHERE vault = ? AND upload = ?", *(vault, upload)
         )
@@ -129,20 +154,19 @@ class Changes:
     async def _rewrite(self, vault: bytes, rewrite: Rewrite) -> None:
         batch, field, digest = rewrite.key.batch_id, rewrite.key.field, rewrite.key.digest
         found = await self._sql(
-            "SELECT upload FROM blocks JOIN uploads USING (vault, upload)"
+            "SELECT upload, content FROM blocks JOIN uploads USING (vault, upload)"
             " WHERE vault = ? AND batch = ? AND field = ? AND digest = ? AND published = 1",
             *(vault, batch, field, digest),
         )
         if not found:
             raise not_staged()
+        upload, content = found[0]
         await self._sql(
             "DELETE FROM blocks WHERE vault = ? AND batch = ? AND field = ?", *(vault, batch, field)
         )
-        await self._sql(
-            "INSERT INTO blocks (vault, batch, field, digest, upload, content)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            *(vault, batch, field, rewrite.digest, found[0][0], rewrite.content),
-        )
+        # What is erased is gone when the erasure has landed. Whatever else there was may be much.
+        await self._sql("DELETE FROM contents WHERE id = ?", content)
+        await self._insert_blocks(vault, upload, batch, [(field, rewrite.digest, rewrite.content)])
 
     async def _hold(self, vault: bytes, upload: bytes) -> None:
         # It may have expired since somebody looked; then its batches must not be relied upon.
@@ -156,19 +180,16 @@ class Changes:
 
     async def _doom(self, vault: bytes, effects: Effects) -> None:
         await self._sql_each(
-            "INSERT OR IGNORE INTO doomed (vault, batch, field, digest) VALUES (?, ?, ?, ?)",
-            [(vault, *_row(key)) for key in effects.doom],
-        )
-        every = (
-            "INSERT OR IGNORE INTO doomed (vault, batch, field, digest)"
-            " SELECT vault, batch, field, digest FROM blocks WHERE vault = ?"
+            "DELETE FROM blocks WHERE vault = ? AND batch = ? AND field = ? AND digest = ?",
+            [(vault, key.batch_id, key.field, key.digest) for key in effects.doom],
         )
         await self._sql_each(
-            every + " AND batch = ?", [(vault, batch) for batch in effects.doom_batches]
+            "DELETE FROM blocks WHERE vault = ? AND batch = ?",
+            [(vault, batch) for batch in effects.doom_batches],
         )
         if effects.doom_all:
             await self._sql("DELETE FROM uploads WHERE vault = ? AND published = 0", vault)
-            await self._sql(every, vault)
+            await self._sql("DELETE FROM blocks WHERE vault = ?", vault)
 
     async def _delete_parts(self, vault: bytes, parts: Sequence[tuple[int, int]]) -> None:
         await self._sql_each(
@@ -176,7 +197,8 @@ class Changes:
             [(vault, index, part) for index, part in parts],
         )
         await self._sql_each(
-            "UPDATE leaves SET parts_size = (SELECT COALESCE(SUM(length(content)), 0) FROM sides"
+            "UPDATE leaves SET parts_size = (SELECT COALESCE(SUM(length(contents.content)), 0)"
+            " FROM sides JOIN contents ON contents.id = sides.content"
             " WHERE sides.vault = leaves.vault AND sides.leaf_index = leaves.leaf_index)"
             " WHERE vault = ? AND leaf_index = ?",
             [(vault, index) for index in {index for index, _ in parts}],
@@ -200,7 +222,7 @@ class Changes:
             "INSERT INTO batches (vault, batch, upload, digest, size) VALUES (?, ?, ?, ?, ?)",
             *(vault, batch.batch_id, upload_id, batch.manifest_digest, batch.size),
         )
-        await self._insert_blocks(vault, upload_id, batch, blocks)
+        await self._insert_blocks(vault, upload_id, batch.batch_id, blocks)
         return True
 
     async def stage_anew(self, upload: Row, batch: StagedBatch, blocks: Sequence[Block]) -> bool:
@@ -236,7 +258,7 @@ class Changes:
             "INSERT INTO made_anew (vault, upload, batch, digest, size) VALUES (?, ?, ?, ?, ?)",
             *(vault, upload_id, batch.batch_id, batch.manifest_digest, batch.size),
         )
-        await self._insert_blocks(vault, upload_id, batch, blocks)
+        await self._insert_blocks(vault, upload_id, batch.batch_id, blocks)
         return True
 
     async def _begin_staging(self, upload: Row) -> None:
@@ -252,19 +274,20 @@ class Changes:
             raise Conflict("the upload was committed before, or is another member's")
 
     async def _insert_blocks(
-        self, vault: bytes, upload: bytes, batch: StagedBatch, blocks: Sequence[Block]
+        self, vault: bytes, upload: bytes, batch: bytes, blocks: Sequence[Block]
     ) -> None:
-        for field, digest, content in blocks:
-            stored = await self._sql(
-                "INSERT INTO blocks (vault, batch, field, digest, upload, content)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1",
-                *(vault, batch.batch_id, field, digest, upload, content),
-            )
-            if not stored:  # the very same bytes, in the same place, under another upload
-                raise _used()
+        ids = await self._stored([content for _, _, content in blocks])
+        await self._sql_each(
+            "INSERT INTO blocks (vault, batch, field, digest, upload, content)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (vault, batch, field, digest, upload, content)
+                for content, (field, digest, _) in zip(ids, blocks, strict=True)
+            ],
+        )
 
     async def expire(self, vault: bytes, upload: bytes, before: int) -> int:
-        """Delete an upload last active before a time; return how many went."""
+        """End an upload last active before a time; return how many went."""
         rows = await self._sql(
             "DELETE FROM uploads"
             " WHERE vault = ? AND upload = ? AND published = 0 AND held = 0 AND last_active < ?"
@@ -276,40 +299,39 @@ class Changes:
     # --- what is to go
 
     async def sweep(self, max_bytes: int) -> int:
-        """Delete some doomed blocks; return how many are left."""
+        """Delete some doomed contents; return how many are left."""
         found = await self._sql(
-            "SELECT vault, batch, field, digest, COALESCE(length(content), 0)"
-            " FROM doomed LEFT JOIN blocks USING (vault, batch, field, digest) LIMIT ?",
+            "SELECT id, length(contents.content)"
+            " FROM doomed JOIN contents ON contents.id = doomed.content ORDER BY id LIMIT ?",
             SWEPT_AT_ONCE,
         )
         swept: list[Row] = []
         room = max_bytes
-        for *key, size in found:
+        for number, size in found:
             if swept and size > room:
                 break
-            swept.append(tuple(key))
+            swept.append((number,))
             room -= size
-        for table in ("blocks", "doomed"):
-            await self._sql_each(
-                f"DELETE FROM {table} WHERE vault = ? AND batch = ? AND field = ? AND digest = ?",
-                swept,
-            )
+        await self._sql_each("DELETE FROM contents WHERE id = ?", swept)
         return size_in(await self._sql("SELECT COUNT(*) FROM doomed"))
 
-    async def scour(self) -> None:
-        """Give free pages back, and empty the write-ahead log. Runs in no transaction."""
-        while size_in(await self._sql("PRAGMA freelist_count")):
-            await self._sql(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
-        for _ in range(CHECKPOINT_ATTEMPTS):
+    async def give_back(self) -> bool:
+        """Give some free pages back to the file system; say whether there is more to be had."""
+        before = size_in(await self._sql("PRAGMA freelist_count"))
+        await self._run_through(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+        return 0 < size_in(await self._sql("PRAGMA freelist_count")) < before
+
+    async def empty_log(self) -> bool:
+        """Write all that is in the write-ahead log where it belongs, and empty the log.
+
+        Says whether that was possible: not while somebody reads what was there before.
+        """
+        await self._sql(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}")
+        try:
             ((busy, _, _),) = await self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            if not busy:
-                return
-            await asyncio.sleep(0.1)
-        raise StorageFailed("the write-ahead log cannot be emptied while somebody reads")
-
-
-def _row(key: BlockKey) -> Row:
-    return key.batch_id, key.field, key.digest
+        finally:
+            await self._sql(f"PRAGMA busy_timeout = {BUSY_WAIT_MS}")
+        return not busy
 
 
 def _used() -> Conflict:

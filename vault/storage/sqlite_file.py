@@ -4,8 +4,12 @@ SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or 
 at once. Here one connection writes and checkpoints, whatever the version: an exclusive lock
 keeps other servers out, and readers are opened read-only.
 
-What is deleted is overwritten (`secure_delete`), and free pages can be given back in pieces
-(`auto_vacuum = INCREMENTAL`, which only an empty file can be told).
+What may have to be deleted lies in one table, `contents`, and is overwritten when it goes. For
+that, `secure_delete` alone will not do: it clears what is deleted where that lies, but SQLite
+moves rows between the pages of its trees, and leaves copies in the unused parts of those that
+they came from. It never moves the pages that a long row goes on in. So each content is put
+behind a filler that takes up whatever room a row has within the tree. Free pages can be given
+back in pieces (`auto_vacuum = INCREMENTAL`, which only an empty file can be told).
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ APPLICATION_ID: Final = int.from_bytes(b"Slrm", "big")
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first version with strict tables; RETURNING and window functions are older."""
 WAL_RESET_FIXED: Final = (3, 51, 3)
+PAGE_BYTES: Final = 4_096
+FILLER_BYTES: Final = PAGE_BYTES - 35
+"""The most of a row that lies within the tree (sqlite.org/fileformat.html, section 1.6)."""
 
 SCHEMA: Final = (
     """CREATE TABLE vaults (
@@ -44,15 +51,28 @@ SCHEMA: Final = (
         parts_size INTEGER NOT NULL,
         PRIMARY KEY (vault, leaf_index)
     ) STRICT""",
+    # Blocks and parts of sides, wherever they stand. Kept apart also so that no blob has to be
+    # written again, or overwritten at once, when something is decided about it.
+    """CREATE TABLE contents (
+        id INTEGER PRIMARY KEY,
+        filler BLOB NOT NULL,
+        content BLOB NOT NULL
+    ) STRICT""",
+    # Those that stand nowhere any more: nobody reads them, and `sweep` deletes them.
+    """CREATE TABLE doomed (
+        content INTEGER PRIMARY KEY REFERENCES contents (id) ON DELETE CASCADE
+    ) STRICT""",
     """CREATE TABLE sides (
         vault BLOB NOT NULL,
         leaf_index INTEGER NOT NULL,
         part INTEGER NOT NULL,
         digest BLOB NOT NULL CHECK (length(digest) = 32),
-        content BLOB,
+        content INTEGER,
         PRIMARY KEY (vault, leaf_index, part),
         FOREIGN KEY (vault, leaf_index) REFERENCES leaves (vault, leaf_index)
-    ) STRICT""",
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TRIGGER part_gone AFTER UPDATE OF content ON sides WHEN old.content IS NOT NULL
+        BEGIN INSERT INTO doomed (content) VALUES (old.content); END""",
     """CREATE TABLE uploads (
         vault BLOB NOT NULL REFERENCES vaults (vault),
         upload BLOB NOT NULL CHECK (length(upload) = 16),
@@ -84,25 +104,20 @@ SCHEMA: Final = (
         PRIMARY KEY (vault, upload, batch),
         FOREIGN KEY (vault, upload) REFERENCES uploads (vault, upload) ON DELETE CASCADE
     ) STRICT, WITHOUT ROWID""",
+    # Several may stand in one place, and even be the same bytes: each upload brought its own.
     """CREATE TABLE blocks (
         vault BLOB NOT NULL,
         batch BLOB NOT NULL,
         field INTEGER NOT NULL,
         digest BLOB NOT NULL CHECK (length(digest) = 32),
         upload BLOB NOT NULL,
-        content BLOB NOT NULL,
-        PRIMARY KEY (vault, batch, field, digest),
+        content INTEGER NOT NULL,
+        PRIMARY KEY (vault, batch, field, digest, upload),
         FOREIGN KEY (vault, upload) REFERENCES uploads (vault, upload) ON DELETE CASCADE
-    ) STRICT""",
-    "CREATE INDEX blocks_of_upload ON blocks (vault, upload)",
-    # A mark in the block's own row would have SQLite write all of the row again.
-    """CREATE TABLE doomed (
-        vault BLOB NOT NULL,
-        batch BLOB NOT NULL,
-        field INTEGER NOT NULL,
-        digest BLOB NOT NULL,
-        PRIMARY KEY (vault, batch, field, digest)
     ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX blocks_of_upload ON blocks (vault, upload)",
+    """CREATE TRIGGER block_gone AFTER DELETE ON blocks
+        BEGIN INSERT INTO doomed (content) VALUES (old.content); END""",
 )
 
 
@@ -147,7 +162,8 @@ async def connect_writer(resources: AsyncExitStack, file: Path) -> aiosqlite.Con
     os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     writer = await _connect(resources, file, "rw")
     await _claim(writer)
-    for pragma in (
+    for setting in (
+        f"page_size = {PAGE_BYTES}",
         "auto_vacuum = INCREMENTAL",
         "journal_mode = WAL",
         "synchronous = FULL",
@@ -158,7 +174,7 @@ async def connect_writer(resources: AsyncExitStack, file: Path) -> aiosqlite.Con
         "wal_autocheckpoint = 1000",
         "journal_size_limit = 67108864",
     ):
-        await writer.execute_fetchall(f"PRAGMA {pragma}")
+        await writer.execute_fetchall(f"PRAGMA {setting}")
     await _create_schema(writer)
     return writer
 
@@ -175,13 +191,13 @@ async def _connect(resources: AsyncExitStack, file: Path, mode: str) -> aiosqlit
     connection = await resources.enter_async_context(
         aiosqlite.connect(f"{file.as_uri()}?mode={mode}", uri=True, isolation_level=None)
     )
-    for pragma in (
+    for setting in (
         "busy_timeout = 5000",
         "trusted_schema = OFF",
         "cell_size_check = ON",
         "temp_store = MEMORY",
     ):
-        await connection.execute_fetchall(f"PRAGMA {pragma}")
+        await connection.execute_fetchall(f"PRAGMA {setting}")
     return connection
 
 

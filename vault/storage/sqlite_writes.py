@@ -89,6 +89,14 @@ class WriteQueue:
         """Run one statement and return its rows."""
         return [tuple(row) for row in await self._writer.execute_fetchall(statement, values)]
 
+    async def run_through(self, statement: str) -> None:
+        """Run a statement to its end that `sql` would stop at its first row, which has no columns.
+
+        Ends a transaction: for writes that run alone.
+        """
+        async with self._writer.executescript(statement):
+            pass
+
     async def sql_each(self, statement: str, rows: Sequence[Row]) -> None:
         """Run one statement for each row of values."""
         if rows:
@@ -98,21 +106,26 @@ class WriteQueue:
     # --- the task
 
     async def _serve(self) -> None:
-        group: list[_Write] = []
-        while (first := await self._queue.get()) is not None:
-            group = [first]
-            while len(group) < GROUP and not self._queue.empty() and not group[-1].alone:
-                following = self._queue.get_nowait()
-                if following is None:
-                    self._queue.put_nowait(None)
-                    break
-                group.append(following)
-            if group[-1].alone:
-                last = group.pop()
-                await self._commit(group)
-                await self._run_alone(last)
-            else:
-                await self._commit(group)
+        while await self._serve_group():
+            pass
+
+    async def _serve_group(self) -> bool:
+        """Run what waits; False once the queue is closed. Keeps nothing of it while it waits."""
+        first = await self._queue.get()
+        if first is None:
+            return False
+        group = [first]
+        while len(group) < GROUP and not self._queue.empty() and not group[-1].alone:
+            following = self._queue.get_nowait()
+            if following is None:
+                self._queue.put_nowait(None)
+                break
+            group.append(following)
+        last = group.pop() if group[-1].alone else None
+        await self._commit(group)
+        if last is not None:
+            await self._run_alone(last)
+        return True
 
     async def _run_alone(self, write: _Write) -> None:
         try:

@@ -15,7 +15,7 @@ from nacl.signing import SigningKey
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
-from client.membership import observations
+from client.observing import observations
 from client.session import Session
 from client.store import VaultStore
 from client.trust import Believed

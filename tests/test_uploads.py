@@ -23,6 +23,7 @@ from protocol import api
 from protocol.acts import Commit, Reason, Role, parse_envelope
 from protocol.blocks import Manifest
 from protocol.errors import Stale
+from protocol.ledger.contents import PendingUpload
 from protocol.limits import DAY, LIMITS
 from protocol.wire import from_bytes
 from tests.company import company
@@ -326,6 +327,7 @@ async def test_parts_that_have_landed_before_a_removal_stand(
         with through(deal.seller, CommitsUpTo(deal.seller, 2)), pytest.raises(Unreachable):
             await uploaded(deal.seller, file)
         (pending,) = deal.seller.session.state.pending.values()
+        assert isinstance(pending, PendingUpload)
         landed = {batch.id for batch in pending.batches}
         assert 0 < len(landed) < 6
         await ada.revoke("Bo", Reason.OTHER)
@@ -352,6 +354,7 @@ async def test_parts_that_an_offer_dropped_are_sealed_anew_once_it_is_over(
         with through(seller, CommitsUpTo(seller, 2)), pytest.raises(Unreachable):
             await uploaded(seller, file)
         (pending,) = seller.session.state.pending.values()
+        assert isinstance(pending, PendingUpload)
         landed = {batch.id for batch in pending.batches}
         await deal.offer()
         watched = Watched(seller)

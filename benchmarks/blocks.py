@@ -13,7 +13,7 @@ from benchmarks.cells import Table, blocks_round, reference_round
 from benchmarks.mixed_table import CLASSES, NULL_TEXT
 from client.columns import byte_length
 from client.crypto.cells import ColumnToSeal
-from client.crypto.engines import DEFAULT
+from client.crypto.engines import default_engine
 from client.tables import column_cells, open_source
 from protocol.limits import LIMITS
 
@@ -75,7 +75,7 @@ class BlockWork:
 
     def measured(self) -> Round:
         """Seal and open everything once each way."""
-        rounds = (*reference_round(self.values), *blocks_round(self.batches, DEFAULT))
+        rounds = (*reference_round(self.values), *blocks_round(self.batches, default_engine()))
         return Round(*rounds, _nonce_nanoseconds(self.cells))
 
 

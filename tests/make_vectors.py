@@ -24,7 +24,8 @@ from nacl.signing import SigningKey
 
 from client.columns import Cells
 from client.crypto import cells as cells_module
-from client.crypto.cells import ColumnToSeal, SealedBatch, cell_key, seal_batch
+from client.crypto.block_keys import cell_key
+from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.crypto.derivation import hkdf
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity

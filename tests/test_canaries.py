@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 import pytest_asyncio
 
-from client.crypto import cells
+from client.crypto.block_keys import cell_key, derive_batch_key
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity
 from client.crypto.wraps import unwrap
@@ -173,9 +173,10 @@ def keys_of(run: Run, member: Vault) -> None:
         where = session.state.collections[address.collection]
         for manifest, ref in where.blocks(address.field)[:3]:
             if ref.epoch == address.epoch:
-                batch = cells._batch_key(opened.key.expose(), manifest.batch_id, ref.salt)
+                batch = derive_batch_key(opened.key.expose(), manifest.batch_id, ref.salt)
+                first = cell_key(opened.key.expose(), manifest.batch_id, ref.salt, 0)
                 run.keys.setdefault("batch key", []).append(batch)
-                run.keys.setdefault("cell key", []).append(cells._cell_keys(batch, 1))
+                run.keys.setdefault("cell key", []).append(first.expose())
 
 
 def add_identity(run: Run, identity: Identity) -> None:

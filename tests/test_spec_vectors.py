@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from nacl.signing import SigningKey
 
 from client.columns import Cells
-from client.crypto.cells import cell_key, open_block, open_cell
+from client.crypto.block_keys import cell_key
+from client.crypto.cells import OpenedBlock, mode_of, open_block, open_cell
 from client.crypto.derivation import hkdf
+from client.crypto.engines import Engine
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity
 from client.crypto.keys import confirmed_field_key, derive_field_key, key_confirmation, share_hash
-from client.crypto.padding import mode_of
 from client.crypto.secrets import InviteSecret, Seed, Share
 from client.crypto.wraps import OpenedKey, open_keys, unwrap
 from client.links import Link, parse_link
@@ -55,6 +56,7 @@ from protocol.rewrap import RewrapStatement, Wrap, verify_rewrap
 from protocol.signing import pae, verify_signature
 from protocol.wire import Envelope, from_bytes, pack, to_bytes
 from tests import edwards, xwing
+from tests.every_engine import ENGINES, agreed
 from tests.fixed_draws import Draws, Json, plain
 from tests.make_vectors import FILES, FOLDER, rendered
 from tests.shared import vectors as shared_vectors
@@ -463,16 +465,20 @@ def block_ref(case: Json) -> BlockRef:
 
 
 def opened(case: Json, block: str, erased: frozenset[int] = frozenset(), **other: Any) -> Cells:
-    return open_block(
-        raw(case["field_key"]),
-        FieldClass(case["class"]),
-        other.get("ref") or block_ref(case),
-        raw(case["batch_id"]),
-        other.get("records") or len(case["values"]),
-        raw(block),
-        case["string_like"],
-        erased,
-    ).cells
+    def opening(engine: Engine) -> OpenedBlock:
+        return open_block(
+            raw(case["field_key"]),
+            FieldClass(case["class"]),
+            other.get("ref") or block_ref(case),
+            raw(case["batch_id"]),
+            other.get("records") or len(case["values"]),
+            raw(block),
+            case["string_like"],
+            erased,
+            engine,
+        )
+
+    return agreed(opening).cells
 
 
 def values(cells: Cells) -> list[str | None]:
@@ -484,7 +490,8 @@ def test_a_block_opens_to_its_values(case: Json) -> None:
     assert values(opened(case, case["block"])) == case["values"]
     cells = [None if value is None else raw(value) for value in case["values"]]
     column = Cells.from_list(cells, string_like=case["string_like"])
-    assert int(mode_of(column, FieldClass(case["class"]))) == case["padding"]
+    for engine in ENGINES:
+        assert int(mode_of(column, FieldClass(case["class"]), engine)) == case["padding"]
 
 
 @pytest.mark.parametrize("case", cases("cells", "other_modes"))
@@ -492,7 +499,8 @@ def test_a_reader_takes_either_mode_of_the_class(case: Json) -> None:
     assert values(opened(case, case["block"])) == case["values"]
     cells = [None if value is None else raw(value) for value in case["values"]]
     column = Cells.from_list(cells, string_like=case["string_like"])
-    assert int(mode_of(column, FieldClass(case["class"]))) != case["padding"]
+    for engine in ENGINES:
+        assert int(mode_of(column, FieldClass(case["class"]), engine)) != case["padding"]
 
 
 @pytest.mark.parametrize("case", [*cases("cells", "blocks"), *cases("cells", "other_modes")])

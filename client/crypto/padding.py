@@ -1,7 +1,8 @@
 """Padding whole columns, and taking it off only where it is exactly right (SPEC section 7).
 
 A padded cell is value || 0x80 || zeros, or zeros only for a null. How long it becomes is the
-block's padding mode. All of this runs on whole columns: no Python object per cell.
+block's padding mode. All of this runs on whole columns: no Python object per cell. The modes are
+for everybody; what pads and unpads is for engines that have nothing faster.
 """
 
 from __future__ import annotations
@@ -39,13 +40,43 @@ class BadPadding(Exception):
 # --- which mode, which lengths
 
 
-def mode_of(cells: Cells, field_class: FieldClass) -> Padding:
-    """Return the mode in which a block of these cells is sealed (SPEC section 7)."""
-    return (
-        Padding.UNIFORM
-        if rows_of_few_values(cells) == cells.count
-        else Padding.of_text(field_class)
-    )
+class Needs(NamedTuple):
+    """What cells need, in bytes: each its value and the terminator, and 1 for a null.
+
+    `longest` is the most that one needs (0 without any) and `position` the first that does.
+    `rounded` is the sum once each is rounded up to the class's unit, and `powers` once each is a
+    power of two as in a UNIFORM block of long cells.
+    """
+
+    longest: int
+    position: int
+    rounded: int
+    powers: int
+
+
+class Shape(NamedTuple):
+    """How the cells of a block are padded.
+
+    All to `width` bytes; where that is 0 each to a multiple of `unit`; where that is 0 too each to
+    a power of two. `total` is what they then have together.
+    """
+
+    width: int
+    unit: int
+    total: int
+
+
+def shape_of(
+    needs: Needs, count: int, padding: Padding, field_class: FieldClass, least: int = 0
+) -> Shape:
+    """Return the shape that a mode gives to `count` cells (SPEC section 7).
+
+    `least` is a width below which a UNIFORM block does not go.
+    """
+    if padding is not Padding.UNIFORM:
+        return Shape(0, field_class.unit, needs.rounded)
+    width = max(round_up_one(needs.longest, field_class.unit), least)
+    return Shape(width, 0, width * count) if width <= UNIFORM_MOST else Shape(0, 0, needs.powers)
 
 
 def allowed_modes(field_class: FieldClass, string_like: bool) -> frozenset[Padding]:
@@ -81,24 +112,39 @@ def rows_of_few_values(cells: Cells) -> int:
     return cells.count
 
 
+def needs_of(cells: Cells, unit: int) -> Needs:
+    """Return what cells need, padded in steps of `unit` bytes."""
+    needed = needed_sizes(cells)
+    if not len(needed):
+        return Needs(0, 0, 0, 0)
+    position = int(needed.argmax())
+    longest = int(needed[position])
+    powers = (
+        len(needed) * UNIFORM_MOST if longest <= UNIFORM_MOST else int(power_sizes(needed).sum())
+    )
+    return Needs(longest, position, int(round_up(needed, unit).sum()), powers)
+
+
 def needed_sizes(cells: Cells) -> Sizes:
     """Return the bytes that each cell needs: its value and the terminator; 1 for a null."""
     return np.diff(cells.offsets) + 1
 
 
-def padded_sizes(needed: Sizes, padding: Padding, unit: int) -> Sizes:
-    """Return the length to which each cell is padded, in bytes (SPEC section 7)."""
-    if padding is not Padding.UNIFORM:
-        return round_up(needed, unit)
-    widest = int(round_up(needed.max(), unit))
-    if widest <= UNIFORM_MOST:
-        return np.full(len(needed), widest)
-    return power_sizes(needed)
+def shaped_sizes(needed: Sizes, shape: Shape) -> Sizes:
+    """Return the length to which each cell is padded, in bytes."""
+    if shape.width:
+        return np.full(len(needed), shape.width)
+    return round_up(needed, shape.unit) if shape.unit else power_sizes(needed)
 
 
 def round_up(sizes: Sizes, unit: int) -> Sizes:
     """Round sizes up to multiples of `unit`, a power of two."""
     return (sizes + (unit - 1)) & -unit
+
+
+def round_up_one(size: int, unit: int) -> int:
+    """Round one size up to a multiple of `unit`, a power of two."""
+    return (size + (unit - 1)) & -unit
 
 
 def power_sizes(needed: Sizes) -> Sizes:
@@ -163,17 +209,14 @@ def verify_sizes(
     Raises:
         BadPadding: a multiple, a power or a common length other than the mode's.
     """
-    wrong = sizes != padded_sizes(needed, padding, unit)
-    if padding is Padding.UNIFORM and some_erased and wrong.any():
-        wrong = _wrong_after_erasure(needed, sizes, unit)
-    _refuse_first(wrong)
-
-
-def _wrong_after_erasure(needed: Sizes, sizes: Sizes, unit: int) -> npt.NDArray[np.bool_]:
-    width = int(sizes.max())
+    if padding is not Padding.UNIFORM:
+        _refuse_first(sizes != round_up(needed, unit))
+        return
+    width = int(sizes.max()) if some_erased else round_up_one(int(needed.max()), unit)
     if width > UNIFORM_MOST:
-        return np.not_equal(sizes, power_sizes(needed))
-    return np.not_equal(sizes, width if width % unit == 0 else 0) | np.less(width, needed)
+        _refuse_first(sizes != power_sizes(needed))
+    else:
+        _refuse_first(sizes != (0 if width % unit else width))
 
 
 def _refuse_first(wrong: npt.NDArray[np.bool_]) -> None:

@@ -1,9 +1,4 @@
-"""Sealing many cells with one key each: one small interface, engines of equal bytes (SPEC 7).
-
-Every engine computes AES-256-GCM with a zero nonce and no associated data under a key used for
-nothing else. Which one runs is a matter of speed only: they are tested against each other, and
-`DEFAULT` is the fastest that this machine has. A compiled one would be a third class here.
-"""
+"""libsodium's AES-256-GCM, called cell by cell through PyNaCl's own foreign-function library."""
 
 from __future__ import annotations
 
@@ -12,88 +7,24 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, compress, count, repeat
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from itertools import compress, count, repeat
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import nacl.bindings
 import numpy as np
-import numpy.typing as npt
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from client.crypto.block_keys import KEY_BYTES
+from client.crypto.engines.columnwise import CellRefused, ColumnwiseEngine, check_bounds
+from client.crypto.engines.contract import NONCE
+from client.crypto.padding import Octets, Sizes
 from protocol.blocks import CELL_STEP, TAG_BYTES
-from protocol.errors import ApiMisuse
 
-KEY_BYTES: Final = 32
-NONCE: Final = bytes(12)
 # One arena's room: small enough to stay in the processor's cache, and to keep one a thread.
 ARENA_BYTES: Final = 256 * 1024
 ARENA_CELLS: Final = 4_096
 
-Octets: TypeAlias = npt.NDArray[np.uint8]
-Sizes: TypeAlias = npt.NDArray[np.int64]
 
-
-class CellRefused(Exception):
-    """One cell does not authenticate; `position` counts those handed to the engine, from 0."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__(position)
-        self.position = position
-
-
-class Engine(Protocol):
-    """Seals and opens cells that lie joined in one buffer.
-
-    `keys` holds 32 bytes for each cell, one after another. `sizes` are at least one, add up to
-    the buffer and are multiples of 16: above 0 to seal, above 16 to open. The caller owes that a
-    key seals one plaintext ever.
-
-    Raises: ApiMisuse for other sizes or keys, before anything is read by them.
-    """
-
-    name: str
-
-    def seal(self, keys: bytes, padded: Octets, sizes: Sizes) -> Octets:
-        """Return the sealed cells joined: each 16 bytes longer than its size in `sizes`."""
-        ...
-
-    def open(self, keys: bytes, sealed: Octets, sizes: Sizes) -> Octets:
-        """Return the cells joined, each 16 bytes shorter than its size, once all have opened.
-
-        Raises:
-            CellRefused: a cell that does not authenticate; nothing else comes out.
-        """
-        ...
-
-
-class CryptographyEngine:
-    """One AESGCM object a cell, from the `cryptography` package: runs wherever that does."""
-
-    name = "cryptography"
-
-    def seal(self, keys: bytes, padded: Octets, sizes: Sizes) -> Octets:
-        """Seal each cell; see `Engine.seal`."""
-        _check_bounds(keys, padded, sizes)
-        sealed = [
-            AESGCM(key).encrypt(NONCE, cell, None)
-            for key, cell in zip(_split_keys(keys), _split(padded, sizes), strict=True)
-        ]
-        return np.frombuffer(b"".join(sealed), np.uint8)
-
-    def open(self, keys: bytes, sealed: Octets, sizes: Sizes) -> Octets:
-        """Open each cell; see `Engine.open`."""
-        _check_bounds(keys, sealed, sizes)
-        opened: list[bytes] = []
-        try:
-            for key, cell in zip(_split_keys(keys), _split(sealed, sizes), strict=True):
-                opened.append(AESGCM(key).decrypt(NONCE, cell, None))
-        except InvalidTag:
-            raise CellRefused(len(opened)) from None
-        return np.frombuffer(b"".join(opened), np.uint8)
-
-
-class SodiumEngine:
+class SodiumEngine(ColumnwiseEngine):
     """libsodium through the foreign-function library inside PyNaCl.
 
     Four times as fast as an object a cell. The library is private to PyNaCl, which is why it is
@@ -102,7 +33,7 @@ class SodiumEngine:
     Raises: LookupError where it is missing, or the processor has no AES.
     """
 
-    name = "sodium"
+    name: ClassVar[str] = "sodium"
 
     def __init__(self) -> None:
         # Before anything else calls into the library: else it runs its portable code.
@@ -120,14 +51,14 @@ class SodiumEngine:
         self._nonce = self._ffi.new("unsigned char[]", NONCE)
         self._idle: deque[_Arena] = deque()
 
-    def seal(self, keys: bytes, padded: Octets, sizes: Sizes) -> Octets:
-        """Seal each cell; see `Engine.seal`."""
-        _check_bounds(keys, padded, sizes)
+    def seal_cells(self, keys: Octets, padded: Octets, sizes: Sizes) -> Octets:
+        """Seal each cell; see `ColumnwiseEngine`."""
+        check_bounds(keys, padded, sizes)
         return self._run(self._seal_each, keys, padded, sizes, sizes + TAG_BYTES)
 
-    def open(self, keys: bytes, sealed: Octets, sizes: Sizes) -> Octets:
-        """Open each cell; see `Engine.open`."""
-        _check_bounds(keys, sealed, sizes)
+    def open_cells(self, keys: Octets, sealed: Octets, sizes: Sizes) -> Octets:
+        """Open each cell; see `ColumnwiseEngine`."""
+        check_bounds(keys, sealed, sizes)
         if int(sizes.min()) <= TAG_BYTES:
             raise CellRefused(int(sizes.argmin()))
         return self._run(self._open_each, keys, sealed, sizes, sizes - TAG_BYTES)
@@ -145,20 +76,19 @@ class SodiumEngine:
     def _run(
         self,
         calls: Callable[[_Lent], _Codes],
-        keys: bytes,
+        keys: Octets,
         source: Octets,
         sizes: Sizes,
         made: Sizes,
     ) -> Octets:
         """Make one call a cell, an arena of them at a time; `made` are the sizes that come out."""
         target = np.empty(int(made.sum()), np.uint8)
-        key_bytes = np.frombuffer(keys, np.uint8)
         with self._arena() as usual:
             for load in _loads(sizes, made):
                 arena = usual if load.room <= ARENA_BYTES else _Arena(self._ffi, 1, 1, load.room)
                 cells = load.cells
                 lent = arena.lend(
-                    key_bytes[KEY_BYTES * cells.start : KEY_BYTES * cells.stop],
+                    keys[KEY_BYTES * cells.start : KEY_BYTES * cells.stop],
                     source[load.source],
                     sizes[cells],
                     made[cells],
@@ -277,41 +207,5 @@ def _loads(sizes: Sizes, made: Sizes) -> Iterator[_Load]:
         first = last
 
 
-def _check_bounds(keys: bytes, buffer: Octets, sizes: Sizes) -> None:
-    """Stand between the sizes and the pointers made from them."""
-    stepwise = len(sizes) > 0 and bool(((sizes > 0) & (sizes % CELL_STEP == 0)).all())
-    if not stepwise or int(sizes.sum()) != len(buffer) or len(keys) != KEY_BYTES * len(sizes):
-        raise ApiMisuse("sizes or keys that do not fit the cells")
-
-
 def _equal(sizes: Sizes) -> bool:
     return bool((sizes == sizes[0]).all())
-
-
-def _split(buffer: Octets, sizes: Sizes) -> Iterator[memoryview]:
-    view = buffer.data
-    ends = np.cumsum(sizes).tolist()
-    return (view[start:end] for start, end in zip(chain((0,), ends), ends, strict=False))
-
-
-def _split_keys(keys: bytes) -> Iterator[memoryview]:
-    view = memoryview(keys)
-    return (view[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
-
-
-def fastest_engine() -> Engine:
-    """Return the fastest engine of this machine that seals as `cryptography` does.
-
-    A cell is sealed both ways first: what a private library does is checked, not believed.
-    """
-    plain = CryptographyEngine()
-    try:
-        sodium = SodiumEngine()
-    except LookupError:
-        return plain
-    probe = bytes(range(64)), np.arange(48, dtype=np.uint8), np.array([16, 32])
-    same = np.array_equal(sodium.seal(*probe), plain.seal(*probe))
-    return sodium if same else plain
-
-
-DEFAULT: Final = fastest_engine()

@@ -285,7 +285,7 @@ def _room_for(size: int) -> None:
 
 
 def cell_lengths(block: bytes, records: int) -> tuple[int, ...]:
-    """Return each sealed cell's length in bytes, 0 for an erased one (SPEC sections 7.3 and 14).
+    """Return each sealed cell's length in bytes, 0 for an erased one (SPEC sections 7.2 and 7.3).
 
     Raises:
         MalformedMessage: lengths that no sealed cell has, or that do not add up to the block.
@@ -302,7 +302,7 @@ def cell_lengths(block: bytes, records: int) -> tuple[int, ...]:
 
 
 def empty_cells(block: bytes, records: int, positions: Collection[int]) -> bytes:
-    """Return the block with the cells at `positions` erased: length 0, no bytes (SPEC section 14).
+    """Return the block with the cells at `positions` erased: length 0, no bytes (SPEC 7.2).
 
     Needs no key, so that the server and whoever erases build the same bytes, each by itself.
     A cell that is empty already stays so.

@@ -13,7 +13,7 @@ from client.crypto.engines import BlockRefused, Engine, compiled, survey
 from protocol.errors import IntegrityError
 
 SANITIZED: Final = "libasan" in os.environ.get("LD_PRELOAD", "")
-"""Whether `make sanitize` runs; then each buffer is as long as what was asked for, and used once."""
+"""Whether `make sanitize` runs; each buffer is then as long as was asked for, and used once."""
 
 if SANITIZED:
     compiled.KEPT_BYTES = 0

@@ -21,13 +21,15 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("native") / "constant_time"
     source = REPOSITORY / "tests" / "native" / "constant_time.c"
     flags = ["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]
-    subprocess.run([compiler, *flags, "-I", LOOP, source, "-o", made], check=True)
+    subprocess.run([compiler, *flags, "-I", str(LOOP), str(source), "-o", str(made)], check=True)
     return made
 
 
 def memcheck(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["valgrind", "--quiet", f"--error-exitcode={SECRET_DEPENDENT}", program, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["valgrind", "--quiet", f"--error-exitcode={SECRET_DEPENDENT}"]
+    return subprocess.run(
+        [*command, str(program), *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_padding_and_unpadding_take_the_same_time_whatever_the_value(program: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import secrets
 import struct
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ from nacl.signing import SigningKey
 
 from client.columns import Cells
 from client.crypto.block_keys import cell_key
-from client.crypto.cells import OpenedBlock, mode_of, open_block, open_cell
+from client.crypto.cells import OpenedBlock, mode_of, open_block, open_cell, reseal_block
 from client.crypto.derivation import hkdf
 from client.crypto.engines import Engine
 from client.crypto.identity import Identity
@@ -527,6 +528,56 @@ def test_a_block_is_as_the_specification_says(case: Json) -> None:
     assert hmac.digest(raw(case["salt_key"]), drawn, "sha256")[:16] == salt
     assert case["drawn"][0] == case["batch_id"]
     assert [keys[32 * i : 32 * i + 32].hex() for i in range(3)] == case["cell_keys"]
+
+
+@pytest.mark.parametrize("case", cases("cells", "resealed"))
+def test_a_block_sealed_again_opens_to_what_was_left(case: Json) -> None:
+    erased = frozenset(case["erased"])
+    old = case | {"field_key": case["old_field_key"], "block_ref": case["old_block_ref"]}
+    for sealed, block in ((old, case["old_block"]), (case, case["block"])):
+        assert values(opened(sealed, block, erased)) == case["values"]
+        with pytest.raises(IntegrityError):
+            opened(sealed, block, erased ^ {0})
+    assert block_ref(case).epoch == block_ref(old).epoch + 1
+
+
+@pytest.mark.parametrize("case", cases("cells", "resealed"))
+def test_a_block_is_sealed_again_as_the_specification_says(
+    case: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Salt and keys with AES and HMAC alone; then the bytes, by every engine."""
+    count, block = len(case["values"]), raw(case["block"])
+    key, batch_id, salt = raw(case["field_key"]), raw(case["batch_id"]), raw(case["salt"])
+    stream = Cipher(algorithms.AES(batch_key(key, batch_id, salt)), modes.CTR(bytes(16)))
+    keys, at, padded = stream.encryptor().update(bytes(32 * count)), 4 * count, []
+    for i, length in enumerate(struct.unpack_from(f"<{count}I", block)):
+        sealed = block[at : at + length]
+        one = AESGCM(keys[32 * i : 32 * i + 32])
+        padded.append(one.decrypt(bytes(12), sealed, None) if length else b"")
+        at += length
+    plaintext = b"".join(struct.pack("<I", len(cell)) for cell in padded) + b"".join(padded)
+    drawn = raw(case["drawn"][0]) + hashlib.sha256(plaintext).digest()
+    assert hmac.digest(raw(case["salt_key"]), drawn, "sha256")[:16] == salt
+    monkeypatch.setattr(secrets, "token_bytes", lambda size: raw(case["drawn"][0]))
+    for engine in ENGINES:
+        made, again = reseal_block(
+            raw(case["old_field_key"]),
+            key,
+            FieldClass(case["class"]),
+            from_bytes(BlockRef, raw(case["old_block_ref"])),
+            block_ref(case).epoch,
+            batch_id,
+            count,
+            raw(case["old_block"]),
+            case["string_like"],
+            frozenset(case["erased"]),
+            engine,
+        )
+        assert (made, again) == (block_ref(case), block)
+
+
+def batch_key(key: bytes, batch_id: bytes, salt: bytes) -> bytes:
+    return hkdf(key, framed(Label.BATCH_KEY, batch_id, salt))
 
 
 @pytest.mark.parametrize("case", [*cases("cells", "blocks"), *cases("cells", "other_modes")])

@@ -178,6 +178,11 @@ def _checked_needs(column: ColumnToSeal, engine: Engine) -> Needs:
     return needs
 
 
+def _length_of(records: int, present: int, shape: Shape) -> int:
+    """Return how many bytes a block has of whose records so many were not erased."""
+    return LENGTH_BYTES * records + shape.total + TAG_BYTES * present
+
+
 class _BlockPlan(NamedTuple):
     """What a block will be: where it belongs, how it is padded, and which cells stay empty."""
 
@@ -193,7 +198,7 @@ def _seal_cells(
 ) -> tuple[BlockRef, bytes]:
     """Seal the cells that were not erased as one block under a fresh salt."""
     records = cells.count if plan.erased is None else len(plan.erased)
-    length = LENGTH_BYTES * records + plan.shape.total + TAG_BYTES * cells.count
+    length = _length_of(records, cells.count, plan.shape)
     if length > LIMITS.block_bytes:
         raise LimitExceeded(
             f"field {plan.field}: a block of {length} bytes, at most {LIMITS.block_bytes}"
@@ -295,9 +300,8 @@ def open_block(
       (3) every other cell authenticates under the key of its own position;
       (4) the padding mode is one for this class and type, and every cell is padded by it.
     The caller owes that a believed commit vouches for the manifest that holds `ref`, `batch_id`
-    and `records`, and that `erased` is what the ledger's state says: nothing, as long as no act
-    erases (SPEC section 14). Whether the values are those of the column's type is for whoever
-    builds the column: a holder of the key may lie.
+    and `records`, and that `erased` is what the ledger's state says. Whether the values are those
+    of the column's type is for whoever builds the column: a holder of the key may lie.
 
     Raises:
         IntegrityError: any of these is not so; it names the field, the batch, and at most one
@@ -339,6 +343,78 @@ def _mask(erased: frozenset[int], records: int) -> Mask:
             raise BlockRefused(Fault.EMPTY)
         mask[list(erased)] = True
     return mask
+
+
+# --- resealing
+
+
+def reseal_block(
+    old_key: bytes,
+    new_key: bytes,
+    field_class: FieldClass,
+    ref: BlockRef,
+    new_epoch: int,
+    batch_id: bytes,
+    records: int,
+    block: bytes,
+    string_like: bool,
+    erased: frozenset[int],
+    engine: Engine | None = None,
+) -> tuple[BlockRef, bytes]:
+    """Open a block and seal it again under the key of another epoch (SPEC section 7.2).
+
+    It keeps its batch id and its places, and gets a salt of its own, so calling this again seals
+    nothing twice under one cell key. Cells that were erased stay empty. No length comes to light
+    that the block did not show: a UNIFORM one stays so, and does not become narrower for what was
+    erased. It is never too large. The caller owes what `open_block` asks for, and that `new_key`
+    is the confirmed key of `new_epoch`.
+
+    Raises:
+        IntegrityError: the block does not open; see `open_block`.
+        ApiMisuse: both keys are one.
+    """
+    check_key(new_key)
+    if hmac.compare_digest(old_key, new_key):
+        raise ApiMisuse("resealing needs another key")
+    chosen = engine or default_engine()
+    opened = open_block(
+        old_key, field_class, ref, batch_id, records, block, string_like, erased, chosen
+    )
+    left = _without(opened.cells, opened.erased) if erased else opened.cells
+    least = _width_of(block, records) if ref.padding is Padding.UNIFORM else None
+    padding, shape = _resealed_shape(left, records, field_class, least, chosen)
+    plan = _BlockPlan(ref.field, new_epoch, padding, shape, opened.erased if erased else None)
+    return _seal_cells(left, plan, new_key, batch_id, chosen)
+
+
+def _resealed_shape(
+    left: Cells, records: int, field_class: FieldClass, least: int | None, engine: Engine
+) -> tuple[Padding, Shape]:
+    """Return mode and shape for the cells that are left; `least` is given for a UNIFORM block.
+
+    Text of which few values are left becomes UNIFORM, unless powers of two would make the block
+    too large.
+    """
+    needs = engine.measure(left, field_class.unit)
+    padding = Padding.UNIFORM if least is not None else mode_of(left, field_class, engine)
+    shape = shape_of(needs, left.count, padding, field_class, least or 0)
+    if least is None and _length_of(records, left.count, shape) > LIMITS.block_bytes:
+        padding = Padding.of_text(field_class)
+        shape = shape_of(needs, left.count, padding, field_class)
+    return padding, shape
+
+
+def _without(cells: Cells, erased: Mask) -> Cells:
+    """Return the cells that were not erased; those that were have no bytes."""
+    left = ~erased
+    offsets = np.append(cells.offsets[:-1][left], cells.offsets[-1])
+    return Cells.trusted(cells.values, offsets, cells.valid[left], cells.string_like)
+
+
+def _width_of(block: bytes, records: int) -> int:
+    """Return the one padded length of a UNIFORM block; 0 where it has powers of two or nothing."""
+    width = int(np.frombuffer(block, "<u4", records).max()) - TAG_BYTES
+    return width if 0 < width <= UNIFORM_MOST else 0
 
 
 # --- one cell

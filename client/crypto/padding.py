@@ -24,7 +24,8 @@ FEW_VALUES: Final = 256
 Octets: TypeAlias = npt.NDArray[np.uint8]
 Sizes: TypeAlias = npt.NDArray[np.int64]
 
-_SCAN: Final = 512
+_FIRST_SCAN: Final = FEW_VALUES + 32
+_SCAN: Final = 1_024
 # A little-endian word at or above the k-th of these has its highest byte at k + 1 or later.
 _BYTE_STARTS: Final = np.left_shift(np.uint64(1), np.arange(8, 64, 8, dtype=np.uint64))
 
@@ -98,12 +99,15 @@ def rows_of_few_values(cells: Cells) -> int:
         return cells.count
     values = np.frombuffer(cells.values, np.uint8)
     seen: set[bytes | None] = set()
-    for start in range(0, cells.count, _SCAN):
-        bounds = cells.offsets[start : start + _SCAN + 1]
+    end = 0
+    while end < cells.count:
+        # A column of many values mostly shows it at its beginning.
+        start, end = end, min(end + (_SCAN if end else _FIRST_SCAN), cells.count)
+        bounds = cells.offsets[start : end + 1]
         raw = values[bounds[0] : bounds[-1]].tobytes()
         ends = (bounds - bounds[0]).tolist()
         chunk: list[bytes | None] = list(map(raw.__getitem__, map(slice, ends, ends[1:])))
-        for null in np.flatnonzero(~cells.valid[start : start + _SCAN]).tolist():
+        for null in np.flatnonzero(~cells.valid[start:end]).tolist():
             chunk[null] = None
         if len(seen.union(chunk)) > FEW_VALUES:
             new = [cell for cell in dict.fromkeys(chunk) if cell not in seen]
@@ -159,7 +163,12 @@ def power_sizes(needed: Sizes) -> Sizes:
 def pad(cells: Cells, sizes: Sizes, padded: Octets) -> None:
     """Write the padded cells, joined, into `padded`, which is all zeros and as long as `sizes`."""
     lengths = np.diff(cells.offsets)
-    padded[_value_bytes(lengths, sizes)] = np.frombuffer(cells.values, np.uint8)
+    values = np.frombuffer(cells.values, np.uint8)
+    if len(sizes) and _equal(lengths) and _equal(sizes):
+        count, length = len(sizes), int(lengths[0])
+        padded.reshape(count, -1)[:, :length] = values.reshape(count, length)
+    else:
+        padded[_value_bytes(lengths, sizes)] = values
     ends = np.cumsum(sizes) - sizes + lengths
     padded[ends[cells.valid]] = TERMINATOR
 
@@ -185,17 +194,32 @@ def unpad(padded: Octets, sizes: Sizes) -> Unpadded:
         BadPadding: no terminator, or something after it, or too long a value.
     """
     words = padded.view("<u8")
-    starts = (np.cumsum(sizes) - sizes) // 8
-    last = np.maximum.reduceat(np.where(words != 0, np.arange(len(words)), -1), starts)
-    valid = last >= 0
+    ends = np.cumsum(sizes) // 8
+    starts = ends - sizes // 8
+    last = _last_words(words, starts, ends)
     top = words[last]
+    valid = top != 0
     byte = np.searchsorted(_BYTE_STARTS, top, side="right")
     # The highest byte that is not zero must be the terminator, whichever it is.
     terminated = (top >> (8 * byte).astype(np.uint64)) == TERMINATOR
     lengths = np.where(valid, 8 * (last - starts) + byte, 0)
     _refuse_first(valid & ~terminated)
     _refuse_first(lengths > LIMITS.cell_bytes)
-    return Unpadded(padded[_value_bytes(lengths, sizes)], lengths, valid)
+    if _equal(lengths) and _equal(sizes):
+        values = padded.reshape(len(sizes), -1)[:, : int(lengths[0])].ravel()
+    else:
+        values = padded[_value_bytes(lengths, sizes)]
+    return Unpadded(values, lengths, valid)
+
+
+def _last_words(words: npt.NDArray[np.uint64], starts: Sizes, ends: Sizes) -> npt.NDArray[np.int64]:
+    """Return where the last word of each cell is that is not zero; any of it where all are."""
+    # It is mostly in the last step of sixteen bytes.
+    last = ends - np.where(words[ends - 1] != 0, 1, 2)
+    if ((words[last] == 0) & (last > starts)).any():
+        used = np.where(words != 0, np.arange(len(words)), -1)
+        last = np.maximum(np.maximum.reduceat(used, starts), starts)
+    return last
 
 
 def verify_sizes(
@@ -217,6 +241,11 @@ def verify_sizes(
         _refuse_first(sizes != power_sizes(needed))
     else:
         _refuse_first(sizes != (0 if width % unit else width))
+
+
+def _equal(sizes: Sizes) -> bool:
+    """Tell whether there is but one size: numbers, dates and such take a shorter way."""
+    return bool((sizes == sizes[0]).all())
 
 
 def _refuse_first(wrong: npt.NDArray[np.bool_]) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from client.columns import Cells
 from client.crypto.block_keys import fill_cell_keys
 from client.crypto.engines import (
+    BareLoop,
     BlockRefused,
     CellRefused,
     CompiledEngine,
@@ -414,6 +415,23 @@ class TestTheLoop:
         (rooms,) = compiled._idle
         assert not rooms.block.memory.any()
         assert not rooms.plaintext.memory.any()
+
+    def test_the_barest_loop_gives_the_same_cells(self, compiled: CompiledEngine) -> None:
+        bare, count = BareLoop(), 100
+        keys, cells = (np.frombuffer(secrets.token_bytes(32 * count), np.uint8) for _ in range(2))
+        sealed, opened = np.zeros(48 * count, np.uint8), np.zeros(32 * count, np.uint8)
+        bare.seal(keys, cells, sealed)
+        assert np.array_equal(sealed, PLAIN.seal_cells(keys, cells, np.full(count, 32)))
+        bare.open(keys, sealed, opened)
+        assert np.array_equal(opened, cells)
+        sealed[-1] ^= 1
+        for wrong in (sealed, sealed[:-1], sealed[:-48]):
+            with pytest.raises(ApiMisuse):
+                bare.open(keys, wrong, opened)
+        with pytest.raises(ApiMisuse):
+            bare.seal(keys[:-1], cells, sealed)
+        with pytest.raises(ApiMisuse):
+            bare.seal(keys[:0], cells[:0], sealed[:0])
 
     def test_where_it_was_not_built_it_is_absent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def missing(name: str) -> object:

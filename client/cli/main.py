@@ -20,6 +20,7 @@ from typing import Final
 import click
 
 from client.cli.collection import collection, read, upload
+from client.cli.doctor import doctor
 from client.cli.exits import DONE, tell
 from client.cli.handover import handover
 from client.cli.identity import identity
@@ -162,6 +163,7 @@ for command in (
     rotate,
     handover,
     log,
+    doctor,
 ):
     cli.add_command(command)
 

@@ -15,7 +15,7 @@ from client.crypto.engines.choice import (
     survey,
 )
 from client.crypto.engines.columnwise import CellRefused
-from client.crypto.engines.compiled import CompiledEngine
+from client.crypto.engines.compiled import BareLoop, CompiledEngine
 from client.crypto.engines.contract import (
     LENGTH_BYTES,
     NONCE,
@@ -33,6 +33,7 @@ __all__ = [
     "LENGTH_BYTES",
     "NONCE",
     "VARIABLE",
+    "BareLoop",
     "BlockRefused",
     "CellRefused",
     "CompiledEngine",

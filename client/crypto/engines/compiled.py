@@ -38,6 +38,9 @@ KEPT_BYTES = 4 * 1024 * 1024
 _LEAST_BYTES = 64 * 1024
 _STATE_BYTES: Final = 512
 _CIPHER: Final = ("beforenm", "encrypt_detached_afternm", "decrypt_detached_afternm")
+"""In the order of `sealroom_cipher`."""
+_BARE: Final = ("encrypt", "decrypt")
+"""In the order of `sealroom_bare`."""
 
 
 class CompiledEngine:
@@ -51,12 +54,10 @@ class CompiledEngine:
     parallel: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        try:
-            loop: Any = importlib.import_module("client.crypto.loop._loop")
-        except ImportError as error:
-            raise LookupError("the loop was not compiled when Sealroom was installed") from error
+        loop = _loop()
         self._ffi, self._loop = loop.ffi, loop.lib
-        self._cipher = self._ffi.new("sealroom_cipher *", [self._void(at) for at in _functions()])
+        functions = [self._ffi.cast("void *", at) for at in _functions(_CIPHER)]
+        self._cipher = self._ffi.new("sealroom_cipher *", functions)
         self._faults: dict[int, Fault] = {
             self._loop.SEALROOM_LENGTH: Fault.LENGTH,
             self._loop.SEALROOM_SUM: Fault.SUM,
@@ -169,9 +170,6 @@ class CompiledEngine:
         alone = fault in (Fault.LENGTH, Fault.CELL, Fault.PADDING)
         raise BlockRefused(fault, record if alone else None)
 
-    def _void(self, address: int) -> Any:
-        return self._ffi.cast("void *", address)
-
     @contextmanager
     def _rooms(self) -> Iterator[_Rooms]:
         """Lend buffers to one thread, and wipe them afterwards: they held keys and values."""
@@ -271,13 +269,58 @@ class _Rooms:
         self.block.wipe()
 
 
-def _functions() -> tuple[int, ...]:
-    """Return the addresses of libsodium's functions, in the order of `sealroom_cipher`."""
+class BareLoop:
+    """libsodium's own functions in the barest loop in C: what engines are measured by.
+
+    Cells of one size lie joined; `keys` has 32 bytes for each.
+
+    Raises: LookupError as `CompiledEngine`.
+    """
+
+    def __init__(self) -> None:
+        loop = _loop()
+        self._ffi, self._loop = loop.ffi, loop.lib
+        functions = [self._ffi.cast("void *", at) for at in _functions(_BARE)]
+        self._bare = self._ffi.new("sealroom_bare *", functions)
+
+    def seal(self, keys: Octets, cells: Octets, sealed: Octets) -> None:
+        """Seal cells into a buffer with room for a tag more each."""
+        self._run(self._loop.sealroom_bare_seal, cells, keys, sealed)
+
+    def open(self, keys: Octets, sealed: Octets, cells: Octets) -> None:
+        """Open them again."""
+        self._run(self._loop.sealroom_bare_open, sealed, keys, cells)
+
+    def _run(self, loop: Any, source: Octets, keys: Octets, target: Octets) -> None:
+        view = self._ffi.from_buffer
+        answer = loop(
+            self._bare,
+            view("uint8_t[]", source),
+            len(source),
+            len(keys) // KEY_BYTES,
+            view("uint8_t[]", keys),
+            len(keys),
+            view("uint8_t[]", target),
+            len(target),
+        )
+        if answer != self._loop.SEALROOM_DONE:
+            raise ApiMisuse("cells that do not fit, or did not open")
+
+
+def _loop() -> Any:
+    try:
+        return importlib.import_module("client.crypto.loop._loop")
+    except ImportError as error:
+        raise LookupError("the loop was not compiled when Sealroom was installed") from error
+
+
+def _functions(names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the addresses of libsodium's functions of AES-256-GCM."""
     # Before anything else calls into the library: else it runs its portable code.
     nacl.bindings.sodium_init()
     try:
         library = ctypes.CDLL(importlib.import_module("nacl._sodium").__file__)
-        named = [getattr(library, f"crypto_aead_aes256gcm_{name}") for name in _CIPHER]
+        named = [getattr(library, f"crypto_aead_aes256gcm_{name}") for name in names]
         state_bytes = library.crypto_aead_aes256gcm_statebytes()
         usable = library.crypto_aead_aes256gcm_is_available() == 1
     except (ImportError, OSError, AttributeError) as error:

@@ -530,3 +530,40 @@ int sealroom_open(const sealroom_cipher *cipher, const uint8_t *block, uint64_t 
     wipe(keys, 0, (size_t)keys_bytes);
     return answer;
 }
+
+/* --- for measurements only */
+
+static int is_bare(uint64_t cells_bytes, uint64_t sealed_bytes, uint64_t count,
+                   uint64_t keys_bytes)
+{
+    return count != 0 && count < UINT32_MAX && cells_bytes % count == 0 &&
+           sealed_bytes == cells_bytes + TAG_BYTES * count && keys_bytes == KEY_BYTES * count;
+}
+
+int sealroom_bare_seal(const sealroom_bare *bare, const uint8_t *cells, uint64_t cells_bytes,
+                       uint64_t count, const uint8_t *keys, uint64_t keys_bytes, uint8_t *sealed,
+                       uint64_t sealed_bytes)
+{
+    int failed = 0;
+
+    if (!is_bare(cells_bytes, sealed_bytes, count, keys_bytes))
+        return SEALROOM_MISFIT;
+    for (uint64_t i = 0, size = cells_bytes / count; i < count; i++)
+        failed |= bare->seal(sealed + (size + TAG_BYTES) * i, NULL, cells + size * i, size, NULL,
+                             0, NULL, NONCE, keys + KEY_BYTES * i);
+    return failed ? SEALROOM_FAILED : SEALROOM_DONE;
+}
+
+int sealroom_bare_open(const sealroom_bare *bare, const uint8_t *sealed, uint64_t sealed_bytes,
+                       uint64_t count, const uint8_t *keys, uint64_t keys_bytes, uint8_t *cells,
+                       uint64_t cells_bytes)
+{
+    int failed = 0;
+
+    if (!is_bare(cells_bytes, sealed_bytes, count, keys_bytes))
+        return SEALROOM_MISFIT;
+    for (uint64_t i = 0, size = cells_bytes / count; i < count; i++)
+        failed |= bare->open(cells + size * i, NULL, NULL, sealed + (size + TAG_BYTES) * i,
+                             size + TAG_BYTES, NULL, 0, NONCE, keys + KEY_BYTES * i);
+    return failed ? SEALROOM_REFUSED : SEALROOM_DONE;
+}

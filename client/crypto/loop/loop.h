@@ -96,3 +96,27 @@ int sealroom_open(const sealroom_cipher *cipher, const uint8_t *block, uint64_t 
                   uint64_t records, uint8_t *keys, uint64_t keys_bytes, const uint8_t *erased,
                   const sealroom_rules *rules, uint8_t *values, uint64_t values_room,
                   int64_t *offsets, uint8_t *valid, uint64_t *position);
+
+/* --- for measurements only */
+
+/* libsodium's crypto_aead_aes256gcm_encrypt and crypto_aead_aes256gcm_decrypt. */
+typedef struct {
+    int (*seal)(unsigned char *sealed, unsigned long long *sealed_bytes,
+                const unsigned char *cell, unsigned long long cell_bytes,
+                const unsigned char *associated, unsigned long long associated_bytes,
+                const unsigned char *secret_nonce, const unsigned char *nonce,
+                const unsigned char *key);
+    int (*open)(unsigned char *cell, unsigned long long *cell_bytes, unsigned char *secret_nonce,
+                const unsigned char *sealed, unsigned long long sealed_bytes,
+                const unsigned char *associated, unsigned long long associated_bytes,
+                const unsigned char *nonce, const unsigned char *key);
+} sealroom_bare;
+
+/* Seal count cells of one size, and open them again, in the barest loop that there is: no padding,
+ * no lengths, one call a cell. cells has size * count bytes, sealed 16 more for each cell. */
+int sealroom_bare_seal(const sealroom_bare *bare, const uint8_t *cells, uint64_t cells_bytes,
+                       uint64_t count, const uint8_t *keys, uint64_t keys_bytes, uint8_t *sealed,
+                       uint64_t sealed_bytes);
+int sealroom_bare_open(const sealroom_bare *bare, const uint8_t *sealed, uint64_t sealed_bytes,
+                       uint64_t count, const uint8_t *keys, uint64_t keys_bytes, uint8_t *cells,
+                       uint64_t cells_bytes);

@@ -21,8 +21,8 @@ OFFLINE: Final = "--offline was given"
 
 @click.command()
 @click.option("--offline", is_flag=True, help="Ask for no passphrase, and no server anything.")
-@click.pass_obj
-def doctor(invocation: Invocation, offline: bool) -> int:
+@click.pass_context
+def doctor(context: click.Context, offline: bool) -> None:
     """Look whether everything is in order: versions, speed, keyring, clock, servers.
 
     Nothing is changed. The engines that seal and open are measured for a second. Ends with 1
@@ -35,6 +35,7 @@ def doctor(invocation: Invocation, offline: bool) -> int:
 
     from client.doctor import Subject, diagnose
 
+    invocation: Invocation = context.obj
     subject = Subject(invocation.home, OFFLINE if offline else _why_shut(invocation))
     told = asyncio.run(diagnose(subject))
     document = {
@@ -44,7 +45,7 @@ def doctor(invocation: Invocation, offline: bool) -> int:
         "findings": told.findings,
     }
     invocation.show(document, lambda: _print_diagnosis(told))
-    return DONE if told.in_order else FAILED
+    context.exit(DONE if told.in_order else FAILED)
 
 
 def _why_shut(invocation: Invocation) -> str | None:

@@ -358,7 +358,7 @@ def reseal_block(
     records: int,
     block: bytes,
     string_like: bool,
-    erased: frozenset[int],
+    erased: frozenset[int] = frozenset(),
     engine: Engine | None = None,
 ) -> tuple[BlockRef, bytes]:
     """Open a block and seal it again under the key of another epoch (SPEC section 7.2).

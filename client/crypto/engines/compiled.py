@@ -126,8 +126,10 @@ class CompiledEngine:
         """Open a block; see `Engine.open`."""
         offsets, valid = np.empty(records + 1, np.int64), np.empty(records, np.bool_)
         position, key_bytes = self._ffi.new("uint64_t *"), KEY_BYTES * records
+        present = records if erased is None else records - int(np.count_nonzero(erased))
+        padded = max(0, len(block) - LENGTH_BYTES * records - TAG_BYTES * present)
         with self._rooms() as rooms:
-            keys, values = rooms.keys.of(key_bytes), rooms.plaintext.of(len(block))
+            keys, values = rooms.keys.of(key_bytes), rooms.plaintext.of(padded)
             fill_cell_keys(batch_key, rooms.keys.memory[:key_bytes])
             answer = self._loop.sealroom_open(
                 self._cipher,
@@ -139,7 +141,7 @@ class CompiledEngine:
                 self._mask(erased),
                 self._rules(rules),
                 values,
-                len(block),
+                padded,
                 self._ffi.from_buffer("int64_t[]", offsets),
                 self._ffi.from_buffer("uint8_t[]", valid.view(np.uint8)),
                 position,
@@ -147,7 +149,6 @@ class CompiledEngine:
             rooms.keys.was_wiped()
             self._demand(answer, position[0])
             joined = rooms.plaintext.memory[: int(offsets[-1])].tobytes()
-            # No more was ever written than all cells have without their lengths and tags.
         return Cells.trusted(joined, offsets, valid, rules.string_like)
 
     def _rules(self, rules: Rules) -> Any:
@@ -157,8 +158,7 @@ class CompiledEngine:
     def _mask(self, erased: Mask | None) -> Any:
         if erased is None:
             return self._ffi.NULL
-        flat = np.ascontiguousarray(erased).view(np.uint8)
-        return self._ffi.from_buffer("uint8_t[]", flat)
+        return self._ffi.from_buffer("uint8_t[]", _plain(erased).view(np.uint8))
 
     def _demand(self, answer: int, record: int = 0) -> None:
         """Turn what the loop answers into what `Engine` says."""
@@ -216,14 +216,18 @@ class _Column:
 
     def __init__(self, ffi: Any, cells: Cells) -> None:
         values = ffi.from_buffer("uint8_t[]", cells.values)
-        offsets = ffi.from_buffer("int64_t[]", np.require(cells.offsets, np.int64, ["C", "A"]))
-        valid = ffi.from_buffer(
-            "uint8_t[]", np.require(cells.valid, np.bool_, ["C", "A"]).view(np.uint8)
-        )
+        offsets = ffi.from_buffer("int64_t[]", _plain(cells.offsets))
+        valid = ffi.from_buffer("uint8_t[]", _plain(cells.valid).view(np.uint8))
         self._kept = values, offsets, valid
         self.pointer = ffi.new(
-            "sealroom_column *", (values, len(values), offsets, valid, cells.count)
+            "sealroom_column *", (values, len(values), offsets, valid, len(cells.valid))
         )
+
+
+def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array itself, or a copy if its items do not lie one after another, aligned."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy()
 
 
 class _Room:

@@ -357,11 +357,12 @@ static uint32_t is_no_length(uint32_t length)
     return (length % STEP != 0) | (length - 1 < STEP + TAG_BYTES - 1); /* 0 wraps around */
 }
 
-/* The lengths at the head of a block: of sealed cells, adding up to it, empty where erased. */
+/* The lengths at the head of a block: of sealed cells, adding up to it, empty where erased, and of
+ * no more padded bytes than there is room for. */
 static int check_lengths(const uint8_t *block, uint64_t block_bytes, uint64_t records,
-                         const uint8_t *erased, uint64_t *position)
+                         const uint8_t *erased, uint64_t values_room, uint64_t *position)
 {
-    uint64_t sum = LENGTH_BYTES * records;
+    uint64_t sum = LENGTH_BYTES * records, present = 0;
     uint32_t wrong = 0, other = 0;
 
     /* No early end, so that it takes several at a time. */
@@ -380,8 +381,12 @@ static int check_lengths(const uint8_t *block, uint64_t block_bytes, uint64_t re
     for (uint64_t i = 0; i < records; i++) {
         uint32_t expected = erased ? erased[i] != 0 : 0;
         other |= expected ^ (load_u32(block + LENGTH_BYTES * i) == 0);
+        present += !expected;
     }
-    return other ? SEALROOM_EMPTY : SEALROOM_DONE;
+    if (other)
+        return SEALROOM_EMPTY;
+    sum -= (LENGTH_BYTES * records) + TAG_BYTES * present;
+    return sum <= values_room ? SEALROOM_DONE : SEALROOM_MISFIT;
 }
 
 static uint64_t least(uint64_t one, uint64_t other)
@@ -513,11 +518,10 @@ int sealroom_open(const sealroom_cipher *cipher, const uint8_t *block, uint64_t 
     cipher_state state;
     int answer = SEALROOM_MISFIT;
 
-    /* What cells lose in their tags and lengths, values have no more than. */
-    if (records < UINT32_MAX && LENGTH_BYTES * records <= block_bytes && values_room >= block_bytes &&
+    if (records < UINT32_MAX && LENGTH_BYTES * records <= block_bytes &&
         keys_bytes == KEY_BYTES * records && is_power_of_two(rules->unit) &&
         is_power_of_two(rules->uniform_most))
-        answer = check_lengths(block, block_bytes, records, erased, position);
+        answer = check_lengths(block, block_bytes, records, erased, values_room, position);
     if (answer == SEALROOM_DONE)
         answer = open_cells(cipher, &state, block, records, keys, rules, values, offsets, valid,
                             position);

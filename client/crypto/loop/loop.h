@@ -88,7 +88,7 @@ int sealroom_seal(const sealroom_cipher *cipher, uint8_t *plaintext, uint64_t pl
 
 /* Open a block, or nothing of it, and wipe the keys.
  *
- * values has room for as many bytes as the block; offsets gets records + 1 entries, valid records.
+ * values has room for all padded cells; offsets gets records + 1 entries, valid records.
  * erased is NULL, or not 0 where a cell must be empty; it comes out as a null. *position is the
  * record meant by LENGTH, REFUSED and PADDING. Of several faults the one is answered that stands
  * first in the enumeration, and of its cells the first. After any, values is wiped. */

@@ -31,7 +31,7 @@ ROUNDS = {
 def test_every_ratio_is_between_times_of_one_round() -> None:
     # The second round was twice as slow for all: that shows in the spread and in no ratio.
     fast = compared(ROUNDS)["fast"]
-    assert fast["seal"].nanoseconds == (200, 180, 400)
+    assert list(fast["seal"].nanoseconds) == [200, 180, 400]
     assert fast["seal"].times_reference == pytest.approx(5)
     assert fast["open"].times_reference == pytest.approx(5)
     assert fast["seal"].times_bare_loop == pytest.approx(2)
@@ -56,15 +56,8 @@ def test_the_report_and_the_json_say_the_same() -> None:
     text = report(figures)
     assert "20 bytes" in text
     (row,) = [line for line in text.splitlines() if line.startswith("  fast")]
-    assert row.split() == ["fast", "200", "(180-400)", "5.00", "2.00"] + [
-        "140",
-        "(126-280)",
-        "5.00",
-        "1.40",
-        "400",
-        "(360-800)",
-        "2.50",
-    ]
+    shown = "fast 200 (180-400) 5.00 2.00 140 (126-280) 5.00 1.40 400 (360-800) 2.50"
+    assert row.split() == shown.split()
     (written,) = json.loads(json.dumps(as_json(figures)))
     assert written["table"] == "20 bytes"
     assert written["ways"]["fast"]["seal"]["times_reference"] == 5.0

@@ -85,7 +85,7 @@ def calls_of(act: Callable[[], object]) -> int:
 
 
 class TestCompiled:
-    @pytest.mark.parametrize(("act", "most"), [("seal", 350), ("open", 150), ("reseal", 430)])
+    @pytest.mark.parametrize(("act", "most"), [("seal", 300), ("open", 165), ("reseal", 420)])
     def test_calls_do_not_depend_on_the_number_of_cells(
         self, compiled: CompiledEngine, act: str, most: int
     ) -> None:

@@ -199,7 +199,10 @@ def unpad(padded: Octets, sizes: Sizes) -> Unpadded:
     last = _last_words(words, starts, ends)
     top = words[last]
     valid = top != 0
-    byte = np.searchsorted(_BYTE_STARTS, top, side="right")
+    # Which of its bytes is the last that is not zero; a binary search would guess wrong too often.
+    byte = np.zeros(len(top), np.int64)
+    for start in _BYTE_STARTS:
+        byte += top >= start
     # The highest byte that is not zero must be the terminator, whichever it is.
     terminated = (top >> (8 * byte).astype(np.uint64)) == TERMINATOR
     lengths = np.where(valid, 8 * (last - starts) + byte, 0)

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -36,6 +37,7 @@ RECORDS = 5 * LIMITS.batch_records_default
 FIELDS = 4
 LENGTHS = (8, 20, 60, 400)
 
+T = TypeVar("T")
 Table = Sequence[Sequence[bytes]]
 Batches = list[list[ColumnToSeal]]
 
@@ -151,18 +153,28 @@ class BareWork:
         )
         return keys, padded, np.empty(count * (size + TAG_BYTES), np.uint8), np.empty_like(padded)
 
-    def round(self) -> Taken:
-        """Seal and open all of it."""
+    def round(self, workers: Executor | None = None) -> Taken:
+        """Seal and open all of it, on these threads if any."""
+        return Taken(
+            _nanoseconds(each(self._seal_one, self._blocks, workers), self._cells),
+            _nanoseconds(each(self._open_one, self._blocks, workers), self._cells),
+        )
 
-        def seal() -> None:
-            for keys, cells, sealed, _ in self._blocks:
-                self._loop.seal(keys, cells, sealed)
+    def seal(self) -> None:
+        """Seal all of it."""
+        each(self._seal_one, self._blocks, None)()
 
-        def open_all() -> None:
-            for keys, _, sealed, opened in self._blocks:
-                self._loop.open(keys, sealed, opened)
+    def open(self) -> None:
+        """Open what was sealed."""
+        each(self._open_one, self._blocks, None)()
 
-        return Taken(_nanoseconds(seal, self._cells), _nanoseconds(open_all, self._cells))
+    def _seal_one(self, block: _Buffers) -> None:
+        keys, cells, sealed, _ = block
+        self._loop.seal(keys, cells, sealed)
+
+    def _open_one(self, block: _Buffers) -> None:
+        keys, _, sealed, opened = block
+        self._loop.open(keys, sealed, opened)
 
 
 # --- blocks
@@ -233,14 +245,14 @@ class BlockWork:
             for columns in self._batches:
                 seal_batch(columns, self._engine, workers)
 
-        def each(work: Callable[[Block], None]) -> Callable[[], None]:
-            every = workers.map if workers else map
-            return lambda: [None for _ in every(work, self._blocks)].clear()
-
         return Taken(
             _nanoseconds(seal, self._cells),
-            _nanoseconds(each(lambda block: block.open(self._engine)), self._cells),
-            _nanoseconds(each(lambda block: block.reseal(self._engine)), self._cells),
+            _nanoseconds(
+                each(lambda block: block.open(self._engine), self._blocks, workers), self._cells
+            ),
+            _nanoseconds(
+                each(lambda block: block.reseal(self._engine), self._blocks, workers), self._cells
+            ),
         )
 
     def cells_round(self) -> Taken:
@@ -267,6 +279,18 @@ class BlockWork:
         shape = shape_of(needs, cells.count, mode_of(cells, field_class, engine), field_class)
         with engine.draft(cells, shape) as draft:
             return draft.seal(key)
+
+
+def each(
+    work: Callable[[T], None], parts: Sequence[T], workers: Executor | None
+) -> Callable[[], None]:
+    """Return what does a work on every part, one after another or on these threads."""
+
+    def do() -> None:
+        for _ in (map if workers is None else workers.map)(work, parts):
+            pass
+
+    return do
 
 
 def _nanoseconds(work: Callable[[], None], cells: int) -> float:

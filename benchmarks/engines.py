@@ -92,13 +92,16 @@ def _ways(table: Table, stack: ExitStack) -> Iterator[tuple[str, Callable[[], Ta
         if found.engine is None:
             continue
         work = BlockWork(batches, found.engine)
-        if found.engine.parallel:
-            yield BARE, BareWork(batches, found.engine).round
-            yield f"{found.name}, cells", work.cells_round
+        if not found.engine.parallel:
+            yield found.name, work.round
+            continue
+        bare, threads = BareWork(batches, found.engine), ThreadPoolExecutor(THREADS)
+        stack.enter_context(threads)
+        yield BARE, bare.round
+        yield f"{BARE}, {THREADS} threads", partial(bare.round, threads)
+        yield f"{found.name}, cells", work.cells_round
         yield found.name, work.round
-        if found.engine.parallel:
-            threads = stack.enter_context(ThreadPoolExecutor(THREADS))
-            yield f"{found.name}, {THREADS} threads", partial(work.round, threads)
+        yield f"{found.name}, {THREADS} threads", partial(work.round, threads)
 
 
 def compared(taken: Rounds) -> dict[str, dict[str, Compared]]:
@@ -147,10 +150,10 @@ def report(figures: Sequence[TableFigures]) -> str:
 
 
 def _table_lines(figures: TableFigures) -> Iterator[str]:
-    heads = "".join(f"{act:>20}{'x (a)':>7}{'/ bare':>7}" for act in ACTS[:2])
-    yield f"  {'':<22}{heads}{'reseal':>20}{'x (a)':>7}"
+    heads = " ".join(f"{act:>20}{'x (a)':>7}{'/ bare':>7}" for act in ACTS[:2])
+    yield f"  {'':<22}{heads} {'reseal':>20}{'x (a)':>7}"
     for name, acts in figures.ways.items():
-        cells = "".join(_cells(acts.get(act), bare=act != "reseal") for act in ACTS)
+        cells = " ".join(_cells(acts.get(act), bare=act != "reseal") for act in ACTS)
         yield f"  {name:<22}{cells}".rstrip()
 
 

@@ -18,6 +18,7 @@ from benchmarks.cells import (
     varied_table,
 )
 from benchmarks.engines import BARE, REFERENCE, TableFigures, as_json, compared, measure, report
+from benchmarks.parts import CELLS, least_nanoseconds, parts
 from client.crypto.engines import CryptographyEngine
 from tests.every_engine import ENGINES
 
@@ -81,6 +82,18 @@ def test_every_engine_does_all_of_the_work_on_every_table() -> None:
         for engine in ENGINES:
             assert set(each.ways[engine.name]) == set(engines.ACTS)
             assert all(act.nanoseconds[0] > 0 for act in each.ways[engine.name].values())
+
+
+def test_each_part_of_a_block_is_work_of_its_own() -> None:
+    try:
+        made = list(parts(batches_of(table_of(20, CELLS, 1))))
+    except LookupError as why:
+        pytest.skip(str(why))
+    names = [name for name, _ in made]
+    assert names[0] == "sealing a block"
+    assert "opening a block" in names
+    assert names[-1] == "the bare loop, opening"
+    assert all(least_nanoseconds(work, runs=1) > 0 for _, work in made)
 
 
 def test_reference_and_blocks_take_time_for_each_cell() -> None:

@@ -18,7 +18,6 @@ from client.crypto.engines import Engine, Fault
 from client.crypto.padding import TERMINATOR
 from protocol.blocks import FieldClass, Padding, empty_cells
 from protocol.errors import ApiMisuse, IntegrityError
-from protocol.limits import LIMITS, Limits
 from tests.every_engine import ENGINES
 from tests.sealing import KEY, OTHER_KEY, Sealed, column, joined, padded_to, seal, values_of
 
@@ -110,6 +109,25 @@ class TestWhatComesBack:
 
 
 class TestWhatItShows:
+    @given(
+        st.lists(cell_values, min_size=1, max_size=20),
+        st.sampled_from([FieldClass.GENERAL, FieldClass.CORE]),
+        st.booleans(),
+        st.data(),
+    )
+    def test_every_length_and_the_mode_stay(
+        self,
+        some: list[bytes | None],
+        field_class: FieldClass,
+        string_like: bool,
+        data: st.DataObject,
+    ) -> None:
+        gone = data.draw(st.sets(st.integers(0, len(some) - 1)))
+        old = seal(column(some, field_class=field_class, string_like=string_like)).erase(*gone)
+        new = reseal(old)
+        assert (new.lengths, new.ref.padding) == (old.lengths, old.ref.padding)
+        assert new.ref.length == old.ref.length
+
     def test_a_uniform_block_is_not_narrower_for_what_was_erased(self) -> None:
         old = seal(column([b"v" * 100, b"a", None]))
         new = reseal(old.erase(0))
@@ -118,47 +136,30 @@ class TestWhatItShows:
         # The control: sealed without it, it would have been.
         assert padded_lengths(seal(column([b"a", None]))) == [16, 16]
 
-    def test_one_with_a_long_cell_goes_by_what_is_left(self) -> None:
+    def test_nor_is_one_with_a_long_cell(self) -> None:
         old = seal(column([b"v" * 3_000, b"a", b"w" * 1_500]))
         assert padded_lengths(reseal(old.erase(0))) == [0, 1_024, 2_048]
         assert padded_lengths(reseal(old.erase(0, 2))) == [0, 1_024, 0]
         assert padded_lengths(reseal(old)) == [4_096, 1_024, 2_048]
 
-    @pytest.mark.parametrize("field_class", [FieldClass.GENERAL, FieldClass.CORE])
-    def test_text_becomes_uniform_once_few_values_are_left(self, field_class: FieldClass) -> None:
+    def test_text_stays_what_it_was_once_few_values_are_left(self) -> None:
         some = [b"%d" % at * (at % 9 + 1) for at in range(300)]
-        old = seal(column(some, field_class=field_class))
-        assert old.ref.padding is Padding.of_text(field_class)
-        assert reseal(old).ref.padding is Padding.of_text(field_class)
-        assert reseal(old.erase(*range(43))).ref.padding is Padding.of_text(field_class)
-        few = reseal(old.erase(*range(44)))
-        assert few.ref.padding is Padding.UNIFORM
-        assert len(set(few.lengths[44:])) == 1
+        old = seal(column(some)).erase(*range(44))
+        assert reseal(old).ref.padding is Padding.MULTIPLE_16
+        # The control: sealed without the others, it would be uniform.
+        assert seal(column(some[44:])).ref.padding is Padding.UNIFORM
 
     def test_a_uniform_block_stays_so_however_many_values_it_has(self) -> None:
-        some = [b"%d" % at for at in range(300)]
-        cells = [padded_to(value, 16) for value in some]
+        cells = [padded_to(b"%d" % at, 16) for at in range(300)]
         base = seal(column([b"x"]))
         foreign = joined(cells, replace(base, ref=replace(base.ref, padding=Padding.UNIFORM)))
         assert reseal(foreign).ref.padding is Padding.UNIFORM
-
-    def test_text_stays_as_it_was_where_powers_of_two_would_be_too_much(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        some = [b"v" * 1_100, *(b"%d" % at for at in range(299))]
-        old = seal(column(some)).erase(*range(1, 100))
-        monkeypatch.setattr(cells_module, "LIMITS", Limits(block_bytes=200 * 1_024))
-        assert reseal(old).ref.padding is Padding.MULTIPLE_16
-        assert reseal(old).values() == old.values()
-        monkeypatch.setattr(cells_module, "LIMITS", LIMITS)
-        assert reseal(old).ref.padding is Padding.UNIFORM
 
     def test_of_a_block_without_cells_nothing_but_zeros(self) -> None:
         for string_like in (True, False):
             old = seal(column([b"a", b"b", None], string_like=string_like)).erase(0, 1, 2)
             new = reseal(old)
             assert new.block == bytes(12)
-            assert new.ref.padding is Padding.UNIFORM
             assert reseal(new, KEY).values() == [None, None, None]
 
 

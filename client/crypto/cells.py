@@ -363,11 +363,11 @@ def reseal_block(
 ) -> tuple[BlockRef, bytes]:
     """Open a block and seal it again under the key of another epoch (SPEC section 7.2).
 
-    It keeps its batch id and its places, and gets a salt of its own, so calling this again seals
-    nothing twice under one cell key. Cells that were erased stay empty. No length comes to light
-    that the block did not show: a UNIFORM one stays so, and does not become narrower for what was
-    erased. It is never too large. The caller owes what `open_block` asks for, and that `new_key`
-    is the confirmed key of `new_epoch`.
+    It keeps its batch id, its places, its padding mode and every padded length, so that nothing
+    comes to light that it did not show, and it is no longer than it was. It gets a salt of its
+    own, so calling this again seals nothing twice under one cell key. Cells that were erased stay
+    empty. The caller owes what `open_block` asks for, and that `new_key` is the confirmed key of
+    `new_epoch`.
 
     Raises:
         IntegrityError: the block does not open; see `open_block`.
@@ -381,27 +381,25 @@ def reseal_block(
         old_key, field_class, ref, batch_id, records, block, string_like, erased, chosen
     )
     left = _without(opened.cells, opened.erased) if erased else opened.cells
-    least = _width_of(block, records) if ref.padding is Padding.UNIFORM else None
-    padding, shape = _resealed_shape(left, records, field_class, least, chosen)
-    plan = _BlockPlan(ref.field, new_epoch, padding, shape, opened.erased if erased else None)
+    plan = _BlockPlan(
+        ref.field,
+        new_epoch,
+        ref.padding,
+        _shape_of(block, records, left.count, ref.padding, field_class),
+        opened.erased if erased else None,
+    )
     return _seal_cells(left, plan, new_key, batch_id, chosen)
 
 
-def _resealed_shape(
-    left: Cells, records: int, field_class: FieldClass, least: int | None, engine: Engine
-) -> tuple[Padding, Shape]:
-    """Return mode and shape for the cells that are left; `least` is given for a UNIFORM block.
-
-    Text of which few values are left becomes UNIFORM, unless powers of two would make the block
-    too large.
-    """
-    needs = engine.measure(left, field_class.unit)
-    padding = Padding.UNIFORM if least is not None else mode_of(left, field_class, engine)
-    shape = shape_of(needs, left.count, padding, field_class, least or 0)
-    if least is None and _length_of(records, left.count, shape) > LIMITS.block_bytes:
-        padding = Padding.of_text(field_class)
-        shape = shape_of(needs, left.count, padding, field_class)
-    return padding, shape
+def _shape_of(
+    block: bytes, records: int, present: int, padding: Padding, field_class: FieldClass
+) -> Shape:
+    """Return the shape that the cells of a block have which has opened."""
+    total = len(block) - LENGTH_BYTES * records - TAG_BYTES * present
+    if padding is not Padding.UNIFORM:
+        return Shape(0, field_class.unit, total)
+    widest = int(np.frombuffer(block, "<u4", records).max()) - TAG_BYTES
+    return Shape(widest if 0 < widest <= UNIFORM_MOST else 0, 0, total)
 
 
 def _without(cells: Cells, erased: Mask) -> Cells:
@@ -409,12 +407,6 @@ def _without(cells: Cells, erased: Mask) -> Cells:
     left = ~erased
     offsets = np.append(cells.offsets[:-1][left], cells.offsets[-1])
     return Cells.trusted(cells.values, offsets, cells.valid[left], cells.string_like)
-
-
-def _width_of(block: bytes, records: int) -> int:
-    """Return the one padded length of a UNIFORM block; 0 where it has powers of two or nothing."""
-    width = int(np.frombuffer(block, "<u4", records).max()) - TAG_BYTES
-    return width if 0 < width <= UNIFORM_MOST else 0
 
 
 # --- one cell

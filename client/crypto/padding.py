@@ -67,16 +67,11 @@ class Shape(NamedTuple):
     total: int
 
 
-def shape_of(
-    needs: Needs, count: int, padding: Padding, field_class: FieldClass, least: int = 0
-) -> Shape:
-    """Return the shape that a mode gives to `count` cells (SPEC section 7).
-
-    `least` is a width below which a UNIFORM block does not go.
-    """
+def shape_of(needs: Needs, count: int, padding: Padding, field_class: FieldClass) -> Shape:
+    """Return the shape that a mode gives to `count` cells (SPEC section 7)."""
     if padding is not Padding.UNIFORM:
         return Shape(0, field_class.unit, needs.rounded)
-    width = max(round_up_one(needs.longest, field_class.unit), least)
+    width = round_up_one(needs.longest, field_class.unit)
     return Shape(width, 0, width * count) if width <= UNIFORM_MOST else Shape(0, 0, needs.powers)
 
 

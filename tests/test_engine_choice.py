@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,6 +40,14 @@ class TestChoice:
     def test_the_default_is_the_fastest_there_is(self) -> None:
         assert default_engine().name == fastest_engine().name == ENGINES[0].name
         assert default_engine() is default_engine()
+
+    def test_where_a_compiler_is_the_loop_was_built(self) -> None:
+        headers = Path(sysconfig.get_path("include"), "Python.h")
+        if shutil.which("cc") is None or not headers.is_file():
+            pytest.skip("there is no compiler, or it has no headers of Python's")
+        # Else a mistake in C would only make everything slower.
+        why = survey()[0].why_absent
+        assert why is None or "processor" in why
 
     def test_the_survey_tells_of_every_kind(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [each.name for each in survey()] == ["compiled", "sodium", "cryptography"]

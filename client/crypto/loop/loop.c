@@ -4,7 +4,11 @@
  *
  * What time may depend on: how many cells there are, the lengths to which they are padded, which
  * are erased, and whether a block opened; all of these a server sees too. Padding and unpadding
- * depend on nothing else, neither on values nor on their exact lengths nor on which are null.
+ * take no branch on anything else, neither on values nor on their exact lengths nor on which are null
+ * (tests/native/constant_time.c). Left over: values lie joined, so where the next one is read or
+ * written follows from the lengths before it, as does how near the end of all values a cell is,
+ * where reading has to stop.
+ *
  * `sealroom_rows_of_few` is the exception: to count distinct values it looks them up by their
  * bytes, as a set of Python does. It runs where the table is anyway, before anything is sealed,
  * and what it finds is what the padding mode tells everybody.
@@ -420,7 +424,7 @@ static unpadded unpad_cell(const uint8_t *padded, uint64_t from, uint64_t size)
     return found;
 }
 
-/* The first cell that is not padded to the length of a UNIFORM block; the number of records where all are. */
+/* The first cell that is not padded to the length of a UNIFORM block, or the number of records. */
 static uint64_t first_not_uniform(const uint8_t *block, uint64_t records, const int64_t *offsets,
                                   const sealroom_rules *rules, int some_erased)
 {

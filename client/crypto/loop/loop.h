@@ -77,7 +77,7 @@ int sealroom_measure(const sealroom_column *column, uint64_t unit, uint64_t powe
                      sealroom_needs *needs);
 
 /* Write the plaintext of a block of so many records: little-endian u32 lengths, then the padded
- * cells. erased is NULL, or not 0 where the block has a cell of length 0 and the column has none. */
+ * cells. erased is NULL, or not 0 where the block has a cell of length 0 and the column none. */
 int sealroom_pad(const sealroom_column *column, const sealroom_shape *shape, const uint8_t *erased,
                  uint64_t records, uint8_t *plaintext, uint64_t plaintext_bytes);
 

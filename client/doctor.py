@@ -23,9 +23,11 @@ from typing import Final
 from cryptography.hazmat.backends.openssl import backend
 
 from client.crypto.engines import VARIABLE, default_engine, survey
+from client.crypto.identity import Identity
 from client.errors import InputError
 from client.home import Home
 from client.speed import EngineSpeed, engine_speeds
+from client.transport import Signer
 from protocol.acts import VERSION
 from protocol.errors import SealroomError
 from protocol.limits import LIMITS
@@ -184,10 +186,14 @@ async def check_servers(subject: Subject) -> list[Finding]:
 
 
 async def _asked(home: Home, url: str, pin: bytes | None) -> list[Finding]:
+    nobody = Identity.generate()
+    transport = home.connect(url, pin, Signer(nobody.request_key, nobody.member_id))
     try:
-        info = await home.server_info(url, pin)
+        info = await transport.server_info()
     except SealroomError as error:
         return [Finding(f"server {url}", State.PROBLEM, str(error), error.hint)]
+    finally:
+        await transport.close()
     whose = "with the pinned key" if pin else "with a certificate that this machine trusts"
     answers = Finding(f"server {url}", State.OK, f"answers, {whose}")
     apart = int(home.clock()) - info.time

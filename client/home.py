@@ -130,7 +130,7 @@ class Home(Folder):
             WeakKey: the key that the server would sign with is none.
         """
         url = url.rstrip("/")
-        info = await self.server_info(url, pin)
+        info = await self._server_info(url, pin)
         stored = self._unused_identity(identity)
         owner = Identity(stored.seed)
         signer = Signer(owner.request_key, owner.member_id)
@@ -156,13 +156,8 @@ class Home(Folder):
             raise
         return vault
 
-    async def server_info(self, url: str, pin: bytes | None) -> ServerInfo:
-        """Ask a server whom it signs as; nothing is believed of it, and nothing kept.
-
-        Raises:
-            PinMismatch, Unreachable, MalformedMessage: not the pinned one, not there, or no
-                sealroom server.
-        """
+    async def _server_info(self, url: str, pin: bytes | None) -> ServerInfo:
+        """Ask whom the server signs as, before a mistyped address or pin leaves anything behind."""
         nobody = Identity.generate()
         transport = self.connect(url, pin, Signer(nobody.request_key, nobody.member_id))
         try:

@@ -9,7 +9,7 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test sanitize lint types demo bench table lock clean
+.PHONY: help setup test crash sanitize lint types demo bench table lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ sanitize: $(STAMP)  ## run the compiled loop's tests under the address and undef
 	@cd $(SANITIZED) && SEALROOM_ENGINE=compiled ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 		LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 		$(abspath $(BIN))/python -m pytest -q -s -p no:cacheprovider tests/test_engines.py tests/test_cells.py
+
+crash: $(STAMP)  ## kill client and server at every step of what changes keys (20 minutes)
+	SEALROOM_EVERY_STEP=1 $(BIN)/python -m pytest -n 2 tests/test_killed.py
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from protocol.blocks import FieldClass, catalog_field
 from protocol.errors import ManifestMismatch, Moved, SealroomError
 from tests.deals import Deal, a_deal, honest, in_batches_of, rows, through
 from tests.in_process import ServiceTransport
+from tests.readers import collection_of
 
 GENERAL = FieldClass.GENERAL
 TABLE = rows(20)
@@ -36,11 +37,6 @@ async def deal(tmp_path: Path) -> AsyncIterator[Deal]:
         await made.seller.upload(TABLE, collection="customers", default=GENERAL, options=options)
         await made.seller.grant("Bo", classes=[GENERAL])
         yield made
-
-
-def collection_of(vault: Vault) -> bytes:
-    (found,) = (each.id for each in vault.session.state.collections.values() if each.classes)
-    return found
 
 
 Act = Callable[[], Awaitable[Any]]

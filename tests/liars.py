@@ -144,6 +144,7 @@ class ForgedLog:
     tree: Tree = field(default_factory=Tree)
     ledger: Ledger = field(default_factory=Ledger)
     wraps: dict[tuple[Address, bytes], Wrap] = field(default_factory=dict)
+    gone: set[Address] = field(default_factory=set)
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -171,6 +172,7 @@ class ForgedLog:
             tree=self.tree.copy(),
             ledger=self.ledger.copy(),
             wraps=self.wraps.copy(),
+            gone=self.gone.copy(),
         )
 
     @property
@@ -184,8 +186,11 @@ class ForgedLog:
     def take(self, signed: Signed) -> None:
         landed = self.ledger.check(signed.leaf)
         if landed.act is not None and landed.before is not None:
-            checked = check_sides(landed.before, landed.after, landed.act, signed.sides, self.wraps)
+            checked = check_sides(
+                landed.before, landed.after, landed.act, signed.sides, self.wraps, self.gone
+            )
             self.wraps.update(checked.wraps)
+            self.gone |= checked.gone
         self.ledger.append(landed)
         self.force(signed)
 

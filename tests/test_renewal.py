@@ -349,7 +349,6 @@ async def removed(cast: Company) -> Actor:
     return bo
 
 
-@pytest.mark.threat("M7")
 async def test_a_losing_bidder_signs_that_its_keys_are_gone_and_they_are(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         bo = await removed(cast)

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from client.crypto.identity import Identity
+from client.crypto.sharing import deal
 from client.crypto.wraps import create_epoch
 from client.errors import Unreachable
 from client.inviting import invite_behind
 from client.links import parse_link
 from protocol import acts
-from protocol.acts import Citation, Reason, Role
+from protocol.acts import Citation, Dealing, Reason, Role
 from protocol.encoding import decode, encode
 from protocol.errors import (
     ContextMismatch,
@@ -25,6 +27,7 @@ from protocol.errors import (
     Unsupported,
     VerificationFailed,
 )
+from protocol.identity import rotation_context
 from protocol.labels import Label
 from protocol.ledger import act_leaf
 from protocol.limits import LIMITS
@@ -89,6 +92,26 @@ async def epoch_by_a_stranger(cast: Company, log: ForgedLog) -> Signed:
     return log.spoken(GHOST, acts.CreateEpoch((made.definition,)))
 
 
+async def custodians_in_the_owners_name(cast: Company, log: ForgedLog) -> Signed:
+    """The server says that recovery is on, and names who is to have the keys: itself."""
+    owner = (await cast("olga")).identity
+    return log.signed(owner, log.draft(owner, acts.Custodians(ghostly(log))), by=GHOST)
+
+
+async def custodians_by_an_admin(cast: Company, log: ForgedLog) -> Signed:
+    return log.spoken((await cast("ada")).identity, acts.Custodians(ghostly(log)))
+
+
+async def owner_replaced_by_the_server(cast: Company, log: ForgedLog) -> Signed:
+    owner = (await cast("olga")).identity
+    card = GHOST.card(rotation_context(log.vault_id, owner.member_id))
+    return log.signed(owner, log.draft(owner, acts.RotateIdentity(card, None)), by=GHOST)
+
+
+def ghostly(log: ForgedLog) -> Dealing:
+    return deal(GHOST, log.vault_id, [GHOST.public, Identity.generate().public], 2)
+
+
 async def act_of_another_vault(cast: Company, log: ForgedLog) -> Signed:
     owner = (await cast("olga")).identity
     return log.signed(owner, replace(log.draft(owner, acts.Noop()), vault_id=bytes(32)))
@@ -121,6 +144,11 @@ FORGERIES: dict[str, list[tuple[Forgery, type[VerificationFailed]]]] = {
     "K2": [(confirm_by_the_server, IntegrityError)],
     "K3": [(epoch_in_the_owners_name, IntegrityError), (epoch_by_a_stranger, NotAuthorised)],
     "K4": [(by_a_stranger, NotAuthorised), (in_the_owners_name, IntegrityError)],
+    "K16": [
+        (custodians_in_the_owners_name, IntegrityError),
+        (custodians_by_an_admin, NotAuthorised),
+        (owner_replaced_by_the_server, IntegrityError),
+    ],
     "H7": [(act_of_another_vault, ContextMismatch), (a_second_genesis, ContextMismatch)],
     "K11": [
         (signed_as_something_else, NotAuthorised),
@@ -160,6 +188,8 @@ def unentitled(log: ForgedLog) -> list[acts.Payload]:
     manifest = log.state.collections[where].batches[-1].manifest
     invite = next(each.id for each in log.state.invites.values() if each.live)
     bo, una = bidder(log, confirmed=True), bidder(log, confirmed=False)
+    known = log.state.members.values()
+    custodians = [m.identity for m in known if m.id == bo or (m.role is Role.ADMIN and m.rules)]
     return [
         acts.WithdrawInvite(invite),
         acts.Confirm(una),
@@ -170,12 +200,19 @@ def unentitled(log: ForgedLog) -> list[acts.Payload]:
         acts.Grant(bo, (of_class(CORE),)),
         acts.WithdrawGrant(bo, (of_class(GENERAL),)),
         acts.Commit(os.urandom(16), where, 0, True, (manifest,)),
+        acts.ChangePolicy(log.state.policy),
+        acts.Custodians(deal(GHOST, log.vault_id, custodians, 2)),
+        acts.RetireCollection(where, Reason.OTHER),
         acts.Offer(bo, int(time.time()) + 3600, log.state.roots()),
+        acts.Freeze(Reason.BREACH),
+        acts.Unfreeze(),
     ]
 
 
-NEEDS_KEYS = (acts.DefineCollection, acts.CreateEpoch, acts.Grant, acts.Commit)
-NEEDS_OWNER = (acts.ChangeRole, acts.Offer)
+NEEDS_KEYS = (
+    acts.DefineCollection, acts.CreateEpoch, acts.Grant, acts.Commit, acts.RetireCollection
+)  # fmt: skip
+NEEDS_OWNER = (acts.ChangeRole, acts.Offer, acts.ChangePolicy, acts.Custodians, acts.Unfreeze)
 
 
 @pytest.mark.threat("K14")
@@ -187,8 +224,8 @@ async def test_no_act_beyond_its_authors_role_is_believed(tmp_path: Path, author
             who, _ = invite_behind((await cast("olga")).session, parse_link(cast.link).secret)
         else:
             who = (await cast(author)).identity
-        some: tuple[type, ...] = (acts.Genesis, *NEEDS_KEYS, *NEEDS_OWNER)
-        allowed = {"kim": some[1:], "ada": NEEDS_OWNER}.get(author)
+        some: tuple[type, ...] = (*NEEDS_KEYS, *NEEDS_OWNER)
+        allowed = {"kim": some, "ada": NEEDS_OWNER}.get(author)
         payloads = [p for p in unentitled(log) if allowed is None or isinstance(p, allowed)]
         olga = await cast.actor("olga", told := Forger(log))
         for payload in payloads:
@@ -196,7 +233,7 @@ async def test_no_act_beyond_its_authors_role_is_believed(tmp_path: Path, author
             told.log.force(log.spoken(who, payload))
             with olga.catches(NotAuthorised):
                 await olga.session.sync()
-        assert len(payloads) == (10 if allowed is None else len(allowed))
+        assert len(payloads) == (15 if allowed is None else len(allowed))
 
 
 @pytest.mark.threat("K14")

@@ -30,7 +30,8 @@ from protocol.errors import (
 )
 from protocol.group import Point, base_mul, mul
 from protocol.ledger.holders import holders
-from protocol.ledger.sides import BoxPart, Entry, Part, WrapsPart, encode_part, parse_part
+from protocol.ledger.sides import BoxPart, Entry, Gone, Part, WrapsPart, encode_part, parse_part
+from protocol.merkle import leaf_hash
 from protocol.rewrap import Wrap
 from tests.company import Company, company
 from tests.forging import (
@@ -216,6 +217,41 @@ async def test_sides_that_are_missing_short_or_in_another_order_are_refused(
                 await bo.session.sync()
         told.change = with_sides({at: sides})
         await bo.session.sync()
+
+
+@pytest.mark.threat("K8")
+async def test_parts_are_gone_of_what_was_retired_and_of_nothing_else(tmp_path: Path) -> None:
+    """A server that deletes keys which are in use would have some members read and others not."""
+    async with company(tmp_path) as cast:
+        await (await cast("olga")).rotate(collection="customers", reencrypt=True)
+        log = await forged(cast)
+        gone = [
+            (at, place)
+            for at, leaf in enumerate(log.leaves)
+            for place, part in enumerate(leaf.sides)
+            if part.content is None
+        ]
+        assert gone
+        bo = await cast.actor("bo", told := Altered(lambda page: page), fresh=True)
+        for at, leaf in enumerate(log.leaves):
+            for place, part in enumerate(leaf.sides):
+                if part.content is None:
+                    continue
+                left = LogPart.of(Gone(leaf_hash(part.content)))
+                changed = (*leaf.sides[:place], left, *leaf.sides[place + 1 :])
+                told.change = with_sides({at: changed})
+                with bo.catches(NotAuthorised, match=f"leaf {at} of the log: the server withholds"):
+                    await bo.session.sync()
+        # Another hash in the place of a part that is gone is not the one that was signed.
+        for at, place in gone:
+            sides = log.leaves[at].sides
+            other = LogPart.of(Gone(bytes(32)))
+            told.change = with_sides({at: (*sides[:place], other, *sides[place + 1 :])})
+            with bo.catches(ContextMismatch, match=f"leaf {at} of the log"):
+                await bo.session.sync()
+        told.change = lambda page: page
+        await bo.session.sync()
+        assert (await bo.vault.read("customers", fields=["name"])).num_rows == 3
 
 
 @pytest.mark.threat("V8")

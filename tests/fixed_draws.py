@@ -13,11 +13,13 @@ from unittest import mock
 from nacl.signing import SigningKey
 
 from client.crypto import wraps as wraps_module
+from client.crypto.derivation import hkdf
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
 from protocol.encoding import Value, decode
 from protocol.errors import SealroomError
 from protocol.identity import PublicIdentity
+from protocol.labels import Label, framed
 from tests import xwing
 
 DAY: Final = 86_400
@@ -69,6 +71,24 @@ def fixed(text: str, size: int = 32) -> bytes:
 
 def person(name: str) -> Identity:
     return Identity(Seed(fixed(f"the seed of {name}")))
+
+
+def identity_of(identity: Identity) -> Json:
+    """Write an identity out, from its seed to its id."""
+    seed = identity.seed.expose()
+    wide = hkdf(seed, framed(Label.SEED_REWRAP), length=64)
+    signing_key, kem_key, rewrap_key = identity.public.keys()
+    return {
+        "seed": seed.hex(),
+        "signing_seed": hkdf(seed, framed(Label.SEED_SIGNING)).hex(),
+        "kem_seed": hkdf(seed, framed(Label.SEED_KEM), length=96).hex(),
+        "rewrap_wide": wide.hex(),
+        "rewrap_scalar": identity.rewrap_scalar.expose().hex(),
+        "signing_key": signing_key.hex(),
+        "kem_key": kem_key.hex(),
+        "rewrap_key": rewrap_key.hex(),
+        "member_id": identity.member_id.hex(),
+    }
 
 
 SERVER: Final = SigningKey(fixed("the server's checkpoint key"))

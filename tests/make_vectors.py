@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -52,8 +52,8 @@ from protocol.checkpoint import Checkpoint, checkpoint_key, origin, signed_messa
 from protocol.encoding import Value, decode, encode
 from protocol.group import Point, Scalar, base_mul
 from protocol.labels import Label, digest, framed
-from protocol.ledger import act_leaf
-from protocol.ledger.sides import box_info
+from protocol.ledger import encode_part
+from protocol.ledger.sides import WrapsPart, box_info, part_hash
 from protocol.limits import LIMITS
 from protocol.merkle import EMPTY_ROOT, Tree, leaf_hash, root_of
 from protocol.note import NoteSignature, cosigned_message
@@ -67,7 +67,7 @@ from protocol.requests import (
 )
 from protocol.rewrap import RewrapStatement
 from protocol.signing import pae
-from protocol.wire import Envelope, pack, to_bytes
+from protocol.wire import Envelope, to_bytes
 from tests import edwards
 from tests.fixed_draws import (
     COLLECTION,
@@ -79,12 +79,14 @@ from tests.fixed_draws import (
     fixed,
     fixed_randomness,
     flipped,
+    identity_of,
     parts_of,
     person,
     plain,
     refusal,
 )
-from tests.story import CORE, GENERAL, Story, carrying, everywhere, larger_than_a_batch, told
+from tests.ledger_vectors import act_bodies, ledger, ledger_invites
+from tests.recovery_vectors import recovery
 from tests.world import NOW
 
 FOLDER: Final = Path(__file__).resolve().parent / "vectors"
@@ -318,13 +320,15 @@ def transcript(relation: sigma.Relation, proof: sigma.Proof) -> Json:
 
 
 def identities(draws: Draws) -> Json:
-    from protocol.identity import join_context, verify_card
+    from protocol.identity import join_context, recovery_context, rotation_context, verify_card
     from protocol.wire import from_bytes
 
     ada, bob = person("Ada"), person("Bob")
     invite = fixed("an invite's id")
     joins = join_context(VAULT_ID, invite)
     joining = to_bytes(ada.card(joins))
+    follows, rebuilds = rotation_context(VAULT_ID, bob.member_id), recovery_context(VAULT_ID)
+    rotating, rebuilding = to_bytes(ada.card(follows)), to_bytes(ada.card(rebuilds))
     draws.taken()
     card = ada.card(VAULT_ID)
     drawn = draws.taken()
@@ -345,6 +349,14 @@ def identities(draws: Draws) -> Json:
             join_context(fixed("another vault"), invite),
         ),
         ("a-card-for-a-join", joining, VAULT_ID),
+        ("a-new-identity-of-another", rotating, rotation_context(VAULT_ID, invite)),
+        (
+            "a-new-identity-in-another-vault",
+            rotating,
+            rotation_context(fixed("another vault"), bob.member_id),
+        ),
+        ("a-card-for-a-recovery", rebuilding, VAULT_ID),
+        ("a-recovery-with-a-card-for-no-recovery", raw, rebuilds),
         (
             "a-changed-signature",
             to_bytes(replace(card, signature=flipped(card.signature, 40))),
@@ -396,7 +408,7 @@ def identities(draws: Draws) -> Json:
 
     return {
         "about": "SPEC section 4: identities, cards, words",
-        "identities": [_identity(each) for each in (ada, bob)],
+        "identities": [identity_of(each) for each in (ada, bob)],
         "card": {
             "context": VAULT_ID.hex(),
             "seed": ada.seed.expose().hex(),
@@ -411,6 +423,17 @@ def identities(draws: Draws) -> Json:
             "invite": invite.hex(),
             "context": joins.hex(),
             "card": joining.hex(),
+        },
+        "rotating": {
+            "vault_id": VAULT_ID.hex(),
+            "replaced": bob.member_id.hex(),
+            "context": follows.hex(),
+            "card": rotating.hex(),
+        },
+        "rebuilding": {
+            "vault_id": VAULT_ID.hex(),
+            "context": rebuilds.hex(),
+            "card": rebuilding.hex(),
         },
         "invalid_cards": [
             {
@@ -434,23 +457,6 @@ def identities(draws: Draws) -> Json:
 def _negated(encoded: bytes) -> tuple[int, int]:
     x, y = _point(encoded)
     return (-x) % edwards.P, y
-
-
-def _identity(identity: Identity) -> Json:
-    seed = identity.seed.expose()
-    wide = hkdf(seed, framed(Label.SEED_REWRAP), length=64)
-    signing_key, kem_key, rewrap_key = identity.public.keys()
-    return {
-        "seed": seed.hex(),
-        "signing_seed": hkdf(seed, framed(Label.SEED_SIGNING)).hex(),
-        "kem_seed": hkdf(seed, framed(Label.SEED_KEM), length=96).hex(),
-        "rewrap_wide": wide.hex(),
-        "rewrap_scalar": identity.rewrap_scalar.expose().hex(),
-        "signing_key": signing_key.hex(),
-        "kem_key": kem_key.hex(),
-        "rewrap_key": rewrap_key.hex(),
-        "member_id": identity.member_id.hex(),
-    }
 
 
 def _hedged(seed: Seed, script: Json, drawn: Sequence[str], number: int) -> Json:
@@ -575,15 +581,17 @@ def wraps(draws: Draws) -> Json:
         ("a-proof-that-is-not-reduced", statement, entry.proof[:64] + b"\xff" * 32),
         ("a-proof-cut-short", statement, entry.proof[:-1]),
     ]
-    info = box_info(VAULT_ID, act.kind, ada.member_id, bob.member_id, [(address, hashed, entry)])
+    part = encode_part(WrapsPart(address.collection, address.field, address.epoch, (entry,)))
+    shares = [(address, hashed, part_hash(part))]
+    info = box_info(VAULT_ID, act.kind, ada.member_id, bob.member_id, shares)
     box = draws.seal_box(bob.public, new.share.expose(), info)
     coins = draws.taken()
     from protocol.rewrap import verify_rewrap
 
     return {
         "about": "SPEC section 6: a first wrap, a rewrap with its proof, and a box of shares",
-        "source": _identity(ada),
-        "recipient": _identity(bob),
+        "source": identity_of(ada),
+        "recipient": identity_of(bob),
         "first_wrap": {
             "drawn": first_drawn,
             "share": new.share.expose().hex(),
@@ -612,6 +620,7 @@ def wraps(draws: Draws) -> Json:
             "kind": act.kind,
             "author": ada.member_id.hex(),
             "recipient": bob.member_id.hex(),
+            "wraps_part": part.hex(),
             "info": info.hex(),
             "coins": coins[0],
             "plaintext": new.share.expose().hex(),
@@ -932,141 +941,6 @@ def checkpoints(draws: Draws) -> Json:
     }
 
 
-# --- sections 8 and 9: a small ledger
-
-
-def ledger(draws: Draws) -> Json:
-    return _life(
-        told(draws),
-        "SPEC sections 8 and 9: one vault's log, what it says after each leaf, "
-        "and leaves that are refused where they stand",
-    )
-
-
-def ledger_invites(draws: Draws) -> Json:
-    return _life(
-        carrying(draws),
-        "SPEC section 9.3: as ledger.json, of a vault whose policy lets invites carry data",
-    )
-
-
-def _life(story: Story, about: str) -> Json:
-    return {
-        "about": about,
-        "server_seed": bytes(SERVER).hex(),
-        "seeds": {name: each.seed.expose().hex() for name, each in story.people_of.items()},
-        "vault_id": story.vault_id.hex(),
-        "steps": story.steps,
-        "refused": story.refused,
-        "observation": story.observation,
-        "blocks": story.blocks,
-        "opened": [
-            {
-                "party": party.hex(),
-                "address": address.encode().hex(),
-                "share": key.share.expose().hex(),
-                "field_key": key.key.expose().hex(),
-            }
-            for party, known in story.opened.items()
-            for address, key in sorted(known.items())
-        ],
-    }
-
-
-def act_bodies(draws: Draws) -> Json:
-    with fixed_randomness("ledger") as same:
-        story = told(same)
-    examples = story.examples
-    return {
-        "about": "SPEC section 8: one act of every kind, as it stands in ledger.json",
-        "acts": [_act(kind, examples[kind]) for kind in acts.KINDS],
-        "invalid": _bad_bodies(examples),
-    }
-
-
-def _act(kind: str, envelope: bytes) -> Json:
-    parsed, act = acts.parse_envelope(envelope)
-    return {
-        "kind": kind,
-        "author": act.author.hex(),
-        "number": act.number,
-        "body": parsed.body.hex(),
-        "value": plain(decode(parsed.body, max_bytes=1 << 20)),
-        "signed": pae(Label.ACT, parsed.body).hex(),
-        "signature": parsed.signature.hex(),
-        "envelope": envelope.hex(),
-        "leaf_hash": leaf_hash(act_leaf(envelope)).hex(),
-    }
-
-
-def _bad_bodies(examples: Mapping[str, bytes]) -> Json:
-    def fields(kind: str) -> list[Any]:
-        return list(parts_of(acts.parse_envelope(examples[kind])[0].body))
-
-    def changed(kind: str, *path: int, to: Value) -> bytes:
-        value: Any = fields(kind)
-
-        def put(at: Any, steps: tuple[int, ...]) -> Any:
-            if not steps:
-                return to
-            copied = list(at)
-            copied[steps[0]] = put(at[steps[0]], steps[1:])
-            return tuple(copied)
-
-        return encode(put(value, path))
-
-    rule = pack(Rule(COLLECTION, CORE, None))
-    general = pack(everywhere(GENERAL))
-    epochs = fields("create-epoch")[6][0]
-    bad: list[tuple[str, bytes]] = [
-        ("a-part-less", encode(fields("noop")[:-1])),
-        ("a-part-more", encode((*fields("noop"), None))),
-        ("true-for-the-version", changed("noop", 0, to=True)),
-        ("a-negative-number", changed("noop", 3, to=-1)),
-        ("an-author-of-31-bytes", changed("noop", 2, to=bytes(31))),
-        ("a-citation-of-an-empty-tree", changed("noop", 4, 0, to=0)),
-        ("a-time-beyond-2-to-40", changed("noop", 4, 2, to=2**40 + 1)),
-        ("sides-of-31-bytes", changed("noop", 7, to=bytes(31))),
-        ("text-for-an-id", changed("confirm", 6, 0, to="x" * 32)),
-        ("an-unknown-role", changed("change-role", 6, 1, to="king")),
-        ("an-unknown-reason", changed("revoke", 6, 1, to="because")),
-        ("an-unknown-class", changed("define-collection", 6, 1, to=(4,))),
-        ("a-people-class", changed("define-collection", 6, 1, to=(3,))),
-        ("the-people-collection", changed("define-collection", 6, 0, to=bytes(16))),
-        ("no-field", changed("define-collection", 6, 1, to=())),
-        ("no-rule", changed("grant", 6, 1, to=())),
-        (
-            "rules-out-of-order",
-            changed(
-                "grant", 6, 1, to=(general, rule)[:: 1 if encode(general) > encode(rule) else -1]
-            ),
-        ),
-        ("a-rule-twice", changed("grant", 6, 1, to=(rule, rule))),
-        ("a-rule-of-neither", changed("grant", 6, 1, to=((None, None, None),))),
-        ("a-rule-of-both", changed("grant", 6, 1, to=((COLLECTION, 0, 0),))),
-        ("a-field-of-no-collection", changed("grant", 6, 1, to=((None, None, 0),))),
-        ("a-catalog-in-a-rule", changed("grant", 6, 1, to=((COLLECTION, None, 0x8000),))),
-        ("a-rule-for-the-people-class", changed("grant", 6, 1, to=((None, 3, None),))),
-        ("epoch-zero", changed("create-epoch", 6, 0, 0, 2, to=0)),
-        ("epochs-twice", changed("create-epoch", 6, 0, to=(epochs[0], epochs[0]))),
-        ("a-policy-of-no-time", changed("genesis", 6, 4, 0, to=0)),
-        ("a-policy-of-too-much-time", changed("genesis", 6, 4, 1, to=90 * DAY + 1)),
-        ("a-server-key-of-small-order", changed("genesis", 6, 3, to=edwards.SMALL_ENCODINGS[0])),
-        ("an-access-key-of-small-order", changed("invite", 6, 5, to=edwards.SMALL_ENCODINGS[4])),
-        ("no-manifest", changed("commit", 6, 4, to=())),
-        ("one-for-last", changed("commit", 6, 3, to=1)),
-        (
-            "a-manifest-of-more-bytes-than-a-batch-has",
-            larger_than_a_batch(encode(fields("commit"))),
-        ),
-        ("roots-twice", changed("offer", 6, 2, to=(fields("offer")[6][2][0],) * 2)),
-    ]
-    return [
-        {"name": name, "body": body.hex(), "error": refusal(acts.parse_body, body)}
-        for name, body in bad
-    ]
-
-
 # --- section 13
 
 
@@ -1199,6 +1073,7 @@ FILES: Final[dict[str, Callable[[Draws], Json]]] = {
     "acts": act_bodies,
     "ledger": ledger,
     "ledger_invites": ledger_invites,
+    "recovery": recovery,
     "requests": requests,
 }
 

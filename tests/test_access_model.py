@@ -11,7 +11,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Coroutine, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,10 +137,8 @@ class Real:
             return
         for epochs in session.state.epochs.values():
             for address in (each.definition.address for each in epochs):
-                try:
+                with suppress(NotAuthorised):
                     self.hoard[address] = session.key(address).key.expose()
-                except NotAuthorised:
-                    pass
 
 
 class AccessMachine(RuleBasedStateMachine):

@@ -21,6 +21,7 @@ import pytest
 from client import reencryption, uploads
 from client.errors import InputError, Refused, Unreachable
 from client.results import RotateResult
+from client.session import saying
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
@@ -343,7 +344,7 @@ async def test_only_what_has_not_landed_is_sealed_anew(
     """Parts of a commit that landed before a taint stand, as a whole commit would."""
     monkeypatch.setattr(uploads, "PART_BYTES", 250)
     parts = [0]
-    real = uploads.saying
+    real = saying
 
     def counted(payload: Any) -> Any:
         parts[0] += type(payload).__name__ == "Commit"

@@ -345,7 +345,7 @@ def test_contents_that_contradict_themselves_are_malformed(
 
 
 def test_contents_that_agree_with_themselves_are_read() -> None:
-    read = from_bytes(Keyring, encode((1, (A, B), (entry("a", "b"),))))
+    read = from_bytes(Keyring, encode((1, (A, B), (entry("a", "b"),))))  # type: ignore[arg-type]
     assert read.vaults[0].identities == ("a", "b")
 
 

@@ -216,7 +216,7 @@ async def is_owner_again(cast: Company) -> None:
 
 async def keys_are_gone(cast: Company) -> None:
     home = cast.lab.home("bo")
-    assert home.keyring.vaults == home.keyring.identities == ()
+    assert (home.keyring.vaults, home.keyring.identities) == ((), ())
     assert (await kinds(await cast("olga"))).count("attest") == 1
     assert len(list((home.directory / "attested").glob("*.json"))) == 1
 

@@ -424,6 +424,7 @@ def test_blocks_move_to_newer_epochs_only(moving: Filled, epoch: int) -> None:
     assert moving.state.collections[moving.data] == before
 
 
+@pytest.mark.threat("V3")
 def test_what_was_erased_stays_erased_where_it_moves(moving: Filled) -> None:
     moving.erase(moving.owner, moving.data, {moving.one: [0, 3]})
     moving.reencrypt(moving.owner, moving.data, 0, 1)

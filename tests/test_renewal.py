@@ -35,7 +35,7 @@ def seeds(home: Home) -> set[bytes]:
 
 
 async def reads_all(vault: Vault) -> bool:
-    return (await vault.read("customers")).equals(TABLE)
+    return bool((await vault.read("customers")).equals(TABLE))
 
 
 # --- rotating
@@ -293,7 +293,7 @@ async def test_a_kit_that_the_server_does_not_know_leaves_nothing_behind(tmp_pat
         home = cast.newcomer("empty")
         with pytest.raises(Refused):
             await home.restore(other)
-        assert home.keyring.vaults == home.keyring.identities == ()
+        assert (home.keyring.vaults, home.keyring.identities) == ((), ())
         assert list((home.directory / "vaults").glob("*")) == []
 
 
@@ -357,7 +357,7 @@ async def test_a_losing_bidder_signs_that_its_keys_are_gone_and_they_are(tmp_pat
         act = proved(cast, done.proof)
         assert (act.kind, act.author) == ("attest", member)
         assert stat.S_IMODE(Path(done.proof).stat().st_mode) == 0o600
-        assert bo.home.keyring.vaults == bo.home.keyring.identities == ()
+        assert (bo.home.keyring.vaults, bo.home.keyring.identities) == ((), ())
         assert list((bo.home.directory / "vaults").glob("*")) == []
         owner = await cast("olga")
         (said,) = [e for e in (await owner.log()).entries if e.kind == "attest"]
@@ -379,7 +379,7 @@ async def test_everybody_attests_once_a_vault_was_destroyed(tmp_path: Path) -> N
         for each in (bo, owner):
             done = await each.home.attest_destroyed(each.vault)
             assert proved(cast, done.proof).kind == "attest"
-            assert each.home.keyring.vaults == each.home.keyring.identities == ()
+            assert (each.home.keyring.vaults, each.home.keyring.identities) == ((), ())
 
 
 @pytest.mark.threat("R2")
@@ -399,6 +399,8 @@ async def test_an_attestation_cut_off_at_any_call_is_one_in_the_end(
                 except Unreachable:
                     continue
             break
+        else:
+            raise AssertionError("it never ended")
         assert at > 1
         assert proved(cast, done.proof).kind == "attest"
         kinds = [e.kind for e in (await (await cast("olga")).log()).entries]

@@ -20,7 +20,9 @@ from protocol.ledger import act_leaf
 from protocol.merkle import leaf_hash
 from protocol.observations import OBSERVATION_LEAF, ObservationBody
 from tests.casts import staged_cast
+from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, asking, live_vault, running_server
+from vault import app
 from vault.checkpoints import CheckpointSigner, SignedObservation
 from vault.config import Config
 from vault.service import VaultService
@@ -128,6 +130,91 @@ async def test_a_change_is_finished_even_if_nobody_waits_for_it(tmp_path: Path) 
             await asked
         await service.close()
         assert len((await log(live)).leaves) == 2
+
+
+class Stumbling:
+    """Stands in for an operation of a store: fails some times, then does what it should."""
+
+    def __init__(self, work: Callable[..., Awaitable[Any]], *errors: Exception) -> None:
+        self.work, self.errors = work, list(errors)
+
+    async def __call__(self, *values: Any) -> Any:
+        if self.errors:
+            raise self.errors.pop(0)
+        return await self.work(*values)
+
+
+@pytest.mark.threat("R4")
+@pytest.mark.parametrize("which", ["sweep", "scour"])
+async def test_what_is_to_be_deleted_is_deleted_whatever_kept_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, which: str
+) -> None:
+    """A full disk, too: what is swept is written over, which takes room."""
+    monkeypatch.setattr(app, "SWEEP_PAUSE_SECONDS", 0.01)
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        storage = server.service._storage
+        full, failed, bug = StorageFull("full"), StorageFailed("failed"), KeyError("a bug")
+        stumbling = Stumbling(getattr(storage, which), full, failed, bug)
+        monkeypatch.setattr(storage, which, stumbling)
+        live.land(live.owner, acts.RetireCollection(cast.collection, acts.Reason.RETENTION))
+        await live.push()
+        assert await vanish(tmp_path, live.blocks[cast.batch.batch_id])
+        assert stumbling.errors == []
+        said = [record.getMessage() for record in caplog.records]
+        assert said.count("storage_failed") == 2
+        assert said.count("internal_error") == 1
+
+
+async def test_a_failing_clean_up_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(app, "EXPIRY_PERIOD_SECONDS", 0.01)
+    tried = asyncio.Event()
+
+    async def expire(service: VaultService) -> None:
+        if "storage_failed" in [record.getMessage() for record in caplog.records]:
+            tried.set()
+        raise StorageFailed("the database failed")
+
+    monkeypatch.setattr(VaultService, "expire_staged", expire)
+    async with running_server(tmp_path), asyncio.timeout(20):
+        await tried.wait()
+
+
+async def test_what_commits_leave_out_is_deleted_with_what_expires(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        upload, shown, left_out = os.urandom(16), *(live.records(cast.collection) for _ in "ab")
+        assert (await live.stage(live.owner, upload, left_out)).status == 200
+        live.land(live.owner, acts.Commit(upload, cast.collection, 0, True, (shown,)))
+        await live.push()
+        assert remains(tmp_path, live.blocks[left_out.batch_id])
+        await server.service.expire_staged()
+        assert await vanish(tmp_path, live.blocks[left_out.batch_id])
+        wanted = (shown.batch_id, (0, 1))
+        assert (await live.fetch(live.owner, cast.collection, wanted)).status == 200
+
+
+@pytest.mark.threat("S10")
+async def test_an_answer_under_way_ends_when_its_vault_is_loaded_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was loaded into before would hear of no removal."""
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        storage, admin = server.service._storage, cast["admin"]
+        wanted = api.FetchBlocks(cast.collection, (api.WantedBatch(cast.batch.batch_id, (0, 1)),))
+        _, pieces = await server.service.fetch(live.vault_id, admin.member_id, bytes(32), wanted)
+        assert len([await anext(pieces), await anext(pieces)]) == 2
+        await live.pull()
+        error = StorageFailed("the database failed")
+        monkeypatch.setattr(storage, "append", Failing(storage.append, error, after=True))
+        leaf = live.leaf(live.owner, acts.Revoke(admin.member_id, acts.Reason.LEFT))
+        assert (await live.submit(live.owner, leaf)).status == 503  # though it landed
+        assert (await live.submit(live.owner, leaf)).status == 200
+        with pytest.raises(StorageFailed, match="loaded anew"):
+            await anext(pieces)
 
 
 async def test_a_damaged_block_is_not_served_as_if_whole(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from client.crypto.identity import Identity
 from protocol import acts, api
 from protocol.acts import Reason, Role, Statement
 from protocol.blocks import FieldClass
-from protocol.errors import IntegrityError
+from protocol.errors import IntegrityError, NotFound
 from protocol.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tests.casts import Cast, staged_cast
 from tests.recoveries import deal, release, rotate, rotating
@@ -335,3 +335,18 @@ async def test_a_rebuilders_key_is_no_members_key(tmp_path: Path, rebuilder: Ide
         await live.push()
         stolen = live.leaf(invite, joining(rebuilder, live.vault_id, invite))
         assert told(await live.submit(invite, stolen)) == (409, "conflict")
+
+
+async def test_an_act_that_overtook_the_end_of_a_recovery_is_refused(
+    tmp_path: Path, rebuilder: Identity
+) -> None:
+    """Its head was let in while it could be read; what it sends is judged where it would land."""
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        deal(live, cast["admin"], cast["bidder"])
+        release(live, cast["admin"], rebuilder)
+        live.land(live.owner, acts.Custodians(None))
+        await live.push()
+        sent = api.SubmitAct(live.leaf(rebuilder, acts.Noop())[1:], ())
+        with pytest.raises(NotFound):
+            await server.service.submit(live.vault_id, rebuilder.member_id, sent)

@@ -26,6 +26,7 @@ from protocol.wire import Envelope, from_bytes, to_bytes
 from tests.casts import staged_cast
 from tests.servers import Answer, LiveVault, asking, live_vault, running_server
 from tests.world import joining, of_class
+from vault import pages as page_module
 from vault import service as service_module
 from vault.app import RunningServer
 from vault.tls import load_or_create_checkpoint_key
@@ -398,7 +399,7 @@ async def test_a_page_of_the_log_is_bounded(
 ) -> None:
     async with live_vault(tmp_path) as (_, live):
         await staged_cast(live)
-        monkeypatch.setattr(service_module, "PAGE_PARTS", 3)
+        monkeypatch.setattr(page_module, "PAGE_PARTS", 3)
         seen: list[tuple[bytes, tuple[bytes, ...]]] = []
         pages = 0
         while len(seen) < live.ledger.size:

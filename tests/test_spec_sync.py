@@ -15,12 +15,12 @@ from nacl.signing import SigningKey
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
-from client.membership import observations
+from client.observing import observations
 from client.session import Session
 from client.store import VaultStore
 from client.trust import Believed
 from protocol import api
-from protocol.api import LogLeaf, LogPage, Observation, ObservationsPage
+from protocol.api import LogLeaf, LogPage, LogPart, Observation, ObservationsPage
 from protocol.checkpoint import Checkpoint, signed_message
 from protocol.errors import (
     ContextMismatch,
@@ -40,10 +40,16 @@ from tests.world import NOW
 FOUND = json.loads((FOLDER / "ledger.json").read_text(encoding="ascii"))
 VAULT_ID = bytes.fromhex(FOUND["vault_id"])
 SERVER = SigningKey(bytes.fromhex(FOUND["server_seed"]))
+# The bidder of that vault owns it here, and has retired what the seller had keys of.
+SIZE = FOUND["gone"]["size"]
 STEPS = [
-    LogLeaf(bytes.fromhex(case["leaf"]), tuple(map(bytes.fromhex, case["sides"])))
-    for case in FOUND["steps"]
+    LogLeaf(
+        bytes.fromhex(case["leaf"]),
+        tuple(LogPart(bytes.fromhex(part), None) for part in case["sides"]),
+    )
+    for case in FOUND["steps"][:SIZE]
 ]
+GONE = [(index, number) for index, number in FOUND["gone"]["parts"]]
 WITH_SIDES = next(i for i, step in enumerate(STEPS) if step.sides)
 
 
@@ -191,6 +197,10 @@ async def test_a_refused_leaf_in_the_log_is_named() -> None:
     assert f"leaf {case['after']}" in said
 
 
+def changed(part: LogPart) -> LogPart:
+    return LogPart(flipped(part.content or b"", 60), None)
+
+
 @pytest.mark.parametrize(
     ("sides", "error"),
     [
@@ -198,19 +208,62 @@ async def test_a_refused_leaf_in_the_log_is_named() -> None:
         (lambda sides: sides[:-1], ContextMismatch),
         (lambda sides: sides[::-1], ContextMismatch),
         (lambda sides: (*sides, sides[-1]), ContextMismatch),
-        (lambda sides: (flipped(sides[0], 60), *sides[1:]), ContextMismatch),
+        (lambda sides: (changed(sides[0]), *sides[1:]), ContextMismatch),
     ],
 )
 async def test_sides_are_checked_again(sides: Any, error: type[SealroomError]) -> None:
-    changed = replace(STEPS[WITH_SIDES], sides=sides(STEPS[WITH_SIDES].sides))
-    served = Served([*STEPS[:WITH_SIDES], changed, *STEPS[WITH_SIDES + 1 :]])
+    other = replace(STEPS[WITH_SIDES], sides=sides(STEPS[WITH_SIDES].sides))
+    served = Served([*STEPS[:WITH_SIDES], other, *STEPS[WITH_SIDES + 1 :]])
     assert f"leaf {WITH_SIDES}" in await Client().refuses(served, error)
 
 
 async def test_sides_beside_what_has_none_are_refused() -> None:
     for at in (0, FOUND["observation"]["index"]):
-        changed = replace(STEPS[at], sides=(b"more",))
-        await Client().refuses(Served([*STEPS[:at], changed, *STEPS[at + 1 :]]), NotAuthorised)
+        more = replace(STEPS[at], sides=(LogPart(b"more", None),))
+        await Client().refuses(Served([*STEPS[:at], more, *STEPS[at + 1 :]]), NotAuthorised)
+
+
+def without(*gone: tuple[int, int], steps: Sequence[LogLeaf] = STEPS) -> list[LogLeaf]:
+    """Return the log with only the hashes of these parts left."""
+    left = list(steps)
+    for index, number in gone:
+        sides = list(left[index].sides)
+        sides[number] = LogPart(None, leaf_hash(sides[number].content or b""))
+        left[index] = replace(left[index], sides=tuple(sides))
+    return left
+
+
+async def test_a_part_is_missing_only_of_what_was_retired() -> None:
+    """Whichever it is: the server deletes what it may, and withholds nothing that is in use."""
+    client, whole = Client(), await synced(SIZE)
+    await client.sync(Served(without(*GONE)))
+    assert client.believed.state == whole.believed.state
+    assert client.believed.wraps == whole.believed.wraps
+    every = [(i, n) for i, step in enumerate(STEPS) for n in range(len(step.sides))]
+    live = [each for each in every if each not in GONE]
+    assert (len(live) > 4, len(GONE) > 10) == (True, True)
+    for part in live:
+        said = await Client().refuses(Served(without(*GONE, part)), NotAuthorised)
+        assert "withholds keys" in said
+        assert f"leaf {part[0]} " in said
+    # The same parts, before their epochs were retired.
+    await Client().refuses(Served(without(*GONE, steps=STEPS[:-1])), NotAuthorised)
+
+
+async def test_a_client_that_saw_a_part_needs_it_no_more_once_it_is_gone() -> None:
+    client = await synced(SIZE - 1)
+    await client.sync(Served(without(*GONE)))
+    assert client.believed.wraps == (await synced(SIZE)).believed.wraps
+
+
+async def test_of_what_is_gone_the_hash_is_the_signed_one() -> None:
+    index, number = GONE[0]
+    shown = without(*GONE)
+    sides = list(shown[index].sides)
+    for wrong in (bytes(32), sides[number - 1].digest):
+        sides[number] = LogPart(None, wrong)
+        shown[index] = replace(shown[index], sides=tuple(sides))
+        assert f"leaf {index}" in await Client().refuses(Served(shown), ContextMismatch)
 
 
 async def test_withheld_leaves_are_noticed() -> None:
@@ -241,7 +294,7 @@ async def observed(*shown: Observation) -> Any:
 async def test_observations_are_those_of_the_log() -> None:
     honest = observation()
     (seen,) = await observed(honest)
-    assert seen.member.hex() in {m["id"] for m in FOUND["steps"][-1]["state"]["members"]}
+    assert seen.member.hex() in {m["id"] for m in FOUND["steps"][SIZE - 1]["state"]["members"]}
     with pytest.raises(ManifestMismatch):
         await observed()
     with pytest.raises(ManifestMismatch):

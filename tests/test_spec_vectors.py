@@ -22,7 +22,7 @@ from client.crypto.invites import invite_access_key, invite_identity
 from client.crypto.keys import confirmed_field_key, derive_field_key, key_confirmation, share_hash
 from client.crypto.padding import mode_of
 from client.crypto.secrets import InviteSecret, Seed, Share
-from client.crypto.wraps import OpenedKey, open_keys, unwrap
+from client.crypto.wraps import unwrap
 from client.links import Link, parse_link
 from client.words import pair_words
 from protocol import acts
@@ -30,11 +30,11 @@ from protocol.acts import Role
 from protocol.blocks import Address, BlockRef, FieldClass, Manifest, split_batch_body
 from protocol.checkpoint import Checkpoint, parse_note, signed_message
 from protocol.encoding import Value, decode, encode
-from protocol.errors import ApiMisuse, IntegrityError, MalformedMessage, SealroomError
+from protocol.errors import IntegrityError, MalformedMessage, SealroomError
 from protocol.group import Point, Scalar, base_mul
 from protocol.identity import IdentityCard, PublicIdentity, verify_card
 from protocol.labels import Label, digest, framed
-from protocol.ledger import Ledger, State, act_leaf, check_sides
+from protocol.ledger import act_leaf
 from protocol.merkle import (
     EMPTY_ROOT,
     Tree,
@@ -43,7 +43,6 @@ from protocol.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from protocol.observations import ObservationBody
 from protocol.requests import (
     RequestMessage,
     VerifiedRequest,
@@ -53,12 +52,11 @@ from protocol.requests import (
 )
 from protocol.rewrap import RewrapStatement, Wrap, verify_rewrap
 from protocol.signing import pae, verify_signature
-from protocol.wire import Envelope, from_bytes, pack, to_bytes
+from protocol.wire import Envelope, from_bytes, pack
 from tests import edwards, xwing
 from tests.fixed_draws import Draws, Json, plain
 from tests.make_vectors import FILES, FOLDER, rendered
 from tests.shared import vectors as shared_vectors
-from tests.story import summary
 
 
 @cache
@@ -248,6 +246,17 @@ def test_a_joiner_s_card_is_for_its_invite() -> None:
     assert verify_card(card, raw(case["context"])) == identity.public
     parts = [raw(case["context"]), *identity.public.keys()]
     assert identity.sign(framed(Label.IDENTITY_SIGNATURE, *parts)) == card.signature
+
+
+@pytest.mark.parametrize("use", ["rotating", "rebuilding"])
+def test_the_card_of_a_new_identity_is_for_its_use(use: str) -> None:
+    case = load("identities")[use]
+    rest = case["replaced"] if use == "rotating" else b"recovery".hex()
+    assert case["context"] == case["vault_id"] + rest
+    assert len(raw(case["context"])) == (64 if use == "rotating" else 40)
+    card = from_bytes(IdentityCard, raw(case["card"]))
+    identity = Identity(Seed(raw(load("identities")["card"]["seed"])))
+    assert verify_card(card, raw(case["context"])) == identity.public
 
 
 def _check_nonces(seed: str, script: Json, nonces: list[Json]) -> None:
@@ -443,8 +452,14 @@ def test_no_other_rewrap_verifies(case: Json) -> None:
 def test_a_box_is_this() -> None:
     found = load("wraps")
     case, recipient = found["box"], Identity(Seed(raw(found["recipient"]["seed"])))
-    entry = raw(found["rewrap"]["wrap"]) + raw(found["rewrap"]["proof"])
-    listed = raw(found["rewrap"]["address"]) + raw(found["rewrap"]["share_hash"]) + entry
+    address = raw(found["rewrap"]["address"])
+    entry = (recipient.member_id, raw(found["rewrap"]["wrap"]), raw(found["rewrap"]["proof"]))
+    field, epoch = int.from_bytes(address[16:18], "big"), int.from_bytes(address[18:], "big")
+    part = encode(
+        ((("wraps", (address[:16], field, epoch, (entry,)))),),
+    )
+    assert part.hex() == case["wraps_part"]
+    listed = address + raw(found["rewrap"]["share_hash"]) + hashlib.sha256(b"\0" + part).digest()
     parts = [raw(found["rewrap"]["vault_id"]), case["kind"].encode(), raw(case["author"])]
     info = digest(Label.SHARE_BOX, *parts, raw(case["recipient"]), listed)
     assert info.hex() == case["info"]
@@ -685,172 +700,6 @@ def test_every_kind_has_an_example() -> None:
 @pytest.mark.parametrize("case", cases("acts", "invalid"))
 def test_no_other_body_is_an_act(case: Json) -> None:
     expect(case["error"], acts.parse_body, raw(case["body"]))
-
-
-# --- section 9
-
-
-class Replay:
-    """A client of the vectors' vault: it has the seeds, and nothing else to go by."""
-
-    def __init__(self, name: str = "ledger") -> None:
-        self.found = load(name)
-        self.ledger = Ledger()
-        self.wraps: dict[tuple[Address, bytes], Wrap] = {}
-        seeds = [Identity(Seed(raw(seed))) for seed in self.found["seeds"].values()]
-        self.people = {each.member_id: each for each in seeds}
-        self.opened: dict[tuple[bytes, Address], OpenedKey] = {}
-
-    def check(self, case: Json) -> Any:
-        sides = tuple(map(raw, case["sides"]))
-        landed = self.ledger.check(raw(case["leaf"]))
-        if landed.act is None or landed.before is None:
-            assert not sides
-            return landed, None
-        return landed, check_sides(landed.before, landed.after, landed.act, sides, self.wraps)
-
-    def take(self, case: Json) -> State:
-        landed, checked = self.check(case)
-        self.ledger.append(landed)
-        if checked is not None:
-            self.wraps |= checked.wraps
-            for party in checked.boxes.keys() & self.people.keys():
-                keys = open_keys(self.people[party], landed.after, checked)
-                self.opened |= {(party, address): key for address, key in keys.items()}
-        return self.ledger.state
-
-    def until(self, size: int) -> Replay:
-        for case in self.found["steps"][self.ledger.size : size]:
-            self.take(case)
-        return self
-
-
-LEDGERS = ("ledger", "ledger_invites")
-
-
-def replayed(name: str) -> Replay:
-    return Replay(name).until(len(load(name)["steps"]))
-
-
-@pytest.fixture(scope="module", params=LEDGERS)
-def whole(request: pytest.FixtureRequest) -> Replay:
-    return replayed(request.param)
-
-
-@pytest.mark.parametrize("name", LEDGERS)
-def test_the_log_says_the_same_after_each_leaf(name: str) -> None:
-    replay = Replay(name)
-    for case in replay.found["steps"]:
-        assert replay.ledger.size == case["index"]
-        assert summary(replay.take(case)) == case["state"], case["name"]
-        assert replay.ledger.tree.root().hex() == case["root"]
-    assert replay.ledger.state.vault_id.hex() == replay.found["vault_id"]
-
-
-def test_every_key_that_was_given_opens(whole: Replay) -> None:
-    listed = {
-        (raw(each["party"]), each["address"]): (each["share"], each["field_key"])
-        for each in whole.found["opened"]
-        if raw(each["party"]) in whole.people
-    }
-    opened = {
-        (party, address.encode().hex()): (key.share.expose().hex(), key.key.expose().hex())
-        for (party, address), key in whole.opened.items()
-    }
-    assert listed.items() <= opened.items()
-    assert len(listed) > 20
-
-
-def test_every_block_opens_for_whoever_holds_it(whole: Replay) -> None:
-    state = whole.ledger.state
-    for each in whole.found["blocks"]:
-        where = state.collections[raw(each["collection"])]
-        manifest, ref = next(
-            (m, r) for m, r in where.blocks(each["field"]) if m.batch_id == raw(each["batch"])
-        )
-        address = Address(where.id, ref.field, ref.epoch)
-        key = next(key for (_, a), key in whole.opened.items() if a == address)
-        block = raw(each["block"])
-        cells = open_block(
-            key.key.expose(), where.class_of(ref.field), ref, manifest.batch_id,
-            manifest.records, block, True,
-        ).cells  # fmt: skip
-        assert values(cells) == each["values"]
-
-
-@cache
-def replayed_until(name: str, size: int) -> Replay:
-    return Replay(name).until(size)
-
-
-@pytest.mark.parametrize(
-    ("name", "case"),
-    [
-        pytest.param(name, case, id=case["name"])
-        for name in LEDGERS
-        for case in load(name)["refused"]
-    ],
-)
-def test_a_leaf_that_is_refused(name: str, case: Json) -> None:
-    replay = replayed_until(name, case["after"])
-    before = replay.ledger.state, replay.ledger.tree.root(), dict(replay.wraps)
-    with pytest.raises(SealroomError) as caught:
-        replay.check(case)
-    assert caught.value.code == case["error"]
-    assert before == (replay.ledger.state, replay.ledger.tree.root(), replay.wraps)
-
-
-@pytest.mark.parametrize("what", ["withdrawal", "change-of-role", "join"])
-def test_the_end_of_an_invite_taints_the_data_that_it_carried(what: str) -> None:
-    """The refused records stand under one tainted epoch only, that of the core field."""
-    found = load("ledger_invites")
-    (refused,) = (
-        c for c in found["refused"] if c["name"] == f"records-after-a-{what}-ended-an-invite"
-    )
-    state = replayed_until("ledger_invites", refused["after"]).ledger.state
-    _, act = acts.parse_envelope(raw(refused["leaf"])[1:])
-    assert isinstance(act.payload, acts.Commit)
-    (manifest,) = act.payload.manifests
-    epochs = {
-        ref.field: state.epoch(Address(act.payload.collection, ref.field, ref.epoch))
-        for ref in manifest.blocks
-    }
-    assert {number: epoch and epoch.tainted for number, epoch in epochs.items()} == {
-        0: False,
-        1: True,
-    }
-
-
-def test_two_epochs_of_a_field_may_come_in_one_act() -> None:
-    found = load("ledger_invites")
-    (step,) = (s for s in found["steps"] if s["name"] == "two epochs of one field in one act")
-    _, act = acts.parse_envelope(raw(step["leaf"])[1:])
-    assert isinstance(act.payload, acts.CreateEpoch)
-    assert [(each.field, each.epoch) for each in act.payload.epochs] == [(0, 1), (0, 2)]
-    known = replayed_until("ledger_invites", step["index"] + 1).ledger.state.epochs
-    assert len(known[act.payload.epochs[0].collection, 0]) == 2
-
-
-def test_the_observation_is_its_leaf() -> None:
-    whole = replayed("ledger")
-    case = whole.found["observation"]
-    envelope = raw(case["envelope"])
-    leaf = b"\x02" + digest(Label.OBSERVATION_LEAF, raw(case["salt"]), envelope)
-    assert leaf.hex() == case["leaf"] == whole.found["steps"][case["index"]]["leaf"]
-    signed = from_bytes(Envelope, envelope)
-    body = signed.verify(whole.ledger.state.server_key, Label.OBSERVATION)
-    assert body.hex() == case["body"]
-    assert to_bytes(from_bytes(ObservationBody, body)) == body
-
-
-def test_a_leaf_is_checked_against_one_state_only() -> None:
-    whole = replayed("ledger")
-    case = next(c for c in whole.found["refused"] if c["error"] == "replay")
-    assert case["after"] < whole.ledger.size
-    earlier = Replay().until(3)
-    landed, _ = earlier.check(whole.found["steps"][3])
-    with pytest.raises(ApiMisuse):
-        whole.ledger.append(landed)
 
 
 # --- section 13

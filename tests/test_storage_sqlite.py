@@ -310,6 +310,23 @@ async def test_check_finds_what_is_not_there(tmp_path: Path, lost: str) -> None:
     await storage.close()
 
 
+@pytest.mark.parametrize(
+    "strayed",
+    [
+        "INSERT INTO contents (id, filler, content) VALUES (99, x'', x'')",
+        "INSERT INTO doomed (content) SELECT content FROM blocks",
+    ],
+)
+async def test_check_finds_what_stands_nowhere_or_twice(tmp_path: Path, strayed: str) -> None:
+    storage = await opened(tmp_path)
+    await stage(storage)
+    await storage.check()
+    await storage._queue.sql(strayed)
+    with pytest.raises(StorageFailed, match="no place, or in several"):
+        await storage.check()
+    await storage.close()
+
+
 async def test_check_finds_a_gap(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
     await storage.append(VAULT, 1, [leaf(1), leaf(2)])

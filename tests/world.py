@@ -157,6 +157,9 @@ class World:
                 self.opened.setdefault(reader.member_id, {}).update(keys)
             self.wraps.update(checked.wraps)
         self.ledger.append(landed)
+        if landed.before is not None and landed.after.retired_since(landed.before):
+            live = (key for key in self.wraps if not landed.after.is_retired(key[0]))
+            self.wraps = {key: self.wraps[key] for key in live}
         self.leaves.append((leaf, sides))
         return landed
 

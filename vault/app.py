@@ -100,8 +100,8 @@ async def _expire_for_ever(service: VaultService) -> None:
     while True:
         try:
             await service.expire_staged()
-        except SealroomError as error:  # those who ask for something are told too
-            log_event(Event.STORAGE_FAILED, error=type(error))
+        except Exception as error:
+            _log_failure(error)
         await asyncio.sleep(EXPIRY_PERIOD_SECONDS)
 
 
@@ -109,9 +109,15 @@ async def _sweep_for_ever(service: VaultService) -> None:
     while True:
         try:
             await service.sweep()
-        except SealroomError as error:
-            log_event(Event.STORAGE_FAILED, error=type(error))
+        except Exception as error:
+            _log_failure(error)
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)
+
+
+def _log_failure(error: Exception) -> None:
+    """Say what went wrong where nobody waits for an answer; the work goes on all the same."""
+    event = Event.STORAGE_FAILED if isinstance(error, SealroomError) else Event.INTERNAL_ERROR
+    log_event(event, error=type(error))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -22,9 +22,7 @@ from protocol.api import (
     CreateVault,
     FetchBlocks,
     LimitValue,
-    LogLeaf,
     LogPage,
-    LogPart,
     Observation,
     ObservationsPage,
     Receipt,
@@ -52,10 +50,10 @@ from vault.effects import could_commit, could_reencrypt
 from vault.fetches import expect_bounded, expect_thawed
 from vault.landing import Landing
 from vault.logs import Event, IdPrefix, log_event
+from vault.pages import bounded_page
 from vault.serving import BlockServer, Pieces
 from vault.storage.base import (
     AlreadyExists,
-    SidePart,
     SizeMoved,
     Storage,
     StorageFailed,
@@ -66,8 +64,6 @@ from vault.tls import CheckpointKey, CreateToken
 from vault.unbroken import Unbroken
 from vault.vaults import Admitted, OpenVault, VaultShelf
 
-PAGE_PARTS: Final = LIMITS.message_elements // 4
-"""How many parts of sides a page of the log holds, so that its elements stay within the limit."""
 HEALTH_SECONDS: Final = 1
 SWEEP_BYTES: Final = 16 * MIB
 """How many bytes of blocks are deleted in one transaction, for which every other write waits."""
@@ -249,7 +245,7 @@ class VaultService:
             count = min(LIMITS.log_page_leaves, size - start)
             stored = await self._storage.read_leaves(vault_id, start, count, LIMITS.log_page_bytes)
         visible = _known(vault, keyid).visible(vault.size)
-        return LogPage(start, _bounded_page(stored), vault.note(visible, self.now()))
+        return LogPage(start, bounded_page(stored), vault.note(visible, self.now()))
 
     async def consistency(
         self, vault_id: bytes, keyid: bytes, old_size: int, new_size: int
@@ -438,18 +434,3 @@ def _uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:
     if upload in vault.state.uploads:
         raise Conflict("that upload was committed before", hint="Begin another one.")
     return member
-
-
-def _bounded_page(stored: list[StoredLeaf]) -> tuple[LogLeaf, ...]:
-    page: list[LogLeaf] = []
-    parts = 0
-    for leaf in stored:
-        parts += len(leaf.sides)
-        if page and parts > PAGE_PARTS:
-            break
-        page.append(LogLeaf(leaf.leaf, tuple(map(_log_part, leaf.sides))))
-    return tuple(page)
-
-
-def _log_part(part: SidePart) -> LogPart:
-    return LogPart(None, part.digest) if part.content is None else LogPart(part.content, None)

@@ -69,16 +69,16 @@ def retire_epoch(state: State, act: acts.Act, payload: acts.RetireEpoch, at: int
     author = state.members[act.author]
     for named in payload.epochs:
         address = named.address
-        epoch, newest = state.epoch(address), state.newest(address.collection, address.field)
-        if epoch is None or newest is None or epoch.retired:
+        epoch = state.epoch(address)
+        if epoch is None or epoch.retired:
             raise OutOfOrder(f"no epoch to retire at {address}")
-        if not holds(author, state.collections[address.collection], address.field):
-            raise NotAuthorised("who retires an epoch holds its field")
-        if epoch is newest:
+        if epoch is state.newest(address.collection, address.field):
             raise OutOfOrder(
                 f"the newest epoch of its field is not retired ({address})",
                 hint="Run 'sealroom rotate' first.",
             )
+        if not holds(author, state.collections[address.collection], address.field):
+            raise NotAuthorised("who retires an epoch holds its field")
     gone = frozenset(named.address for named in payload.epochs)
     for collection in {address.collection for address in gone}:
         lying = gone & state.collections[collection].addresses()

@@ -260,12 +260,19 @@ class SqliteStorage(Storage):
         )
         if gaps:
             raise StorageFailed("a log has gaps", hint="restore a backup")
+        # Each content stands in one place, or is doomed; and each place has its content.
+        listed = (
+            "SELECT content FROM blocks UNION ALL SELECT content FROM doomed"
+            " UNION ALL SELECT content FROM sides WHERE content IS NOT NULL"
+        )
         if await self._read(
-            "SELECT 1 FROM (SELECT content FROM blocks UNION ALL"
-            " SELECT content FROM sides WHERE content IS NOT NULL) AS listed"
-            " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE contents.id = listed.content) LIMIT 1"
+            f"SELECT content FROM ({listed}) EXCEPT SELECT id FROM contents LIMIT 1"
         ):
             raise StorageFailed("a block or a part is not there", hint="restore a backup")
+        ((places,),) = await self._read(f"SELECT COUNT(*) FROM ({listed})")
+        ((contents,),) = await self._read("SELECT COUNT(*) FROM contents")
+        if places != contents:
+            raise StorageFailed("blocks or parts stand in no place, or in several")
 
     async def stats(self) -> StorageStats:
         """Return the size of the database's files, and how many vaults and leaves it holds."""

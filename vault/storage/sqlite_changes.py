@@ -1,7 +1,7 @@
 """What each change does to the tables, inside a transaction that is not its business.
 
-Nothing here deletes contents but `sweep`, bit by bit, and a rewrite of what it rewrites: a row
-that goes, for whatever reason, leaves its content doomed (see the triggers in `sqlite_file`).
+Nothing here deletes contents but `sweep`, bit by bit, and a rewrite what it rewrites: a block
+that goes, for whatever reason, and a part that goes, leave their contents doomed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vault.storage.base import (
 from vault.storage.sqlite_file import FILLER_BYTES
 from vault.storage.sqlite_writes import Row, WriteQueue
 
-SWEPT_AT_ONCE: Final = 256
+SWEPT_AT_ONCE: Final = 1_024
 VACUUM_PAGES: Final = 1_024
 CHECKPOINT_WAIT_MS: Final = 100
 BUSY_WAIT_MS: Final = 5_000
@@ -110,42 +110,37 @@ class Changes:
             "UPDATE uploads SET held = 0 WHERE vault = ? AND upload = ?",
             [(vault, upload) for upload in effects.release_uploads],
         )
-        await self._sql_each(
-            "DELETE FROM uploads WHERE vault = ? AND upload = ? AND published = 0",
-            [(vault, upload) for upload in effects.drop_uploads],
-        )
-        await self._sql_each(
-            "DELETE FROM uploads WHERE vault = ? AND member = ? AND published = 0",
-            [(vault, member) for member in effects.drop_members],
-        )
+        for upload in effects.drop_uploads:
+            await self._drop("vault = ? AND upload = ? AND published = 0", vault, upload)
+        for member in effects.drop_members:
+            await self._drop("vault = ? AND member = ? AND published = 0", vault, member)
         await self._doom(vault, effects)
         await self._delete_parts(vault, effects.delete_parts)
 
     async def _publish(self, vault: bytes, publish: Publish) -> None:
         upload = publish.upload_id
-        rows = await self._sql(
-            "SELECT batch FROM batches JOIN uploads USING (vault, upload)"
+        staged = (
+            "SELECT batch FROM {} JOIN uploads USING (vault, upload)"
             " WHERE vault = ? AND upload = ? AND published = 0"
-            " UNION SELECT batch FROM made_anew JOIN uploads USING (vault, upload)"
-            " WHERE vault = ? AND upload = ? AND published = 0",
-            *(vault, upload, vault, upload),
         )
-        there = {batch for (batch,) in rows}
+        its_own = await self._sql(staged.format("batches"), vault, upload)
+        anew = await self._sql(staged.format("made_anew"), vault, upload)
+        there = {batch for (batch,) in (*its_own, *anew)}
         named = set(publish.batch_ids)
         if not named or not named <= there:
             raise not_staged()
+        of_batch = "vault = ? AND upload = ? AND batch = ?"
         left_out = [(vault, upload, batch) for batch in there - named]
-        for table in ("blocks", "batches", "made_anew"):
-            await self._sql_each(
-                f"DELETE FROM {table} WHERE vault = ? AND upload = ? AND batch = ?", left_out
-            )
+        await self._let_go(of_batch, left_out)
+        for table in ("batches", "made_anew"):
+            await self._sql_each(f"DELETE FROM {table} WHERE {of_batch}", left_out)
         # One that was made anew, and is what is there, stays what is there.
-        await self._sql(
-            "DELETE FROM blocks WHERE vault = ? AND upload = ? AND EXISTS"
+        await self._let_go(
+            of_batch + " AND EXISTS"
             " (SELECT 1 FROM blocks AS other JOIN uploads USING (vault, upload)"
             " WHERE other.vault = blocks.vault AND other.batch = blocks.batch"
             " AND other.field = blocks.field AND other.digest = blocks.digest AND published = 1)",
-            *(vault, upload),
+            [(vault, upload, batch) for (batch,) in anew],
         )
         await self._sql(
             "UPDATE uploads SET published = 1 WHERE vault = ? AND upload = ?", *(vault, upload)
@@ -161,9 +156,7 @@ class Changes:
         if not found:
             raise not_staged()
         upload, content = found[0]
-        await self._sql(
-            "DELETE FROM blocks WHERE vault = ? AND batch = ? AND field = ?", *(vault, batch, field)
-        )
+        await self._let_go("vault = ? AND batch = ? AND field = ?", [(vault, batch, field)])
         # What is erased is gone when the erasure has landed. Whatever else there was may be much.
         await self._sql("DELETE FROM contents WHERE id = ?", content)
         await self._insert_blocks(vault, upload, batch, [(field, rewrite.digest, rewrite.content)])
@@ -179,23 +172,38 @@ class Changes:
             raise not_staged()
 
     async def _doom(self, vault: bytes, effects: Effects) -> None:
-        await self._sql_each(
-            "DELETE FROM blocks WHERE vault = ? AND batch = ? AND field = ? AND digest = ?",
+        await self._let_go(
+            "vault = ? AND batch = ? AND field = ? AND digest = ?",
             [(vault, key.batch_id, key.field, key.digest) for key in effects.doom],
         )
-        await self._sql_each(
-            "DELETE FROM blocks WHERE vault = ? AND batch = ?",
-            [(vault, batch) for batch in effects.doom_batches],
+        await self._let_go(
+            "vault = ? AND batch = ?", [(vault, batch) for batch in effects.doom_batches]
         )
         if effects.doom_all:
-            await self._sql("DELETE FROM uploads WHERE vault = ? AND published = 0", vault)
-            await self._sql("DELETE FROM blocks WHERE vault = ?", vault)
+            await self._drop("vault = ? AND published = 0", vault)
+            await self._let_go("vault = ?", [(vault,)])
+
+    async def _let_go(self, which: str, rows: Sequence[Row]) -> None:
+        """Take blocks out of their places; what they hold is doomed."""
+        await self._sql_each(
+            f"INSERT INTO doomed (content) SELECT content FROM blocks WHERE {which}", rows
+        )
+        await self._sql_each(f"DELETE FROM blocks WHERE {which}", rows)
+
+    async def _drop(self, which: str, *values: object) -> int:
+        """End uploads with all that they have; return how many there were."""
+        found = await self._sql(f"SELECT vault, upload FROM uploads WHERE {which}", *values)
+        await self._let_go("vault = ? AND upload = ?", found)
+        await self._sql_each("DELETE FROM uploads WHERE vault = ? AND upload = ?", found)
+        return len(found)
 
     async def _delete_parts(self, vault: bytes, parts: Sequence[tuple[int, int]]) -> None:
+        which = "vault = ? AND leaf_index = ? AND part = ? AND content IS NOT NULL"
+        places = [(vault, index, part) for index, part in parts]
         await self._sql_each(
-            "UPDATE sides SET content = NULL WHERE vault = ? AND leaf_index = ? AND part = ?",
-            [(vault, index, part) for index, part in parts],
+            f"INSERT INTO doomed (content) SELECT content FROM sides WHERE {which}", places
         )
+        await self._sql_each(f"UPDATE sides SET content = NULL WHERE {which}", places)
         await self._sql_each(
             "UPDATE leaves SET parts_size = (SELECT COALESCE(SUM(length(contents.content)), 0)"
             " FROM sides JOIN contents ON contents.id = sides.content"
@@ -250,10 +258,10 @@ class Changes:
             return False
         if known and known[0][1]:
             raise _used()
-        for table in ("made_anew", "blocks"):
-            await self._sql(
-                f"DELETE FROM {table} WHERE vault = ? AND upload = ? AND batch = ?", *place
-            )
+        await self._let_go("vault = ? AND upload = ? AND batch = ?", [place])
+        await self._sql(
+            "DELETE FROM made_anew WHERE vault = ? AND upload = ? AND batch = ?", *place
+        )
         await self._sql(
             "INSERT INTO made_anew (vault, upload, batch, digest, size) VALUES (?, ?, ?, ?, ?)",
             *(vault, upload_id, batch.batch_id, batch.manifest_digest, batch.size),
@@ -288,13 +296,10 @@ class Changes:
 
     async def expire(self, vault: bytes, upload: bytes, before: int) -> int:
         """End an upload last active before a time; return how many went."""
-        rows = await self._sql(
-            "DELETE FROM uploads"
-            " WHERE vault = ? AND upload = ? AND published = 0 AND held = 0 AND last_active < ?"
-            " RETURNING 1",
+        return await self._drop(
+            "vault = ? AND upload = ? AND published = 0 AND held = 0 AND last_active < ?",
             *(vault, upload, before),
         )
-        return len(rows)
 
     # --- what is to go
 

@@ -71,8 +71,6 @@ SCHEMA: Final = (
         PRIMARY KEY (vault, leaf_index, part),
         FOREIGN KEY (vault, leaf_index) REFERENCES leaves (vault, leaf_index)
     ) STRICT, WITHOUT ROWID""",
-    """CREATE TRIGGER part_gone AFTER UPDATE OF content ON sides WHEN old.content IS NOT NULL
-        BEGIN INSERT INTO doomed (content) VALUES (old.content); END""",
     """CREATE TABLE uploads (
         vault BLOB NOT NULL REFERENCES vaults (vault),
         upload BLOB NOT NULL CHECK (length(upload) = 16),
@@ -113,11 +111,9 @@ SCHEMA: Final = (
         upload BLOB NOT NULL,
         content INTEGER NOT NULL,
         PRIMARY KEY (vault, batch, field, digest, upload),
-        FOREIGN KEY (vault, upload) REFERENCES uploads (vault, upload) ON DELETE CASCADE
+        FOREIGN KEY (vault, upload) REFERENCES uploads (vault, upload)
     ) STRICT, WITHOUT ROWID""",
-    "CREATE INDEX blocks_of_upload ON blocks (vault, upload)",
-    """CREATE TRIGGER block_gone AFTER DELETE ON blocks
-        BEGIN INSERT INTO doomed (content) VALUES (old.content); END""",
+    "CREATE INDEX blocks_of_upload ON blocks (vault, upload, batch)",
 )
 
 

@@ -33,6 +33,7 @@ from protocol.errors import (
     Frozen,
     IntegrityError,
     ManifestMismatch,
+    NotFound,
     SealroomError,
     WeakKey,
 )
@@ -205,12 +206,9 @@ async def _rows(
     thereby close the vault to the others, so it is told beside the rows. Another block than
     was committed is the server's doing, and raises.
     """
-    if not session.may_open(where.id, number):
-        return [], None
     failure = await _fetch_missing(session, where.id, number)
     rows: list[tuple[bytes, dict[str, Value]]] = []
-    where = session.state.collections[where.id]
-    for batch, ref in where.blocks(number):
+    for batch, ref in _current(session, where.id, number):
         block = _kept(session, batch, ref)
         if block is None or not batch.records:
             continue
@@ -223,28 +221,38 @@ async def _rows(
     return rows, failure
 
 
+def _current(
+    session: Session, collection: bytes, number: int
+) -> tuple[tuple[Batch, BlockRef], ...]:
+    """Return the blocks of a catalog as they are known now; none where it is closed by now."""
+    where = session.state.collections.get(collection)
+    if where is None or not session.may_open(collection, number):
+        return ()
+    return where.blocks(number)
+
+
 async def _fetch_missing(session: Session, collection: bytes, number: int) -> SealroomError | None:
     """Fetch and keep the blocks of a catalog that this home does not have as they are now.
 
     A vault that is frozen serves none: then what is kept has to do, and the refusal is returned.
     """
     while True:
-        listed = session.state.collections[collection].blocks(number)
+        listed = _current(session, collection, number)
         left = ((batch, ref) for batch, ref in listed if batch.records)
         missing = [(batch, ref) for batch, ref in left if _kept(session, batch, ref) is None]
         try:
             async for batch, ref, block in fetch_blocks(session, collection, missing):
                 verify_block(ref, block)
                 session.store.keep_block(batch.id, ref.field, block)
-        except ManifestMismatch as error:
+        except (ManifestMismatch, Refused) as error:
+            if isinstance(error, Refused):
+                if error.refusal == Frozen.code:
+                    return error
+                if error.refusal != NotFound.code:
+                    raise
             await session.sync_as_member()
-            now = session.state.collections.get(collection)
-            if now is None or now.blocks(number) == listed:
-                raise error
-        except Refused as refused:
-            if refused.refusal != Frozen.code:
+            if _current(session, collection, number) == listed:
                 raise
-            return refused
         else:
             return None
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,7 @@ COLLECTION: Final = "customers"
 SHOWN_FIELD: Final = "national_id"
 SHOWN_RECORD: Final = 6
 START_SECONDS: Final = 20
+VANISH_SECONDS: Final = 60
 
 console = Console(highlight=False)
 
@@ -106,6 +107,7 @@ def play(folder: Path) -> None:
         staged_reads(admin, lynx)
         revocation(admin, lynx, otter)
         handover(seller, otter)
+        takeover(seller, otter, folder / "server")
         afterwards(seller, otter, folder)
 
 
@@ -217,11 +219,29 @@ def handover(seller: Person, otter: Person) -> None:
     )
 
 
+def takeover(seller: Person, otter: Person, data: Path) -> None:
+    """Seal everything anew under keys that the seller never had; the seller destroys its own."""
+    step("Otter takes over", "All is sealed anew, and what the seller's keys open is deleted.")
+    before = stored_cell(data, list(CLASSES).index(SHOWN_FIELD), SHOWN_RECORD)
+    expect(remains(data, before), "a cell that the seller's key opens is there")
+    done = otter.run("handover", "takeover")
+    moved = done["reencrypted"]
+    say(
+        f"{moved['cells']:,} cells sealed anew in {done['seconds']:.2f} s, "
+        f"{moved['retired']} old keys retired"
+    )
+    expect(vanishes(data, before), "that cell is nowhere in its files any more")
+    refused = seller.run("read", COLLECTION, expect=3)
+    say(f"the seller reads: {refused['error']['message']}")
+    attested = seller.run("attest", "destroyed", "--yes")
+    say(f"the seller destroyed its keys, and signed that: leaf {attested['index']}")
+
+
 def afterwards(seller: Person, otter: Person, folder: Path) -> None:
     """The seller is out, the buyer has every cell, and the ledger says so."""
     step("Afterwards")
-    refused = seller.run("read", COLLECTION, expect=3)
-    say(f"the seller reads: {refused['error']['message']}")
+    listed = seller.run("identity", "show")["identities"]
+    expect(listed == [], "the seller's home has no keys any more")
     out = folder / "bought.csv"
     done = otter.run("read", COLLECTION, "--out", str(out))
     expect(
@@ -264,7 +284,8 @@ def stored_cell(data: Path, field: int, record: int) -> bytes:
     """Return a cell of the first batch as it lies in the server's database."""
     with sqlite3.connect(f"file:{database(data)}?mode=ro", uri=True) as db:
         (block,) = db.execute(
-            "SELECT content FROM blocks WHERE field = ? ORDER BY length(content) DESC LIMIT 1",
+            "SELECT contents.content FROM blocks JOIN contents ON contents.id = blocks.content "
+            "WHERE field = ? ORDER BY length(contents.content) DESC LIMIT 1",
             (field,),
         ).fetchone()
     lengths = cell_lengths(block, ROWS)
@@ -279,7 +300,28 @@ def database(data: Path) -> Path:
 
 def raw_database(data: Path) -> bytes:
     """Return every byte of every file that the server keeps."""
-    return b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+    content = bytearray()
+    for path in data.rglob("*"):
+        # Files of the database come and go.
+        with suppress(FileNotFoundError, IsADirectoryError):
+            content += path.read_bytes()
+    return bytes(content)
+
+
+def remains(data: Path, content: bytes) -> bool:
+    """Say whether anything of it is in the server's files, where a page's end may cut it in two."""
+    files = raw_database(data)
+    return any(content[at : at + 16] in files for at in range(0, len(content) - 15, 8))
+
+
+def vanishes(data: Path, content: bytes) -> bool:
+    """Wait until something is nowhere in the server's files; say whether it went in time."""
+    deadline = time.monotonic() + VANISH_SECONDS
+    while remains(data, content):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 # --- showing

@@ -39,14 +39,7 @@ from client.transport import Transport
 from client.vault import UploadOptions, Vault
 from protocol import api
 from protocol.acts import Commit, Role
-from protocol.blocks import (
-    Address,
-    BlockRef,
-    FieldClass,
-    Manifest,
-    Padding,
-    join_batch_body,
-)
+from protocol.blocks import Address, BlockRef, FieldClass, Manifest, Padding, join_batch_body
 from tests.in_process import PASSPHRASE, URL, Lab, ServiceTransport, lab
 
 T = TypeVar("T")
@@ -83,6 +76,14 @@ class Deal:
 
     async def accept(self) -> None:
         await self.buyer.accept(words=self.words)
+
+
+@asynccontextmanager
+async def a_server(directory: Path) -> AsyncIterator[Lab]:
+    """Give a server without any vault."""
+    with cheap_keyrings():
+        async with lab(directory) as made:
+            yield made
 
 
 @asynccontextmanager

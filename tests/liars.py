@@ -65,6 +65,15 @@ class Lie:
     ) -> api.ObservationsPage:
         return await honest.observations(vault_id, start)
 
+    def fetch(
+        self,
+        honest: Transport,
+        vault_id: bytes,
+        request: api.FetchBlocks,
+        sizes: tuple[int, ...],
+    ) -> AsyncGenerator[bytes, None]:
+        return honest.fetch(vault_id, request, sizes)
+
 
 class Liar:
     """The transport to a server that tells a lie, while it is telling it."""
@@ -107,7 +116,7 @@ class Liar:
     def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
     ) -> AsyncGenerator[bytes, None]:
-        return self.honest.fetch(vault_id, request, sizes)
+        return self._lie.fetch(self.honest, vault_id, request, sizes)
 
     async def close(self) -> None:
         await self.honest.close()
@@ -135,6 +144,7 @@ class ForgedLog:
     tree: Tree = field(default_factory=Tree)
     ledger: Ledger = field(default_factory=Ledger)
     wraps: dict[tuple[Address, bytes], Wrap] = field(default_factory=dict)
+    gone: set[Address] = field(default_factory=set)
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -162,6 +172,7 @@ class ForgedLog:
             tree=self.tree.copy(),
             ledger=self.ledger.copy(),
             wraps=self.wraps.copy(),
+            gone=self.gone.copy(),
         )
 
     @property
@@ -175,8 +186,11 @@ class ForgedLog:
     def take(self, signed: Signed) -> None:
         landed = self.ledger.check(signed.leaf)
         if landed.act is not None and landed.before is not None:
-            checked = check_sides(landed.before, landed.after, landed.act, signed.sides, self.wraps)
+            checked = check_sides(
+                landed.before, landed.after, landed.act, signed.sides, self.wraps, self.gone
+            )
             self.wraps.update(checked.wraps)
+            self.gone |= checked.gone
         self.ledger.append(landed)
         self.force(signed)
 

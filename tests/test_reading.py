@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,19 +17,15 @@ from client import reading
 from client.catalogs import read_names
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, open_block, seal_batch
-from client.errors import InputError, Refused, Unreachable
+from client.errors import InputError, Refused
 from client.fetching import fetch_blocks, open_committed
-from client.results import Progress
 from client.session import saying
-from client.tables import TableExists
-from client.tables.parquet_out import ParquetSink
 from client.vault import Vault
 from protocol import api
 from protocol.acts import DefineCollection
 from protocol.blocks import Address, BlockRef, FieldClass, catalog_field
 from protocol.errors import IntegrityError, ManifestMismatch, VerificationFailed
 from protocol.ledger.contents import Batch
-from protocol.limits import LIMITS
 from tests.deals import (
     Deal,
     Tamper,
@@ -47,33 +40,24 @@ from tests.deals import (
     rows,
     through,
 )
-from tests.in_process import ServiceTransport
+from tests.readers import (
+    BATCHES,
+    CORE,
+    FIELDS,
+    GENERAL,
+    SENSITIVE,
+    TABLE,
+    a_reading_deal,
+    collection_of,
+    swap_cells,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
-BATCHES = 20
-# Texts of one length, so that every block of a field is as long as its neighbour.
-TABLE = pa.table(
-    {
-        "iban": [f"DE{i:020}" for i in range(100)],
-        "notes": [f"of no use {i:012}" for i in range(100)],
-        "orders": pa.array(range(100), pa.int32()),
-    }
-)
-FIELDS = len(TABLE.schema.names)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def deal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deal]:
-    """A seller with one collection, and a bidder who may read two of its three fields."""
-    async with a_deal(tmp_path_factory.mktemp("deal")) as made:
-        classes = {"iban": SENSITIVE, "notes": SENSITIVE, "orders": GENERAL}
-        options = in_batches_of(100 // BATCHES)
-        await made.seller.upload(TABLE, collection="customers", classes=classes, options=options)
-        await made.seller.grant("Bo", classes=[SENSITIVE])
-        await made.seller.read("customers")
-        await made.buyer.read("customers")
+    async with a_reading_deal(tmp_path_factory.mktemp("deal")) as made:
         yield made
 
 
@@ -118,15 +102,6 @@ def swapped(one: int, other: int) -> Tamper:
         return blocks
 
     return tamper
-
-
-def swap_cells(block: bytes, records: int, one: int, other: int) -> bytes:
-    """Swap two cells of a block, and their lengths with them."""
-    sizes = [int(each) for each in np.frombuffer(block, "<u4", records)]
-    starts = [4 * records + sum(sizes[:i]) for i in range(records)]
-    cells = [block[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-    cells[one], cells[other] = cells[other], cells[one]
-    return np.array([len(cell) for cell in cells], "<u4").tobytes() + b"".join(cells)
 
 
 def whole(change: Callable[[list[bytes]], list[bytes]]) -> Tamper:
@@ -258,11 +233,6 @@ async def test_another_vaults_block_is_not_this_ones(
 
 
 # --- and if the hash were never looked at: the key is the address
-
-
-def collection_of(vault: Vault) -> bytes:
-    (found,) = (each for each in vault.session.state.collections.values() if each.classes)
-    return found.id
 
 
 async def blocks_of(vault: Vault, number: int) -> list[tuple[Batch, BlockRef, bytes]]:
@@ -493,162 +463,3 @@ class _Nameless:
 
     def __init__(self, name: str) -> None:
         self.name, self.type = name, "no type"
-
-
-# --- files
-
-
-async def test_an_export_says_what_it_did(deal: Deal, folder: Path) -> None:
-    seen: list[Progress] = []
-    batches: list[pa.RecordBatch] = []
-    wrote = await deal.seller.export("customers", path=folder / "out.csv", on_progress=seen.append)
-    passed = await deal.seller.export("customers", on_batch=batches.append)
-
-    assert wrote.path == str(folder / "out.csv")
-    assert (wrote.collection, wrote.records, wrote.cells) == ("customers", 100, 100 * FIELDS)
-    assert wrote.fields == tuple(TABLE.schema.names)
-    assert [each.done for each in seen] == list(range(5, 101, 5))
-    assert {each.total for each in seen} == {100}
-    assert passed.path is None
-    assert passed.fetched_bytes == wrote.fetched_bytes > 0
-    assert pa.Table.from_batches(batches).equals(TABLE)
-
-
-async def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
-    deal: Deal, folder: Path
-) -> None:
-    out = folder / "out.csv"
-    out.write_text("mine")
-    with pytest.raises(TableExists):
-        await deal.seller.export("customers", path=out)
-    liar = Tampering(honest(deal.seller), lambda _, blocks: blocks[:-1])
-    with through(deal.seller, liar), pytest.raises(ManifestMismatch):
-        await deal.seller.export("customers", path=out, overwrite=True)
-    assert out.read_text() == "mine"
-    await deal.seller.export("customers", path=out, overwrite=True)
-    assert out.read_text().startswith("iban,notes,orders")
-    assert list(folder.iterdir()) == [out]
-
-
-async def test_fewer_records_than_were_committed_are_no_export(
-    deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Nothing gets this far that the blocks' hashes let through; it stands guard over ourselves.
-    monkeypatch.setattr(reading, "_batches", lambda *_: [])
-    with pytest.raises(IntegrityError, match="0 records opened where 100"):
-        await deal.seller.export("customers", path=folder / "out.csv")
-    assert list(folder.iterdir()) == []
-
-
-async def test_a_full_disk_leaves_no_file_and_no_task(
-    deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(ParquetSink, "_write", full)
-    before = asyncio.all_tasks()
-    with pytest.raises(OSError, match="No space"):
-        await deal.seller.export("customers", path=folder / "out.parquet")
-    assert list(folder.iterdir()) == []
-    assert asyncio.all_tasks() == before
-
-
-# --- breaking off
-
-
-class Flaky(ServiceTransport):
-    """Breaks off each fetch after a few blocks, so many times."""
-
-    def __init__(self, vault: Vault, times: int, after: int) -> None:
-        like = honest(vault)
-        assert isinstance(like, ServiceTransport)
-        self.service, self.keyid = like.service, like.keyid
-        self.times, self.after, self.closed = times, after, 0
-
-    async def fetch(
-        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
-    ) -> AsyncGenerator[bytes, None]:
-        sent = 0
-        try:
-            async for block in super().fetch(vault_id, request, sizes):
-                if self.times and sent == self.after:
-                    self.times -= 1
-                    raise Unreachable("the cable was cut")
-                sent += 1
-                yield block
-        finally:
-            self.closed += 1
-
-
-@pytest.mark.parametrize("after", [0, 1, 3, 7])
-async def test_a_fetch_that_breaks_off_goes_on_from_its_block(deal: Deal, after: int) -> None:
-    flaky = Flaky(deal.seller, 3, after)
-    with through(deal.seller, flaky):
-        assert (await deal.seller.read("customers")).equals(TABLE)
-    assert flaky.times == 0
-    assert flaky.closed == 4
-
-
-async def test_a_fetch_that_never_gets_on_is_given_up(deal: Deal, folder: Path) -> None:
-    with through(deal.seller, Flaky(deal.seller, 4, 2)), pytest.raises(Unreachable):
-        await deal.seller.export("customers", path=folder / "out.csv")
-    assert list(folder.iterdir()) == []
-
-
-async def test_more_than_one_request_asks_for_is_asked_for_in_several(
-    deal: Deal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("client.fetching.REQUEST_BYTES", 1_000)
-    flaky = Flaky(deal.seller, 0, 0)
-    with through(deal.seller, flaky):
-        assert (await deal.seller.read("customers")).equals(TABLE)
-    many = flaky.closed
-    assert many > 5
-    monkeypatch.setattr("client.fetching.LIMITS", replace(LIMITS, fetch_blocks=1))
-    with through(deal.seller, flaky):
-        assert (await deal.seller.read("customers")).equals(TABLE)
-    assert flaky.closed == many + BATCHES * FIELDS
-
-
-async def test_a_reader_that_stops_early_lets_go_of_the_connection(deal: Deal) -> None:
-    flaky = Flaky(deal.seller, 0, 0)
-    before = asyncio.all_tasks()
-    with through(deal.seller, flaky):
-        stream = deal.seller.stream("customers")
-        assert (await anext(stream)).num_rows == 5
-        await stream.aclose()
-    assert flaky.closed == 1
-    assert asyncio.all_tasks() == before
-
-
-@pytest.mark.parametrize("moment", ["_write", "_finish"])
-async def test_ctrl_c_while_writing_leaves_a_whole_file_or_none(
-    deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    begun, going_on = asyncio.Event(), []
-    loop = asyncio.get_running_loop()
-    real = getattr(ParquetSink, moment)
-
-    def slow(*args: Any) -> None:
-        loop.call_soon_threadsafe(begun.set)
-        asyncio.run(asyncio.sleep(0.1))
-        real(*args)
-        going_on.append(moment)
-
-    monkeypatch.setattr(ParquetSink, moment, slow)
-    before = asyncio.all_tasks()
-    out = folder / "out.parquet"
-    exporting = asyncio.create_task(deal.seller.export("customers", path=out))
-    await begun.wait()
-    exporting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await exporting
-
-    # The thread was waited for: nothing writes on behind our back.
-    assert going_on == [moment]
-    assert asyncio.all_tasks() == before
-    if moment == "_write":
-        assert list(folder.iterdir()) == []
-    else:
-        assert pq.read_table(out).equals(TABLE)

@@ -21,6 +21,7 @@ from protocol.blocks import FieldClass, catalog_field
 from protocol.errors import ManifestMismatch, Moved, SealroomError
 from tests.deals import Deal, a_deal, honest, in_batches_of, rows, through
 from tests.in_process import ServiceTransport
+from tests.readers import collection_of
 
 GENERAL = FieldClass.GENERAL
 TABLE = rows(20)
@@ -36,11 +37,6 @@ async def deal(tmp_path: Path) -> AsyncIterator[Deal]:
         await made.seller.upload(TABLE, collection="customers", default=GENERAL, options=options)
         await made.seller.grant("Bo", classes=[GENERAL])
         yield made
-
-
-def collection_of(vault: Vault) -> bytes:
-    (found,) = (each.id for each in vault.session.state.collections.values() if each.classes)
-    return found
 
 
 Act = Callable[[], Awaitable[Any]]
@@ -158,6 +154,40 @@ async def test_names_that_were_sealed_anew_are_fetched_anew(deal: Deal) -> None:
     with through(deal.buyer, over):
         assert (await read_names(session, where)).name == "customers"
     assert over.fetches == 2
+
+
+@pytest.mark.parametrize("ended", ["retired", "no longer granted"])
+async def test_names_that_one_may_no_longer_know_are_none(deal: Deal, ended: str) -> None:
+    async def end() -> None:
+        if ended == "retired":
+            await deal.seller.retire_collection("customers")
+        else:
+            await deal.seller.withdraw_grant("Bo", classes=[GENERAL])
+
+    session, where = deal.buyer.session, collection_of(deal.seller)
+    await session.sync()
+    with through(deal.buyer, Meanwhile(deal.buyer, BEFORE, end)):
+        assert await read_names(session, where) == Names()
+
+
+async def test_names_that_the_server_withholds_are_asked_for_in_vain(deal: Deal) -> None:
+    """Where the log says that they are there, and whose, an answer of nothing stays one."""
+
+    class Withholding(Meanwhile):
+        async def fetch(
+            self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+        ) -> AsyncGenerator[bytes, None]:
+            self.fetches += 1
+            if not self.sent:
+                raise Refused("there is nothing there", code="not_found")
+            yield b""
+
+    session, where = deal.buyer.session, collection_of(deal.seller)
+    await session.sync()
+    withholding = Withholding(deal.buyer, 0, nothing)
+    with through(deal.buyer, withholding), pytest.raises(Refused, match="nothing there"):
+        await read_names(session, where)
+    assert withholding.fetches == 1
 
 
 # --- erased, retired, frozen

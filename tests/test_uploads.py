@@ -317,6 +317,13 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
         assert committed_by(deal.seller).isdisjoint(revoked)
 
 
+def landed_parts(vault: Vault) -> set[bytes]:
+    """Return the batches of the one commit of which some parts have landed."""
+    (pending,) = vault.session.state.pending.values()
+    assert isinstance(pending, PendingUpload)
+    return {batch.id for batch in pending.batches}
+
+
 @pytest.mark.threat("R11")
 async def test_parts_that_have_landed_before_a_removal_stand(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
@@ -326,9 +333,7 @@ async def test_parts_that_have_landed_before_a_removal_stand(
         await deal.seller.grant("Bo", classes=[SENSITIVE])
         with through(deal.seller, CommitsUpTo(deal.seller, 2)), pytest.raises(Unreachable):
             await uploaded(deal.seller, file)
-        (pending,) = deal.seller.session.state.pending.values()
-        assert isinstance(pending, PendingUpload)
-        landed = {batch.id for batch in pending.batches}
+        landed = landed_parts(deal.seller)
         assert 0 < len(landed) < 6
         await ada.revoke("Bo", Reason.OTHER)
 
@@ -353,9 +358,7 @@ async def test_parts_that_an_offer_dropped_are_sealed_anew_once_it_is_over(
         seller = deal.seller
         with through(seller, CommitsUpTo(seller, 2)), pytest.raises(Unreachable):
             await uploaded(seller, file)
-        (pending,) = seller.session.state.pending.values()
-        assert isinstance(pending, PendingUpload)
-        landed = {batch.id for batch in pending.batches}
+        landed = landed_parts(seller)
         await deal.offer()
         watched = Watched(seller)
         for _ in range(2):

@@ -207,7 +207,8 @@ def _races(story: Story) -> None:
     owner, admin = story.owner, story.people_of["new admin"]
     made = story.next_epochs(owner, (COLLECTION, 0), (COLLECTION, 1))
     story.step("the next keys of both fields", owner, **made, readers=(admin,))
-    first, *rest = story.moved(owner, COLLECTION, 0, 1)
+    there = [b.id for b in story.state.collections[COLLECTION].batches if b.records]
+    first, *rest = story.moved(owner, COLLECTION, 0, 1, batches=there)
     story.step("a part is sealed anew", owner, moving("race", 0, False, first))
     gone = story.erasure(COLLECTION, first.batch, [2])
     story.step("meanwhile a record of it is erased", admin, erasing(gone))
@@ -224,6 +225,18 @@ def _races(story: Story) -> None:
     )
     made = story.next_epochs(owner, (COLLECTION, 0))
     story.step("a key that the admin never had", owner, **made)
+    moves = story.moved(owner, COLLECTION, 0, 1, batches=there)
+    story.step("everything that is left lies under new keys", owner, moving("all", 0, True, *moves))
+    newest = {story.state.newest(COLLECTION, number) for number in (0, 1)}
+    old = [
+        each.address
+        for each in story.state.live_epochs()
+        if each.address.collection == COLLECTION
+        and each.address.field in (0, 1)
+        and each not in newest
+    ]
+    step = "a batch of which nothing is left keeps no key from being retired"
+    story.step(step, owner, naming(*old))
 
 
 # --- the vault as a whole

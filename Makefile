@@ -9,7 +9,7 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint types demo bench table lock clean
+.PHONY: help setup test crash sanitize lint types demo bench table lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,11 +18,13 @@ setup: $(STAMP)  ## create .venv from the pinned requirements (PYTHON=python3.12
 
 # Twice quiet, because pip otherwise prints where this machine fetches from. Without --no-deps, pip
 # resolves `coverage[toml]` of pytest-cov anew, to whatever is newest, and then misses its hash; the
-# lock is complete, which `pip check` confirms.
-$(STAMP): requirements.lock pyproject.toml
+# lock is complete, which `pip check` confirms. The compiled loop is built where a compiler is, and
+# is not there otherwise, rather than an older one.
+$(STAMP): requirements.lock pyproject.toml setup.py $(wildcard client/crypto/loop/*.[ch]) client/crypto/loop/build.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check \
 		--no-deps --require-hashes -r requirements.lock
+	@rm -f client/crypto/loop/_loop*.so
 	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check \
 		--no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip check --disable-pip-version-check
@@ -30,6 +32,22 @@ $(STAMP): requirements.lock pyproject.toml
 
 test: $(STAMP)  ## run every test, with coverage
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+# In a copy of the tree, so that the loop in this one stays the one that people use. Python itself is
+# not built for the sanitizers: they are loaded before it, and do not look at what it leaks.
+SANITIZED := build/sanitized
+sanitize: $(STAMP)  ## run the compiled loop's tests under the address and undefined behaviour sanitizers
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	@cp -r protocol vault client tests setup.py pyproject.toml $(SANITIZED)
+	@rm -f $(SANITIZED)/client/crypto/loop/_loop*.so
+	@cd $(SANITIZED) && CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	@cd $(SANITIZED) && SEALROOM_ENGINE=compiled ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+		LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+		$(abspath $(BIN))/python -m pytest -q -s -p no:cacheprovider tests/test_engines.py tests/test_cells.py
+
+crash: $(STAMP)  ## kill client and server at every step of what changes keys (20 minutes)
+	SEALROOM_EVERY_STEP=1 $(BIN)/python -m pytest -n 2 tests/test_killed.py
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

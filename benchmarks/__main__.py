@@ -1,4 +1,4 @@
-"""What a transfer costs: `python -m benchmarks` (`make bench`)."""
+"""What a transfer costs, and sealing alone: `python -m benchmarks` (`make bench`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from benchmarks import engines
 from benchmarks.blocks import BlockWork
 from benchmarks.conditions import Conditions, Neighbours
 from benchmarks.figures import Repetition, Size
@@ -23,6 +24,7 @@ from benchmarks.transfer import run_transfer
 RECORDS: Final = (10_000, 100_000)
 LARGE: Final = 1_000_000
 QUICK: Final = (300,)
+QUICK_ENGINES: Final = {"records": 300, "fields": 1, "rounds": 1}
 REPETITIONS: Final = 5
 BLOCK_RECORDS: Final = 100_000
 """How many records at most are sealed as a reference: more do not change what a cell costs."""
@@ -33,6 +35,7 @@ Say = Callable[[str], None]
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A tiny table, once: only to see that it works.")
+@click.option("--engines-only", is_flag=True, help="Only sealing and opening, every engine.")
 @click.option("--large", is_flag=True, help=f"Also {LARGE:,} records, once: some minutes more.")
 @click.option("--repetitions", default=REPETITIONS, show_default=True, type=click.IntRange(min=1))
 @click.option(
@@ -43,21 +46,25 @@ Say = Callable[[str], None]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write the figures as JSON.",
 )
-def main(quick: bool, large: bool, repetitions: int, result: Path) -> None:
-    """Measure sealing, opening and a whole transfer over TLS, and print a table."""
+def main(quick: bool, engines_only: bool, large: bool, repetitions: int, result: Path) -> None:
+    """Measure sealing, opening, resealing and a whole transfer over TLS, and print tables."""
     conditions, started, neighbours = Conditions.now(), datetime.now(UTC), Neighbours()
+    cells = engines.measure(**(QUICK_ENGINES if quick else {}), say=_progress)
     sizes = [
         measure(records, 1 if quick or records == LARGE else repetitions, _progress)
         for records in (QUICK if quick else (*RECORDS, *([LARGE] if large else [])))
+        if not engines_only
     ]
     others = neighbours.share()
     click.echo(report(conditions, others, sizes))
+    click.echo("\n" + engines.report(cells))
     written = {
         "command": _command(quick, large, repetitions),
         "time": started.isoformat(timespec="seconds"),
         "conditions": asdict(conditions),
         "others_share": None if others is None else round(others, 3),
         "sizes": [size.as_json() for size in sizes],
+        "engines": engines.as_json(cells),
     }
     result.parent.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")

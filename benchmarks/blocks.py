@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from benchmarks.cells import Table, blocks_round, reference_round
+from benchmarks.cells import BlockWork as EngineWork
+from benchmarks.cells import Table, reference_round
 from benchmarks.mixed_table import CLASSES, NULL_TEXT
 from client.columns import byte_length
 from client.crypto.cells import ColumnToSeal
-from client.crypto.engines import DEFAULT
+from client.crypto.engines import default_engine
 from client.tables import column_cells, open_source
 from protocol.limits import LIMITS
 
@@ -75,8 +76,11 @@ class BlockWork:
 
     def measured(self) -> Round:
         """Seal and open everything once each way."""
-        rounds = (*reference_round(self.values), *blocks_round(self.batches, DEFAULT))
-        return Round(*rounds, _nonce_nanoseconds(self.cells))
+        plain = reference_round(self.values)
+        blocks = EngineWork(self.batches, default_engine()).round()
+        return Round(
+            plain.seal, plain.open, blocks.seal, blocks.open, _nonce_nanoseconds(self.cells)
+        )
 
 
 def _nonce_nanoseconds(count: int) -> float:

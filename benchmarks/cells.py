@@ -1,53 +1,54 @@
-"""What sealing and opening cells costs: `python -m benchmarks.cells`.
+"""The work that is measured: sealing, opening and resealing blocks, and what it is compared with.
 
-Everything is compared with the plainest way to do the work, reference (a): a Python loop over
-one reused AESGCM object with random nonces and 40 bytes of associated data, on the same values.
-Times differ from machine to machine; the ratios are what holds. Engines and reference take
-turns, so that a busy moment hits both.
+Cells of 8, 20, 60 and 400 bytes, and text whose lengths differ or whose values repeat. Everything
+is compared, in the same round, with two things:
+
+(a)        the plainest way to do the work: a Python loop over one reused AESGCM object with random
+           nonces and 40 bytes of associated data, on the same values;
+bare loop  libsodium's AES-256-GCM with a key of its own for every cell, on as many padded bytes,
+           in the barest loop in C: nothing that uses it can be faster.
+
+What is sealed is handed on and let go of, as an upload does. Blocks include padding, salts, keys
+and both hashes; "cells" are what an engine does between those.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import random
-import statistics
-import sys
+import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
 
+import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from client.columns import Cells
-from client.crypto.cells import ColumnToSeal, SealedBatch, open_block, seal_batch
-from client.crypto.engines import CryptographyEngine, Engine, SodiumEngine
-from protocol.blocks import FieldClass
+from client.crypto.cells import ColumnToSeal, mode_of, open_block, reseal_block, seal_batch
+from client.crypto.engines import BareLoop, Engine, Rules
+from client.crypto.padding import Octets, shape_of
+from protocol.blocks import TAG_BYTES, BlockRef, FieldClass
 from protocol.limits import LIMITS
 
-RECORDS = 20_000
-FIELDS = 10
-ROUNDS = 5
+RECORDS = 5 * LIMITS.batch_records_default
+FIELDS = 4
+LENGTHS = (8, 20, 60, 400)
 
+T = TypeVar("T")
 Table = Sequence[Sequence[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Nanoseconds a cell, one entry for each round."""
-
-    seal: tuple[float, ...]
-    open: tuple[float, ...]
+Batches = list[list[ColumnToSeal]]
 
 
 # --- the tables
 
 
-def equal_table(records: int = RECORDS, fields: int = FIELDS) -> Table:
-    """Return columns of many values of exactly 20 bytes: what the engines like best."""
-    draw = random.Random(1)
-    return [[draw.randbytes(20) for _ in range(records)] for _ in range(fields)]
+def table_of(length: int, records: int = RECORDS, fields: int = FIELDS) -> Table:
+    """Return columns of many values of exactly so many bytes."""
+    draw = random.Random(length)
+    return [[draw.randbytes(length) for _ in range(records)] for _ in range(fields)]
 
 
 def varied_table(records: int = RECORDS, fields: int = FIELDS) -> Table:
@@ -57,155 +58,242 @@ def varied_table(records: int = RECORDS, fields: int = FIELDS) -> Table:
 
 
 def few_values_table(records: int = RECORDS, fields: int = FIELDS) -> Table:
-    """Return columns of 12 values of 12 to 28 bytes: counting the values is the work."""
+    """Return columns of 12 values of 12 to 28 bytes: counting the values is part of the work."""
     draw = random.Random(3)
     values = [[draw.randbytes(draw.randint(12, 28)) for _ in range(12)] for _ in range(fields)]
     return [[draw.choice(some) for _ in range(records)] for some in values]
 
 
-TABLES: dict[str, Callable[[], Table]] = {
-    "20 bytes each": equal_table,
-    "12 to 28 bytes": varied_table,
-    "12 values a field": few_values_table,
-}
+def tables(records: int = RECORDS, fields: int = FIELDS) -> Iterator[tuple[str, Table]]:
+    """Return all of them by what they hold."""
+    for length in LENGTHS:
+        yield f"{length} bytes", table_of(length, records, fields)
+    yield "12 to 28 bytes", varied_table(records, fields)
+    yield "12 values", few_values_table(records, fields)
 
 
-# --- the work
+def batches_of(table: Table, records: int = LIMITS.batch_records_default) -> Batches:
+    """Cut a table into batches as an upload would, with the columns ready to be sealed."""
+    return [
+        [
+            ColumnToSeal(
+                number,
+                1,
+                FieldClass.GENERAL,
+                number.to_bytes(32, "big"),
+                Cells.from_list(column[start : start + records], string_like=True),
+            )
+            for number, column in enumerate(table)
+        ]
+        for start in range(0, len(table[0]), records)
+    ]
 
 
-def engines() -> list[Engine]:
-    """Return the engines that run on this machine."""
-    try:
-        return [SodiumEngine(), CryptographyEngine()]
-    except LookupError:
-        return [CryptographyEngine()]
+# --- the two things that everything is compared with
 
 
-def reference_round(table: Table) -> tuple[float, float]:
-    """Seal and open every cell the plain way; return nanoseconds a cell for each."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Nanoseconds a cell; None for what a way does not do."""
+
+    seal: float
+    open: float
+    reseal: float | None = None
+
+
+def reference_round(table: Table) -> Taken:
+    """Seal and open every cell the plain way."""
     cipher, address = AESGCM(bytes(32)), bytes(40)
-    sealed: list[bytes] = []
 
-    def seal() -> None:
+    def seal() -> Iterator[bytes]:
         for column in table:
             for value in column:
                 nonce = os.urandom(12)
-                sealed.append(nonce + cipher.encrypt(nonce, value, address))
+                yield nonce + cipher.encrypt(nonce, value, address)
+
+    def seal_all() -> None:
+        for column in table:
+            for value in column:
+                nonce = os.urandom(12)
+                nonce + cipher.encrypt(nonce, value, address)
+
+    sealed = list(seal())
 
     def open_all() -> None:
         for cell in sealed:
             cipher.decrypt(cell[:12], cell[12:], address)
 
     cells = sum(map(len, table))
-    return _seconds(seal) / cells * 1e9, _seconds(open_all) / cells * 1e9
+    return Taken(_nanoseconds(seal_all, cells), _nanoseconds(open_all, cells))
 
 
-def batches_of(
-    table: Table, records: int = LIMITS.batch_records_default
-) -> list[list[ColumnToSeal]]:
-    """Cut a table into batches as an upload would, with the columns ready to be sealed."""
-    return [
-        [
-            ColumnToSeal(
-                field,
-                1,
-                FieldClass.GENERAL,
-                field.to_bytes(32, "big"),
-                Cells.from_list(column[start : start + records], string_like=True),
-            )
-            for field, column in enumerate(table)
-        ]
-        for start in range(0, len(table[0]), records)
-    ]
+_Buffers = tuple[Octets, Octets, Octets, Octets]
 
 
-def blocks_round(batches: list[list[ColumnToSeal]], engine: Engine) -> tuple[float, float]:
-    """Seal and open whole blocks, padding and hashes included; return nanoseconds a cell."""
-    sealed: list[SealedBatch] = []
+class BareWork:
+    """As many padded bytes as each block of a table has, for the barest loop.
 
-    def seal() -> None:
-        sealed.extend(seal_batch(columns, engine) for columns in batches)
+    Raises: LookupError where the loop was not compiled.
+    """
 
-    def open_all() -> None:
-        for columns, batch in zip(batches, sealed, strict=True):
-            manifest = batch.manifest
-            for column, ref, block in zip(columns, manifest.blocks, batch.blocks, strict=True):
-                open_block(
-                    column.field_key,
-                    column.field_class,
-                    ref,
-                    manifest.batch_id,
-                    manifest.records,
-                    block,
-                    column.cells.string_like,
-                    engine=engine,
+    def __init__(self, batches: Batches, engine: Engine) -> None:
+        self._loop = BareLoop()
+        self._blocks = [self._buffers(column, engine) for batch in batches for column in batch]
+        self._cells = sum(batch[0].cells.count * len(batch) for batch in batches)
+
+    def _buffers(self, column: ColumnToSeal, engine: Engine) -> _Buffers:
+        cells, count = column.cells, column.cells.count
+        needs = engine.measure(cells, column.field_class.unit)
+        mode = mode_of(cells, column.field_class, engine)
+        total = shape_of(needs, count, mode, column.field_class).total
+        # One size for all: the same blocks of the cipher as the mean, rounded to whole ones.
+        size = round(total / count / 16) * 16
+        keys, padded = (
+            np.frombuffer(secrets.token_bytes(count * each), np.uint8) for each in (32, size)
+        )
+        return keys, padded, np.empty(count * (size + TAG_BYTES), np.uint8), np.empty_like(padded)
+
+    def round(self, workers: Executor | None = None) -> Taken:
+        """Seal and open all of it, on these threads if any."""
+        return Taken(
+            _nanoseconds(each(self._seal_one, self._blocks, workers), self._cells),
+            _nanoseconds(each(self._open_one, self._blocks, workers), self._cells),
+        )
+
+    def seal(self) -> None:
+        """Seal all of it."""
+        each(self._seal_one, self._blocks, None)()
+
+    def open(self) -> None:
+        """Open what was sealed."""
+        each(self._open_one, self._blocks, None)()
+
+    def _seal_one(self, block: _Buffers) -> None:
+        keys, cells, sealed, _ = block
+        self._loop.seal(keys, cells, sealed)
+
+    def _open_one(self, block: _Buffers) -> None:
+        keys, _, sealed, opened = block
+        self._loop.open(keys, sealed, opened)
+
+
+# --- blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One sealed column of a batch, with what it takes to open it."""
+
+    column: ColumnToSeal
+    ref: BlockRef
+    batch_id: bytes
+    content: bytes = field(repr=False)
+
+    def open(self, engine: Engine) -> None:
+        """Open it and let go of what comes out."""
+        column = self.column
+        open_block(
+            column.field_key,
+            column.field_class,
+            self.ref,
+            self.batch_id,
+            column.cells.count,
+            self.content,
+            column.cells.string_like,
+            engine=engine,
+        )
+
+    def reseal(self, engine: Engine) -> None:
+        """Seal it again under another key."""
+        column = self.column
+        reseal_block(
+            column.field_key,
+            bytes(byte ^ 1 for byte in column.field_key),
+            column.field_class,
+            self.ref,
+            2,
+            self.batch_id,
+            column.cells.count,
+            self.content,
+            column.cells.string_like,
+            engine=engine,
+        )
+
+
+class BlockWork:
+    """The batches of a table and the same sealed, for one engine and a number of threads."""
+
+    def __init__(self, batches: Batches, engine: Engine) -> None:
+        self._batches, self._engine = batches, engine
+        self._blocks: list[Block] = []
+        for columns in batches:
+            sealed = seal_batch(columns, engine)
+            # As an upload does: it also settles how the allocator treats buffers of this size.
+            sealed.body()
+            self._blocks += [
+                Block(column, ref, sealed.manifest.batch_id, content)
+                for column, ref, content in zip(
+                    columns, sealed.manifest.blocks, sealed.blocks, strict=True
                 )
+            ]
+        self._cells = sum(columns[0].cells.count * len(columns) for columns in batches)
 
-    cells = sum(columns[0].cells.count * len(columns) for columns in batches)
-    return _seconds(seal) / cells * 1e9, _seconds(open_all) / cells * 1e9
+    def round(self, workers: Executor | None = None) -> Taken:
+        """Seal, open and reseal whole blocks, on these threads if any."""
+
+        def seal() -> None:
+            for columns in self._batches:
+                seal_batch(columns, self._engine, workers)
+
+        return Taken(
+            _nanoseconds(seal, self._cells),
+            _nanoseconds(
+                each(lambda block: block.open(self._engine), self._blocks, workers), self._cells
+            ),
+            _nanoseconds(
+                each(lambda block: block.reseal(self._engine), self._blocks, workers), self._cells
+            ),
+        )
+
+    def cells_round(self) -> Taken:
+        """Only what the engine does: from columns to sealed cells and back, without hashes."""
+        key = secrets.token_bytes(32)
+        columns = [column for batch in self._batches for column in batch]
+
+        def seal() -> None:
+            for column in columns:
+                self._sealed(column, key)
+
+        def open_all() -> None:
+            for column, content, mode in zip(columns, sealed, modes, strict=True):
+                rules = Rules(column.field_class, mode, column.cells.string_like)
+                self._engine.open(key, content, None, column.cells.count, rules)
+
+        sealed = [self._sealed(column, key) for column in columns]
+        modes = [mode_of(each.cells, each.field_class, self._engine) for each in columns]
+        return Taken(_nanoseconds(seal, self._cells), _nanoseconds(open_all, self._cells))
+
+    def _sealed(self, column: ColumnToSeal, key: bytes) -> bytes:
+        engine, cells, field_class = self._engine, column.cells, column.field_class
+        needs = engine.measure(cells, field_class.unit)
+        shape = shape_of(needs, cells.count, mode_of(cells, field_class, engine), field_class)
+        with engine.draft(cells, shape) as draft:
+            return draft.seal(key)
 
 
-def measure(table: Table, rounds: int = ROUNDS) -> dict[str, Cost]:
-    """Return what each way costs on this table, by name; `(a)` is the reference."""
-    batches = batches_of(table)
-    ways: dict[str, Callable[[], tuple[float, float]]] = {"(a)": lambda: reference_round(table)}
-    for engine in engines():
-        ways[engine.name] = lambda engine=engine: blocks_round(batches, engine)  # type: ignore[misc]
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            taken[name].append(way())
-    return {
-        name: Cost(tuple(seal for seal, _ in times), tuple(opened for _, opened in times))
-        for name, times in taken.items()
-    }
+def each(
+    work: Callable[[T], None], parts: Sequence[T], workers: Executor | None
+) -> Callable[[], None]:
+    """Return what does a work on every part, one after another or on these threads."""
+
+    def do() -> None:
+        for _ in (map if workers is None else workers.map)(work, parts):
+            pass
+
+    return do
 
 
-def ratios(costs: dict[str, Cost]) -> dict[str, tuple[float, float]]:
-    """Return, for each engine, how many times as fast as (a) it seals and opens, best to best."""
-    base = costs["(a)"]
-    return {
-        name: (min(base.seal) / min(cost.seal), min(base.open) / min(cost.open))
-        for name, cost in costs.items()
-        if cost is not base
-    }
-
-
-def _seconds(work: Callable[[], None]) -> float:
+def _nanoseconds(work: Callable[[], None], cells: int) -> float:
     start = time.perf_counter()
     work()
-    return time.perf_counter() - start
-
-
-# --- the report
-
-
-def report(rounds: int = ROUNDS) -> str:
-    """Return all tables and engines as text, with what they were measured on."""
-    lines = [
-        f"{RECORDS:,} records x {FIELDS} fields, batches of {LIMITS.batch_records_default:,}, "
-        f"one process; ns a cell, best (median) of {rounds}",
-        f"Python {platform.python_version()}, cryptography {version('cryptography')}, "
-        f"PyNaCl {version('PyNaCl')}, numpy {version('numpy')}; "
-        f"{platform.machine()}, {os.cpu_count()} cores",
-        "",
-        f"{'table':<20}{'way':<14}{'seal':>16}{'x (a)':>7}{'open':>16}{'x (a)':>7}",
-    ]
-    for title, make in TABLES.items():
-        costs = measure(make(), rounds)
-        times = {"(a)": (1.0, 1.0), **ratios(costs)}
-        for name, cost in costs.items():
-            sealing, opening = times[name]
-            lines.append(
-                f"{title:<20}{name:<14}{_best(cost.seal):>16}{sealing:>7.2f}"
-                f"{_best(cost.open):>16}{opening:>7.2f}"
-            )
-    return "\n".join(lines)
-
-
-def _best(times: Sequence[float]) -> str:
-    return f"{min(times):.0f} ({statistics.median(times):.0f})"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(report() + "\n")
+    return (time.perf_counter() - start) / cells * 1e9

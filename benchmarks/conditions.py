@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from client.crypto.engines import DEFAULT
+from client.crypto.engines import default_engine
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 _LIBRARIES: Final = ("cryptography", "PyNaCl", "numpy", "pyarrow", "aiohttp", "msgpack")
@@ -49,7 +49,7 @@ class Conditions:
             python=f"{platform.python_implementation()} {platform.python_version()}",
             libraries={name: version(name) for name in _LIBRARIES}
             | {"TLS by OpenSSL": ssl.OPENSSL_VERSION.split()[1], "SQLite": sqlite3.sqlite_version},
-            engine=DEFAULT.name,
+            engine=default_engine().name,
             load=round(os.getloadavg()[0], 2),
         )
 

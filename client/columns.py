@@ -55,6 +55,20 @@ class Cells:
         """Refuse pickling: cells are what the whole program keeps from leaking."""
         raise TypeError("Cells cannot be pickled")
 
+    @classmethod
+    def trusted(
+        cls,
+        values: Buffer,
+        offsets: npt.NDArray[np.int64],
+        valid: npt.NDArray[np.bool_],
+        string_like: bool,
+    ) -> Cells:
+        """Build from parts whose maker guarantees their shape, which is not looked at again."""
+        made = object.__new__(cls)
+        for name, part in zip(cls.__slots__, (values, offsets, valid, string_like), strict=True):
+            object.__setattr__(made, name, part)
+        return made
+
     @property
     def count(self) -> int:
         """The number of cells, nulls among them."""

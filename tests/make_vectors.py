@@ -24,7 +24,8 @@ from nacl.signing import SigningKey
 
 from client.columns import Cells
 from client.crypto import cells as cells_module
-from client.crypto.cells import ColumnToSeal, SealedBatch, cell_key, seal_batch
+from client.crypto.block_keys import cell_key
+from client.crypto.cells import ColumnToSeal, SealedBatch, reseal_block, seal_batch
 from client.crypto.derivation import hkdf
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity
@@ -667,7 +668,23 @@ def cells(draws: Draws) -> Json:
                 [b"a", None, b"b" * 40],
             ),
         ],
+        "resealed": [_resealed(draws, *case) for case in _to_reseal(many)],
     }
+
+
+def _to_reseal(
+    many: list[bytes],
+) -> list[tuple[str, FieldClass, bool, list[bytes | None], list[int]]]:
+    return [
+        ("nothing erased", FieldClass.SENSITIVE, True, [b"yes", None, b""], []),
+        ("the longest erased", FieldClass.GENERAL, True, [b"a", b"b" * 40, None], [1]),
+        ("the longest of numbers erased", FieldClass.CORE, False, [bytes(8), b"n" * 32], [1]),
+        ("a long one erased", FieldClass.GENERAL, True, [b"a", b"b" * 1500, b"c" * 30], [1]),
+        ("a long one left", FieldClass.GENERAL, True, [b"a", b"b" * 1500, b"c" * 3000], [0]),
+        ("many values, some erased", FieldClass.CORE, True, list(many), [0, 7, 299]),
+        ("few of many values left", FieldClass.GENERAL, True, list(many), [*range(44, 300)]),
+        ("all erased", FieldClass.GENERAL, True, [b"a", None], [0, 1]),
+    ]
 
 
 def _in_mode(padding: Padding, draws: Draws, name: str, values: Sequence[bytes | None]) -> Json:
@@ -675,6 +692,53 @@ def _in_mode(padding: Padding, draws: Draws, name: str, values: Sequence[bytes |
     with mock.patch.object(cells_module, "mode_of", return_value=padding):
         draws.taken()
         return _block(draws, name, FieldClass.GENERAL, True, list(values))
+
+
+def _resealed(
+    draws: Draws,
+    name: str,
+    field_class: FieldClass,
+    string_like: bool,
+    values: list[bytes | None],
+    erased: list[int],
+) -> Json:
+    sealed = _sealed(field_class, string_like, values)
+    (ref,), (whole,) = sealed.manifest.blocks, sealed.blocks
+    block = empty_cells(whole, len(values), erased)
+    old = replace(ref, length=len(block), sha256=hashlib.sha256(block).digest())
+    old_key, new_key = fixed("a field key"), fixed("its next epoch's key")
+    draws.taken()
+    made, again = reseal_block(
+        old_key,
+        new_key,
+        field_class,
+        old,
+        ref.epoch + 1,
+        sealed.manifest.batch_id,
+        len(values),
+        block,
+        string_like,
+        frozenset(erased),
+    )
+    left = [None if at in erased else value for at, value in enumerate(values)]
+    return {
+        "name": name,
+        "class": int(field_class),
+        "string_like": string_like,
+        "values": [None if value is None else value.hex() for value in left],
+        "erased": erased,
+        "old_field_key": old_key.hex(),
+        "batch_id": sealed.manifest.batch_id.hex(),
+        "old_block": block.hex(),
+        "old_block_ref": to_bytes(old).hex(),
+        "field_key": new_key.hex(),
+        "drawn": draws.taken(),
+        "salt_key": hkdf(new_key, framed(Label.SALT_KEY)).hex(),
+        "salt": made.salt.hex(),
+        "padding": int(made.padding),
+        "block": again.hex(),
+        "block_ref": to_bytes(made).hex(),
+    }
 
 
 def _sealed(

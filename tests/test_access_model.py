@@ -432,4 +432,4 @@ TestAccess.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-pytestmark = [pytest.mark.threat(each) for each in ("V8", "S2", "M1", "M2")]
+pytestmark = [pytest.mark.threat(each) for each in ("V8", "S2", "S11", "K14")]

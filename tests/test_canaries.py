@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 import pytest_asyncio
 
-from client.crypto import cells
+from client.crypto.block_keys import cell_key, derive_batch_key
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity
 from client.crypto.sharing import open_share
@@ -174,9 +174,10 @@ def keys_of(run: Run, member: Vault) -> None:
         where = session.state.collections[address.collection]
         for batch, ref in where.blocks(address.field)[:3]:
             if ref.epoch == address.epoch:
-                key = cells._batch_key(opened.key.expose(), batch.id, ref.salt)
-                run.keys.setdefault("batch key", []).append(key)
-                run.keys.setdefault("cell key", []).append(cells._cell_keys(key, 1))
+                of_batch = derive_batch_key(opened.key.expose(), batch.id, ref.salt)
+                first = cell_key(opened.key.expose(), batch.id, ref.salt, 0)
+                run.keys.setdefault("batch key", []).append(of_batch)
+                run.keys.setdefault("cell key", []).append(first.expose())
     recovery, vault_id = session.state.recovery, session.vault_id
     if recovery is not None and member.identity.member_id in recovery.dealing.custodians:
         both = open_share(member.identity, vault_id, recovery.owner, recovery.dealing).expose()

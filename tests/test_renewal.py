@@ -63,7 +63,7 @@ async def test_an_owner_moves_to_new_keys_and_replaces_what_the_old_ones_opened(
         assert (await (await cast("ada")).read("more")).equals(TABLE)
 
 
-@pytest.mark.threat("K3")
+@pytest.mark.threat("K15")
 async def test_the_old_keys_are_nobody_to_the_server_and_are_kept_nowhere(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         olga = await cast.actor("olga")
@@ -349,7 +349,6 @@ async def removed(cast: Company) -> Actor:
     return bo
 
 
-@pytest.mark.threat("M7")
 async def test_a_losing_bidder_signs_that_its_keys_are_gone_and_they_are(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         bo = await removed(cast)

@@ -128,6 +128,7 @@ async def test_only_a_custodian_has_a_share_and_sees_that_it_is_right(cast: Comp
             assert {each.name for each in status.custodians} == set(CUSTODIANS)
 
 
+@pytest.mark.threat("K16")
 async def test_setting_up_is_the_owners_and_has_sense(cast: Company) -> None:
     owner, ada = await cast("olga"), await cast("ada")
     with pytest.raises(Refused):

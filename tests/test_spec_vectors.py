@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import secrets
 import struct
 from functools import cache
 from typing import Any
@@ -15,12 +16,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from nacl.signing import SigningKey
 
 from client.columns import Cells
-from client.crypto.cells import cell_key, open_block, open_cell
+from client.crypto.block_keys import cell_key
+from client.crypto.cells import OpenedBlock, mode_of, open_block, open_cell, reseal_block
 from client.crypto.derivation import hkdf
+from client.crypto.engines import Engine
 from client.crypto.identity import Identity
 from client.crypto.invites import invite_access_key, invite_identity
 from client.crypto.keys import confirmed_field_key, derive_field_key, key_confirmation, share_hash
-from client.crypto.padding import mode_of
 from client.crypto.secrets import InviteSecret, Seed, Share
 from client.crypto.wraps import unwrap
 from client.links import Link, parse_link
@@ -54,6 +56,7 @@ from protocol.rewrap import RewrapStatement, Wrap, verify_rewrap
 from protocol.signing import pae, verify_signature
 from protocol.wire import Envelope, from_bytes, pack
 from tests import edwards, xwing
+from tests.every_engine import ENGINES, agreed
 from tests.fixed_draws import Draws, Json, plain
 from tests.make_vectors import FILES, FOLDER, rendered
 from tests.shared import vectors as shared_vectors
@@ -478,16 +481,20 @@ def block_ref(case: Json) -> BlockRef:
 
 
 def opened(case: Json, block: str, erased: frozenset[int] = frozenset(), **other: Any) -> Cells:
-    return open_block(
-        raw(case["field_key"]),
-        FieldClass(case["class"]),
-        other.get("ref") or block_ref(case),
-        raw(case["batch_id"]),
-        other.get("records") or len(case["values"]),
-        raw(block),
-        case["string_like"],
-        erased,
-    ).cells
+    def opening(engine: Engine) -> OpenedBlock:
+        return open_block(
+            raw(case["field_key"]),
+            FieldClass(case["class"]),
+            other.get("ref") or block_ref(case),
+            raw(case["batch_id"]),
+            other.get("records") or len(case["values"]),
+            raw(block),
+            case["string_like"],
+            erased,
+            engine,
+        )
+
+    return agreed(opening).cells
 
 
 def values(cells: Cells) -> list[str | None]:
@@ -499,7 +506,8 @@ def test_a_block_opens_to_its_values(case: Json) -> None:
     assert values(opened(case, case["block"])) == case["values"]
     cells = [None if value is None else raw(value) for value in case["values"]]
     column = Cells.from_list(cells, string_like=case["string_like"])
-    assert int(mode_of(column, FieldClass(case["class"]))) == case["padding"]
+    for engine in ENGINES:
+        assert int(mode_of(column, FieldClass(case["class"]), engine)) == case["padding"]
 
 
 @pytest.mark.parametrize("case", cases("cells", "other_modes"))
@@ -507,7 +515,8 @@ def test_a_reader_takes_either_mode_of_the_class(case: Json) -> None:
     assert values(opened(case, case["block"])) == case["values"]
     cells = [None if value is None else raw(value) for value in case["values"]]
     column = Cells.from_list(cells, string_like=case["string_like"])
-    assert int(mode_of(column, FieldClass(case["class"]))) != case["padding"]
+    for engine in ENGINES:
+        assert int(mode_of(column, FieldClass(case["class"]), engine)) != case["padding"]
 
 
 @pytest.mark.parametrize("case", [*cases("cells", "blocks"), *cases("cells", "other_modes")])
@@ -534,6 +543,56 @@ def test_a_block_is_as_the_specification_says(case: Json) -> None:
     assert hmac.digest(raw(case["salt_key"]), drawn, "sha256")[:16] == salt
     assert case["drawn"][0] == case["batch_id"]
     assert [keys[32 * i : 32 * i + 32].hex() for i in range(3)] == case["cell_keys"]
+
+
+@pytest.mark.parametrize("case", cases("cells", "resealed"))
+def test_a_block_sealed_again_opens_to_what_was_left(case: Json) -> None:
+    erased = frozenset(case["erased"])
+    old = case | {"field_key": case["old_field_key"], "block_ref": case["old_block_ref"]}
+    for sealed, block in ((old, case["old_block"]), (case, case["block"])):
+        assert values(opened(sealed, block, erased)) == case["values"]
+        with pytest.raises(IntegrityError):
+            opened(sealed, block, erased ^ {0})
+    assert block_ref(case).epoch == block_ref(old).epoch + 1
+
+
+@pytest.mark.parametrize("case", cases("cells", "resealed"))
+def test_a_block_is_sealed_again_as_the_specification_says(
+    case: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Salt and keys with AES and HMAC alone; then the bytes, by every engine."""
+    count, block = len(case["values"]), raw(case["block"])
+    key, batch_id, salt = raw(case["field_key"]), raw(case["batch_id"]), raw(case["salt"])
+    stream = Cipher(algorithms.AES(batch_key(key, batch_id, salt)), modes.CTR(bytes(16)))
+    keys, at, padded = stream.encryptor().update(bytes(32 * count)), 4 * count, []
+    for i, length in enumerate(struct.unpack_from(f"<{count}I", block)):
+        sealed = block[at : at + length]
+        one = AESGCM(keys[32 * i : 32 * i + 32])
+        padded.append(one.decrypt(bytes(12), sealed, None) if length else b"")
+        at += length
+    plaintext = b"".join(struct.pack("<I", len(cell)) for cell in padded) + b"".join(padded)
+    drawn = raw(case["drawn"][0]) + hashlib.sha256(plaintext).digest()
+    assert hmac.digest(raw(case["salt_key"]), drawn, "sha256")[:16] == salt
+    monkeypatch.setattr(secrets, "token_bytes", lambda size: raw(case["drawn"][0]))
+    for engine in ENGINES:
+        made, again = reseal_block(
+            raw(case["old_field_key"]),
+            key,
+            FieldClass(case["class"]),
+            from_bytes(BlockRef, raw(case["old_block_ref"])),
+            block_ref(case).epoch,
+            batch_id,
+            count,
+            raw(case["old_block"]),
+            case["string_like"],
+            frozenset(case["erased"]),
+            engine,
+        )
+        assert (made, again) == (block_ref(case), block)
+
+
+def batch_key(key: bytes, batch_id: bytes, salt: bytes) -> bytes:
+    return hkdf(key, framed(Label.BATCH_KEY, batch_id, salt))
 
 
 @pytest.mark.parametrize("case", [*cases("cells", "blocks"), *cases("cells", "other_modes")])

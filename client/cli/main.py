@@ -21,6 +21,7 @@ import click
 
 from client.cli.collection import collection, read, upload
 from client.cli.control import attest, freeze, heartbeat, policy, unfreeze
+from client.cli.doctor import doctor
 from client.cli.erasing import erase
 from client.cli.exits import DONE, tell
 from client.cli.handover import handover
@@ -180,6 +181,7 @@ for command in (
     policy,
     heartbeat,
     log,
+    doctor,
 ):
     cli.add_command(command)
 

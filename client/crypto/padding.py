@@ -1,7 +1,8 @@
 """Padding whole columns, and taking it off only where it is exactly right (SPEC section 7).
 
 A padded cell is value || 0x80 || zeros, or zeros only for a null. How long it becomes is the
-block's padding mode. All of this runs on whole columns: no Python object per cell.
+block's padding mode. All of this runs on whole columns: no Python object per cell. The modes are
+for everybody; what pads and unpads is for engines that have nothing faster.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ FEW_VALUES: Final = 256
 Octets: TypeAlias = npt.NDArray[np.uint8]
 Sizes: TypeAlias = npt.NDArray[np.int64]
 
-_SCAN: Final = 512
+_FIRST_SCAN: Final = FEW_VALUES + 32
+_SCAN: Final = 1_024
 # A little-endian word at or above the k-th of these has its highest byte at k + 1 or later.
 _BYTE_STARTS: Final = np.left_shift(np.uint64(1), np.arange(8, 64, 8, dtype=np.uint64))
 
@@ -39,13 +41,38 @@ class BadPadding(Exception):
 # --- which mode, which lengths
 
 
-def mode_of(cells: Cells, field_class: FieldClass) -> Padding:
-    """Return the mode in which a block of these cells is sealed (SPEC section 7)."""
-    return (
-        Padding.UNIFORM
-        if rows_of_few_values(cells) == cells.count
-        else Padding.of_text(field_class)
-    )
+class Needs(NamedTuple):
+    """What cells need, in bytes: each its value and the terminator, and 1 for a null.
+
+    `longest` is the most that one needs (0 without any) and `position` the first that does.
+    `rounded` is the sum once each is rounded up to the class's unit, and `powers` once each is a
+    power of two as in a UNIFORM block of long cells.
+    """
+
+    longest: int
+    position: int
+    rounded: int
+    powers: int
+
+
+class Shape(NamedTuple):
+    """How the cells of a block are padded.
+
+    All to `width` bytes; where that is 0 each to a multiple of `unit`; where that is 0 too each to
+    a power of two. `total` is what they then have together.
+    """
+
+    width: int
+    unit: int
+    total: int
+
+
+def shape_of(needs: Needs, count: int, padding: Padding, field_class: FieldClass) -> Shape:
+    """Return the shape that a mode gives to `count` cells (SPEC section 7)."""
+    if padding is not Padding.UNIFORM:
+        return Shape(0, field_class.unit, needs.rounded)
+    width = round_up_one(needs.longest, field_class.unit)
+    return Shape(width, 0, width * count) if width <= UNIFORM_MOST else Shape(0, 0, needs.powers)
 
 
 def allowed_modes(field_class: FieldClass, string_like: bool) -> frozenset[Padding]:
@@ -67,12 +94,15 @@ def rows_of_few_values(cells: Cells) -> int:
         return cells.count
     values = np.frombuffer(cells.values, np.uint8)
     seen: set[bytes | None] = set()
-    for start in range(0, cells.count, _SCAN):
-        bounds = cells.offsets[start : start + _SCAN + 1]
+    end = 0
+    while end < cells.count:
+        # A column of many values mostly shows it at its beginning.
+        start, end = end, min(end + (_SCAN if end else _FIRST_SCAN), cells.count)
+        bounds = cells.offsets[start : end + 1]
         raw = values[bounds[0] : bounds[-1]].tobytes()
         ends = (bounds - bounds[0]).tolist()
         chunk: list[bytes | None] = list(map(raw.__getitem__, map(slice, ends, ends[1:])))
-        for null in np.flatnonzero(~cells.valid[start : start + _SCAN]).tolist():
+        for null in np.flatnonzero(~cells.valid[start:end]).tolist():
             chunk[null] = None
         if len(seen.union(chunk)) > FEW_VALUES:
             new = [cell for cell in dict.fromkeys(chunk) if cell not in seen]
@@ -81,24 +111,39 @@ def rows_of_few_values(cells: Cells) -> int:
     return cells.count
 
 
+def needs_of(cells: Cells, unit: int) -> Needs:
+    """Return what cells need, padded in steps of `unit` bytes."""
+    needed = needed_sizes(cells)
+    if not len(needed):
+        return Needs(0, 0, 0, 0)
+    position = int(needed.argmax())
+    longest = int(needed[position])
+    powers = (
+        len(needed) * UNIFORM_MOST if longest <= UNIFORM_MOST else int(power_sizes(needed).sum())
+    )
+    return Needs(longest, position, int(round_up(needed, unit).sum()), powers)
+
+
 def needed_sizes(cells: Cells) -> Sizes:
     """Return the bytes that each cell needs: its value and the terminator; 1 for a null."""
     return np.diff(cells.offsets) + 1
 
 
-def padded_sizes(needed: Sizes, padding: Padding, unit: int) -> Sizes:
-    """Return the length to which each cell is padded, in bytes (SPEC section 7)."""
-    if padding is not Padding.UNIFORM:
-        return round_up(needed, unit)
-    widest = int(round_up(needed.max(), unit))
-    if widest <= UNIFORM_MOST:
-        return np.full(len(needed), widest)
-    return power_sizes(needed)
+def shaped_sizes(needed: Sizes, shape: Shape) -> Sizes:
+    """Return the length to which each cell is padded, in bytes."""
+    if shape.width:
+        return np.full(len(needed), shape.width)
+    return round_up(needed, shape.unit) if shape.unit else power_sizes(needed)
 
 
 def round_up(sizes: Sizes, unit: int) -> Sizes:
     """Round sizes up to multiples of `unit`, a power of two."""
     return (sizes + (unit - 1)) & -unit
+
+
+def round_up_one(size: int, unit: int) -> int:
+    """Round one size up to a multiple of `unit`, a power of two."""
+    return (size + (unit - 1)) & -unit
 
 
 def power_sizes(needed: Sizes) -> Sizes:
@@ -113,7 +158,12 @@ def power_sizes(needed: Sizes) -> Sizes:
 def pad(cells: Cells, sizes: Sizes, padded: Octets) -> None:
     """Write the padded cells, joined, into `padded`, which is all zeros and as long as `sizes`."""
     lengths = np.diff(cells.offsets)
-    padded[_value_bytes(lengths, sizes)] = np.frombuffer(cells.values, np.uint8)
+    values = np.frombuffer(cells.values, np.uint8)
+    if len(sizes) and _equal(lengths) and _equal(sizes):
+        count, length = len(sizes), int(lengths[0])
+        padded.reshape(count, -1)[:, :length] = values.reshape(count, length)
+    else:
+        padded[_value_bytes(lengths, sizes)] = values
     ends = np.cumsum(sizes) - sizes + lengths
     padded[ends[cells.valid]] = TERMINATOR
 
@@ -139,17 +189,35 @@ def unpad(padded: Octets, sizes: Sizes) -> Unpadded:
         BadPadding: no terminator, or something after it, or too long a value.
     """
     words = padded.view("<u8")
-    starts = (np.cumsum(sizes) - sizes) // 8
-    last = np.maximum.reduceat(np.where(words != 0, np.arange(len(words)), -1), starts)
-    valid = last >= 0
+    ends = np.cumsum(sizes) // 8
+    starts = ends - sizes // 8
+    last = _last_words(words, starts, ends)
     top = words[last]
-    byte = np.searchsorted(_BYTE_STARTS, top, side="right")
+    valid = top != 0
+    # Which of its bytes is the last that is not zero; a binary search would guess wrong too often.
+    byte = np.zeros(len(top), np.int64)
+    for start in _BYTE_STARTS:
+        byte += top >= start
     # The highest byte that is not zero must be the terminator, whichever it is.
     terminated = (top >> (8 * byte).astype(np.uint64)) == TERMINATOR
     lengths = np.where(valid, 8 * (last - starts) + byte, 0)
     _refuse_first(valid & ~terminated)
     _refuse_first(lengths > LIMITS.cell_bytes)
-    return Unpadded(padded[_value_bytes(lengths, sizes)], lengths, valid)
+    if _equal(lengths) and _equal(sizes):
+        values = padded.reshape(len(sizes), -1)[:, : int(lengths[0])].ravel()
+    else:
+        values = padded[_value_bytes(lengths, sizes)]
+    return Unpadded(values, lengths, valid)
+
+
+def _last_words(words: npt.NDArray[np.uint64], starts: Sizes, ends: Sizes) -> npt.NDArray[np.int64]:
+    """Return where the last word of each cell is that is not zero; any of it where all are."""
+    # It is mostly in the last step of sixteen bytes.
+    last = ends - np.where(words[ends - 1] != 0, 1, 2)
+    if ((words[last] == 0) & (last > starts)).any():
+        used = np.where(words != 0, np.arange(len(words)), -1)
+        last = np.maximum(np.maximum.reduceat(used, starts), starts)
+    return last
 
 
 def verify_sizes(
@@ -163,17 +231,19 @@ def verify_sizes(
     Raises:
         BadPadding: a multiple, a power or a common length other than the mode's.
     """
-    wrong = sizes != padded_sizes(needed, padding, unit)
-    if padding is Padding.UNIFORM and some_erased and wrong.any():
-        wrong = _wrong_after_erasure(needed, sizes, unit)
-    _refuse_first(wrong)
-
-
-def _wrong_after_erasure(needed: Sizes, sizes: Sizes, unit: int) -> npt.NDArray[np.bool_]:
-    width = int(sizes.max())
+    if padding is not Padding.UNIFORM:
+        _refuse_first(sizes != round_up(needed, unit))
+        return
+    width = int(sizes.max()) if some_erased else round_up_one(int(needed.max()), unit)
     if width > UNIFORM_MOST:
-        return np.not_equal(sizes, power_sizes(needed))
-    return np.not_equal(sizes, width if width % unit == 0 else 0) | np.less(width, needed)
+        _refuse_first(sizes != power_sizes(needed))
+    else:
+        _refuse_first(sizes != (0 if width % unit else width))
+
+
+def _equal(sizes: Sizes) -> bool:
+    """Tell whether there is but one size: numbers, dates and such take a shorter way."""
+    return bool((sizes == sizes[0]).all())
 
 
 def _refuse_first(wrong: npt.NDArray[np.bool_]) -> None:

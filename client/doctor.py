@@ -1,0 +1,230 @@
+"""Is this installation in order? Versions, engines, keyring, clock and servers, looked at once.
+
+A check is a function from what is looked at to findings; `CHECKS` lists them all. None of them
+changes anything, and none raises: what is wrong is a finding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import platform
+import sqlite3
+import ssl
+import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.backends.openssl import backend
+
+from client.crypto.engines import VARIABLE, default_engine, survey
+from client.crypto.identity import Identity
+from client.errors import InputError
+from client.home import Home
+from client.speed import EngineSpeed, engine_speeds
+from client.transport import Signer
+from protocol.acts import VERSION
+from protocol.errors import SealroomError
+from protocol.limits import LIMITS
+
+
+class State(Enum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `hint` says what to do about it."""
+
+    about: str
+    state: State
+    told: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All of it. `versions` are by name, in the order in which people ask for them."""
+
+    versions: dict[str, str]
+    engines: tuple[EngineSpeed, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether nothing is a problem."""
+        return all(each.state is not State.PROBLEM for each in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is looked at: a home, and why its keyring stays shut if it does."""
+
+    home: Home
+    shut: str | None = None
+    """Told instead of what is in the keyring; None where it may be opened."""
+
+
+Check = Callable[[Subject], Awaitable[list[Finding]]]
+
+
+async def diagnose(subject: Subject) -> Diagnosis:
+    """Look at everything once; measuring the engines takes about a second."""
+    findings = [found for check in CHECKS for found in await check(subject)]
+    return Diagnosis(versions(), engine_speeds(), tuple(findings))
+
+
+# --- versions
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what Sealroom's speed and safety hang on."""
+    return {
+        "sealroom": _installed("sealroom"),
+        "protocol": str(VERSION),
+        "Python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "cryptography": _installed("cryptography"),
+        "OpenSSL in it": backend.openssl_version_text(),
+        "PyNaCl": _installed("PyNaCl"),
+        "libsodium in it": _libsodium_version(),
+        "OpenSSL for TLS": ssl.OPENSSL_VERSION,
+        "SQLite": sqlite3.sqlite_version,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "from source"
+
+
+def _libsodium_version() -> str:
+    try:
+        library = ctypes.CDLL(importlib.import_module("nacl._sodium").__file__)
+        library.sodium_version_string.restype = ctypes.c_char_p
+        told: bytes = library.sodium_version_string()
+    except (ImportError, OSError, AttributeError):
+        return "not shown by this PyNaCl"
+    return told.decode("ascii", "replace")
+
+
+# --- checks
+
+
+async def check_engine(_: Subject) -> list[Finding]:
+    """Which engine seals and opens, and why that one."""
+    try:
+        name = default_engine().name
+    except InputError as error:
+        return [Finding("engine", State.PROBLEM, str(error), error.hint)]
+    if os.environ.get(VARIABLE):
+        return [Finding("engine", State.NOTE, f"{name}, because {VARIABLE} names it")]
+    faster = [each for each in survey() if each.engine is None]
+    if not faster:
+        return [Finding("engine", State.OK, f"{name}, the fastest there is")]
+    why = "; ".join(f"{each.name}: {each.why_absent}" for each in faster)
+    hint = None
+    if name != "compiled":
+        hint = "With a C compiler and Python's headers, install Sealroom again."
+    return [Finding("engine", State.NOTE, f"{name}, the fastest of this machine ({why})", hint)]
+
+
+async def check_keyring(subject: Subject) -> list[Finding]:
+    """Whether the keyring is there, and out of the reach of others."""
+    path = subject.home.keyring_path
+    if not path.exists():
+        told = f"there is none at {path}"
+        return [Finding("keyring", State.NOTE, told, "'vault create' or 'join' makes one.")]
+    exposed = [found for each in (path.parent, path) if (found := _exposed(each))]
+    if exposed:
+        return exposed
+    if subject.shut is not None:
+        return [Finding("keyring", State.NOTE, f"{path}, not opened: {subject.shut}")]
+    try:
+        keyring = subject.home.keyring
+    except SealroomError as error:
+        return [Finding("keyring", State.PROBLEM, str(error), error.hint)]
+    held = f"{len(keyring.identities)} identities, {len(keyring.vaults)} vaults"
+    return [Finding("keyring", State.OK, f"{path}, for you alone; {held}")]
+
+
+def _exposed(path: Path) -> Finding | None:
+    """Return what is wrong with who may use a path, if anything is."""
+    status = path.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.getuid():
+        return Finding("keyring", State.PROBLEM, f"{path} belongs to another user")
+    # Who may write into the folder may put another keyring there; reading its names is harmless.
+    forbidden, wanted = (0o022, "700") if path.is_dir() else (0o077, "600")
+    if mode & forbidden:
+        told = f"others on this machine may get at {path} (mode {mode:03o})"
+        return Finding("keyring", State.PROBLEM, told, f"chmod {wanted} {path}")
+    return None
+
+
+async def check_servers(subject: Subject) -> list[Finding]:
+    """Whether each server of this home answers as the pinned one, and agrees about the time."""
+    if subject.shut is not None or not subject.home.keyring_path.exists():
+        return []
+    try:
+        entries = subject.home.keyring.vaults
+    except SealroomError:  # told by `check_keyring`
+        return []
+    places = sorted({(entry.server, entry.tls_pin or b"") for entry in entries})
+    return [found for url, pin in places for found in await _asked(subject.home, url, pin or None)]
+
+
+async def _asked(home: Home, url: str, pin: bytes | None) -> list[Finding]:
+    nobody = Identity.generate()
+    transport = home.connect(url, pin, Signer(nobody.request_key, nobody.member_id))
+    try:
+        info = await transport.server_info()
+    except SealroomError as error:
+        return [Finding(f"server {url}", State.PROBLEM, str(error), error.hint)]
+    finally:
+        await transport.close()
+    whose = "with the pinned key" if pin else "with a certificate that this machine trusts"
+    answers = Finding(f"server {url}", State.OK, f"answers, {whose}")
+    apart = int(home.clock()) - info.time
+    if abs(apart) <= LIMITS.request_skew_seconds:
+        told = f"within {LIMITS.request_skew_seconds} s of {url}"
+        return [answers, Finding("clock", State.OK, told)]
+    where = "ahead of" if apart > 0 else "behind"
+    return [
+        answers,
+        Finding(
+            "clock",
+            State.PROBLEM,
+            f"{abs(apart):,} s {where} {url}, which refuses requests more than "
+            f"{LIMITS.request_skew_seconds} s away",
+            "Set this machine's clock, or tell whoever runs the server.",
+        ),
+    ]
+
+
+async def check_clock(subject: Subject) -> list[Finding]:
+    """Whether this machine's clock is before something that this home has seen already."""
+    if subject.shut is not None or not subject.home.keyring_path.exists():
+        return []
+    try:
+        made = [each.created for each in subject.home.keyring.identities]
+    except SealroomError:  # told by `check_keyring`
+        return []
+    if made and subject.home.clock() < max(made):
+        told = "it is earlier than when the newest identity of this home was made"
+        return [Finding("clock", State.PROBLEM, told, "Set this machine's clock.")]
+    return []
+
+
+CHECKS: Final[tuple[Check, ...]] = (check_engine, check_keyring, check_clock, check_servers)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from client.crypto.identity import Identity
 from protocol import acts
 from protocol.acts import Erasure, MovedBlock, Reason, Role, Statement
-from protocol.blocks import PEOPLE_COLLECTION, Address
+from protocol.blocks import PEOPLE_COLLECTION, Address, Padding
 from protocol.encoding import encode
 from tests.dealing_by_spec import Dealt
 from tests.fixed_draws import COLLECTION, DAY, VAULT_ID, fixed
@@ -108,6 +108,10 @@ def _bad_moves(story: Story, zero: MovedBlock, one: MovedBlock) -> None:
         ("a-block-moved-to-a-tainted-epoch", to(zero.block.epoch - 1)),
         ("a-block-moved-of-a-batch-that-is-not-there", replace(zero, batch=VAULT_ID[:16])),
         ("a-block-that-grows", replace(one, block=replace(one.block, length=1_000))),
+        (
+            "a-block-padded-otherwise",
+            replace(one, block=replace(one.block, padding=Padding.MULTIPLE_32)),
+        ),
     ]
     for name, move in wrong:
         story.refuse(name, owner, moving("bad", 0, True, move), "out_of_order")

@@ -12,9 +12,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-UNIFORM = 0
-TAG = 16
-
 
 def hkdf(key: bytes, info: bytes, salt: bytes = bytes(32), length: int = 32) -> bytes:
     """HKDF-SHA256 (2.1)."""
@@ -47,25 +44,6 @@ def opened(
     if at != len(block):
         raise AssertionError("lengths that do not add up")
     return padded
-
-
-def padded_anew(cells: Sequence[bytes | None], mode: int, unit: int) -> list[bytes | None]:
-    """The cells that are left, padded in their mode; a padded cell is value || 80 || zeros."""
-    bare = [None if cell is None else cell.rstrip(b"\0") for cell in cells]
-    needed = [max(1, len(cell)) for cell in bare if cell is not None]
-    widest = max((_up(n, unit) for n in needed), default=0)
-
-    def size(cell: bytes) -> int:
-        n = max(1, len(cell))
-        if mode != UNIFORM:
-            return _up(n, unit)
-        return widest if widest <= 1_024 else max(1_024, 1 << (n - 1).bit_length())
-
-    return [None if cell is None else cell.ljust(size(cell), b"\0") for cell in bare]
-
-
-def _up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
 
 
 def sealed(

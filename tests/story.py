@@ -53,7 +53,7 @@ from tests.fixed_draws import (
     person,
     refusal,
 )
-from tests.sealing_by_spec import emptied, opened, padded_anew, sealed
+from tests.sealing_by_spec import emptied, opened, sealed
 from tests.world import NOW, World
 
 
@@ -282,11 +282,7 @@ class Story(World):
                 self.key(author, Address(collection, each.field, each.epoch)) for each in (ref, new)
             )
             records, block = batch.manifest.records, self.contents[ref.sha256]
-            cells = padded_anew(
-                opened(old_key, batch.id, ref.salt, records, block),
-                int(ref.padding),
-                where.class_of(ref.field).unit,
-            )
+            cells = opened(old_key, batch.id, ref.salt, records, block)
             salt, sealed_anew = sealed(key, batch.id, cells, secrets.token_bytes(32))
             sha256 = hashlib.sha256(sealed_anew).digest()
             new = replace(new, salt=salt, length=len(sealed_anew), sha256=sha256)

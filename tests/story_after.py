@@ -7,7 +7,7 @@ from dataclasses import replace
 from client.crypto.identity import Identity
 from protocol import acts
 from protocol.acts import Erasure, MovedBlock, Reason, Role, Statement
-from protocol.blocks import PEOPLE_COLLECTION, Address
+from protocol.blocks import PEOPLE_COLLECTION, Address, Padding
 from protocol.encoding import encode
 from tests.dealing_by_spec import Dealt
 from tests.fixed_draws import COLLECTION, DAY, VAULT_ID, fixed
@@ -108,6 +108,10 @@ def _bad_moves(story: Story, zero: MovedBlock, one: MovedBlock) -> None:
         ("a-block-moved-to-a-tainted-epoch", to(zero.block.epoch - 1)),
         ("a-block-moved-of-a-batch-that-is-not-there", replace(zero, batch=VAULT_ID[:16])),
         ("a-block-that-grows", replace(one, block=replace(one.block, length=1_000))),
+        (
+            "a-block-padded-otherwise",
+            replace(one, block=replace(one.block, padding=Padding.MULTIPLE_32)),
+        ),
     ]
     for name, move in wrong:
         story.refuse(name, owner, moving("bad", 0, True, move), "out_of_order")
@@ -207,7 +211,8 @@ def _races(story: Story) -> None:
     owner, admin = story.owner, story.people_of["new admin"]
     made = story.next_epochs(owner, (COLLECTION, 0), (COLLECTION, 1))
     story.step("the next keys of both fields", owner, **made, readers=(admin,))
-    first, *rest = story.moved(owner, COLLECTION, 0, 1)
+    there = [b.id for b in story.state.collections[COLLECTION].batches if b.records]
+    first, *rest = story.moved(owner, COLLECTION, 0, 1, batches=there)
     story.step("a part is sealed anew", owner, moving("race", 0, False, first))
     gone = story.erasure(COLLECTION, first.batch, [2])
     story.step("meanwhile a record of it is erased", admin, erasing(gone))
@@ -224,6 +229,18 @@ def _races(story: Story) -> None:
     )
     made = story.next_epochs(owner, (COLLECTION, 0))
     story.step("a key that the admin never had", owner, **made)
+    moves = story.moved(owner, COLLECTION, 0, 1, batches=there)
+    story.step("everything that is left lies under new keys", owner, moving("all", 0, True, *moves))
+    newest = {story.state.newest(COLLECTION, number) for number in (0, 1)}
+    old = [
+        each.address
+        for each in story.state.live_epochs()
+        if each.address.collection == COLLECTION
+        and each.address.field in (0, 1)
+        and each not in newest
+    ]
+    step = "a batch of which nothing is left keeps no key from being retired"
+    story.step(step, owner, naming(*old))
 
 
 # --- the vault as a whole

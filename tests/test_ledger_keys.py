@@ -175,6 +175,27 @@ def test_one_block_is_enough_to_keep_an_epoch(number: int) -> None:
     world.retire(world.owner, Address(data, number, 1))
 
 
+@pytest.mark.threat("W6")
+def test_a_batch_of_which_nothing_is_left_keeps_no_epoch() -> None:
+    """It has no cell that a key would open; with one record left it keeps the epochs of all."""
+    world, data = world_with_data()
+    records = world.records(data, 2)
+    world.commit(world.owner, data, records)
+    world.epochs(world.owner, (data, 0), (data, 1))
+    old = (Address(data, 0, 1), Address(data, 1, 1))
+    world.erase(world.owner, data, {records.batch_id: [0]})
+    with pytest.raises(OutOfOrder, match="blocks lie under"):
+        world.judge(world.owner, retiring(*old))
+    world.erase(world.owner, data, {records.batch_id: [1]})
+    world.retire(world.owner, *old)
+    root, where = world.state.collections[data].root(), world.state.collections[data]
+    assert [ref.epoch for ref in where.by_id()[records.batch_id].manifest.blocks] == [1, 1]
+    assert (where.records, where.root()) == (0, root), "its manifest is what it was"
+    world.reencrypt(world.owner, data, 0, 1)
+    moved = world.state.collections[data].by_id()[records.batch_id]
+    assert [ref.epoch for ref in moved.manifest.blocks] == [2, 2]
+
+
 def test_what_is_retired_stays_counted() -> None:
     world, data = rotated(0)
     world.reencrypt(world.owner, data, 0)

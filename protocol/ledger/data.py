@@ -231,13 +231,13 @@ def _current(where: Collection, moves: Sequence[acts.MovedBlock]) -> Current:
 
 
 def _check_moved(found: tuple[Batch, BlockRef] | None, move: acts.MovedBlock) -> None:
-    """Refuse a block that is sealed anew of nothing, or into more than what it was."""
+    """Refuse a block that is sealed again of nothing, or is not cut and padded as it was."""
     if found is None:
         raise OutOfOrder(f"there is no block of that field in a batch {move.batch.hex()}")
-    batch, ref = found
-    fits = 4 * batch.manifest.records <= move.block.length <= ref.length
-    if ref.sha256 == move.before and not fits:
-        raise OutOfOrder("a block that would grow, or lose its lengths, by a re-encryption")
+    _, ref = found
+    alike = (move.block.length, move.block.padding) == (ref.length, ref.padding)
+    if ref.sha256 == move.before and not alike:
+        raise OutOfOrder("a block that has another length, or padding, by a re-encryption")
 
 
 def _moved(where: Collection, moves: Sequence[acts.MovedBlock], current: Current) -> Collection:

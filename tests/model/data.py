@@ -29,11 +29,12 @@ class Data(Members):
         return ok
 
     def lying(self) -> set[Place]:
-        """The keys under which something lies."""
+        """The keys under which something lies: of a batch with no record left, nothing does."""
         return {
             (collection, number, epoch)
             for collection, batches in self.batches.items()
             for batch in batches.values()
+            if len(batch.erased) < batch.records
             for number, (epoch, _) in batch.blocks.items()
         }
 

@@ -38,7 +38,6 @@ class Holding:
     head_time: int = 0
     dealing: Dealing | None = None
     attested: set[bytes] = field(default_factory=set)
-    seen: set[bytes] = field(default_factory=set)  # who ever rebuilt
 
     # --- who, and when
 

@@ -117,9 +117,7 @@ class Model(Data):
             and dealing.at == named
             and author in dealing.custodians
             and author not in dealing.released.get(rebuilder, set())
-            and (rebuilder in dealing.released or rebuilder not in self.seen)
         )
         if ok and dealing is not None:
             dealing.released.setdefault(rebuilder, set()).add(author)
-            self.seen.add(rebuilder)
         return ok

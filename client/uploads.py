@@ -121,6 +121,9 @@ async def _seal_and_commit(
     session: Session, plan: Plan, journal: JournalledUpload, on_progress: OnProgress
 ) -> None:
     """Do what is left of an upload; begin again with whatever became unusable meanwhile."""
+    if session.state.phase is not Phase.OPEN:
+        # Nothing would land that is sealed now: let the rules say why.
+        session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), plan.classes))
     for attempt in range(ATTEMPTS):
         await _prepare_collection(session, plan, journal.collection)
         sender = _Sender(session, plan, journal)

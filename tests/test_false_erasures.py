@@ -7,27 +7,22 @@ refuses that; here it does not, and only the readers are left to notice.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
 
 from client.errors import Refused
-from client.fetching import fetch_blocks
 from client.session import saying
 from client.transport import Transport
-from protocol import acts, api
-from protocol.acts import EmptiedBlock, Erasure, Reason
+from protocol import api
 from protocol.blocks import empty_cells
 from protocol.errors import IntegrityError
-from protocol.ledger.contents import Batch
-from protocol.ledger.state import State
-from tests.company import Company, company
+from tests.company import company
+from tests.erasures import Blocks, blocks_of, data_batch, emptied, erasing
 from tests.liars import ForgedLog, Forger
 from tests.readers import swap_cells
 
-Blocks = dict[int, bytes]
 Make = Callable[[bytes], bytes]
 """Makes, of the first field's block as it was, what is said to be left of it."""
 
@@ -55,40 +50,6 @@ class Erasing(Forger):
                 yield block
 
 
-def data_batch(state: State) -> tuple[bytes, Batch]:
-    """Return the one batch of data that there is, and its collection."""
-    (found,) = (
-        (where.id, batch)
-        for where in state.collections.values()
-        for batch in where.batches
-        if not batch.manifest.is_catalog
-    )
-    return found
-
-
-def erasing(state: State, positions: set[int], left: Blocks) -> acts.Erase:
-    where, batch = data_batch(state)
-    emptied = tuple(
-        EmptiedBlock(
-            ref.field, ref.sha256, len(left[ref.field]), hashlib.sha256(left[ref.field]).digest()
-        )
-        for ref in batch.manifest.blocks
-    )
-    return acts.Erase(where, Reason.REQUEST, (Erasure(batch.id, tuple(positions), emptied),))
-
-
-def emptied(blocks: Blocks, positions: set[int]) -> Blocks:
-    return {number: empty_cells(block, 3, positions) for number, block in blocks.items()}
-
-
-async def as_it_is(cast: Company) -> Blocks:
-    """Return the blocks of the three records, with which everybody's keys open them."""
-    session = (await cast("olga")).session
-    where, batch = data_batch(session.state)
-    listed = [(batch, ref) for ref in batch.manifest.blocks]
-    return {ref.field: block async for _, ref, block in fetch_blocks(session, where, listed)}
-
-
 def another_cell(block: bytes) -> bytes:
     return block[:-1] + bytes([block[-1] ^ 1])
 
@@ -109,7 +70,7 @@ async def test_an_erasure_takes_exactly_what_it_names_and_changes_nothing(
     tmp_path: Path, lie: str | None
 ) -> None:
     async with company(tmp_path) as cast:
-        blocks = await as_it_is(cast)
+        blocks = await blocks_of((await cast("olga")).session)
         left = emptied(blocks, {1})
         if lie is not None:
             left[0] = LIES[lie](blocks[0])
@@ -133,7 +94,7 @@ async def test_an_erasure_takes_exactly_what_it_names_and_changes_nothing(
 @pytest.mark.threat("V3")
 async def test_what_was_erased_is_not_given_back_by_a_later_erasure(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
-        blocks = await as_it_is(cast)
+        blocks = await blocks_of((await cast("olga")).session)
         ada = await cast("ada")
         log = await ForgedLog.of(cast.lab, ada.session)
         log.take(log.spoken(ada.identity, erasing(log.state, {1}, emptied(blocks, {1}))))

@@ -153,6 +153,16 @@ async def test_a_genesis_for_another_servers_key_is_refused_by_that_server(tmp_p
         assert home.vaults() == ()
 
 
+def test_the_sdk_is_imported_by_its_package_and_nothing_else_is() -> None:
+    import client
+
+    for name in client.__all__:
+        assert getattr(client, name).__name__ == name
+    assert client.Home is Home
+    with pytest.raises(AttributeError, match="has no attribute 'Hoem'"):
+        _ = client.Hoem
+
+
 # --- several vaults
 
 

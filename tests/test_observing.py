@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,23 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
+from client.columns import Cells
+from client.crypto.cells import ColumnToSeal, seal_batch
 from client.errors import Refused
 from client.observing import observations
+from client.session import saying
 from client.transport import Transport
-from protocol.acts import Reason, Role
+from client.vault import Vault
+from protocol import acts
+from protocol.acts import Reason, Role, Statement
 from protocol.api import Observation, ObservationsPage
 from protocol.errors import ContextMismatch, IntegrityError, ManifestMismatch
 from protocol.labels import Label
 from protocol.observations import ObservationBody
 from protocol.wire import Envelope, from_bytes, pae, to_bytes
 from tests.company import ALL, company
+from tests.erasures import blocks_of, data_batch, emptied, erasing
+from tests.in_process import URL
 from tests.liars import ForgedLog, Forger, Lie, Signed
 from vault.checkpoints import SignedObservation
 
@@ -169,3 +177,84 @@ async def test_the_log_is_told_in_words_as_far_as_one_may_know(tmp_path: Path) -
         before = await (await cast("aud")).log()
         assert before.entries[-1].kind == "accept"
         assert {entry.author_name for entry in before.entries} == {None}
+
+
+async def test_what_is_done_to_keys_data_and_the_vault_is_told_too(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, ada = await cast("olga"), await cast("ada")
+        await olga.change_policy(head_signers=["Aud"])
+        await olga.set_up_recovery(["Ada", "Aud"])
+        await olga.end_recovery()
+        await olga.rotate(collection="customers", reencrypt=True)
+        await olga.erase("customers", [1, 3], reason=Reason.RETENTION)
+        await replaced(olga)
+        await olga.heartbeat()
+        await olga.freeze(Reason.BREACH)
+        await olga.unfreeze()
+        named = {entry.kind: entry.detail for entry in (await ada.log()).entries}
+        assert named["policy"] == {"head_signers": ["Aud"]}
+        assert named["custodians"] == {"custodians": []}
+        dealt = next(e.detail for e in (await ada.log()).entries if e.kind == "custodians")
+        assert (set(dealt["custodians"]), dealt["threshold"]) == ({"Ada", "Aud"}, 2)
+        # Three catalogs and three fields of one batch; the epochs of before and those of Rex's.
+        assert named["re-encrypt"] == {"collection": "customers", "blocks": 6}
+        assert named["retire-epoch"]["epochs"] >= 6
+        assert named["erase"] == {
+            "collection": "customers", "records": 2, "reason": Reason.RETENTION
+        }  # fmt: skip
+        assert named["replace"] == {
+            "collection": "customers", "erased": 1, "records": 1, "reason": Reason.MISTAKE
+        }  # fmt: skip
+        assert named["freeze"] == {"reason": Reason.BREACH}
+        assert named["heartbeat"] == named["unfreeze"] == {}
+
+        home = cast.open["olga"].home
+        moved = await home.rotate_identity(olga)
+        await olga.retire_collection("customers", Reason.REQUEST)
+        await olga.destroy(Reason.TERMS)
+        attested = await cast.open["ada"].home.attest_destroyed(ada)
+        entries = (await olga.log(verify=True)).entries
+        told = {entry.kind: entry for entry in entries}
+        assert told["rotate-identity"].detail == {"to": moved.new_id[:16], "rebuilt": False}
+        # What it was called went with it.
+        gone = told["retire-collection"].detail
+        assert gone["reason"] is Reason.REQUEST
+        assert gone["collection"] == told["define-collection"].detail["collection"] != "customers"
+        assert told["destroy"].detail == {"reason": Reason.TERMS}
+        assert told["attest"].detail == {"statement": Statement.KEYS_DESTROYED}
+        assert told["attest"].index == attested.index
+
+
+async def replaced(vault: Vault) -> None:
+    """Put a new record in the place of the second one, in one act."""
+    session = vault.session
+    where, _ = data_batch(session.state)
+    # The first and the third one are gone.
+    left = emptied(await blocks_of(session), {0, 1, 2})
+    erased = erasing(session.state, {1}, left)
+    columns = [
+        ColumnToSeal(
+            number,
+            session.writable(where, number).epoch,
+            each,
+            session.key(session.writable(where, number)).key.expose(),
+            Cells.from_list([b"new"], string_like=True),
+        )
+        for number, each in enumerate(session.state.collections[where].classes)
+    ]
+    sealed, upload = seal_batch(columns), os.urandom(16)
+    await session.transport.stage(session.vault_id, upload, sealed.manifest.batch_id, sealed.body())
+    manifests = (sealed.manifest,)
+    await session.act(
+        saying(acts.Replace(upload, where, 0, manifests, Reason.MISTAKE, erased.erasures))
+    )
+
+
+async def test_a_rescue_is_told(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, ada = await cast("olga"), await cast("ada")
+        await olga.set_up_recovery(["Ada", "Aud"])
+        request = cast.newcomer("new").rescue_request(URL, olga.session.vault_id, None)
+        await ada.release_share(request.text, yes=True)
+        last = (await ada.log()).entries[-1]
+        assert (last.kind, last.detail) == ("release", {"to": request.member_id[:16]})

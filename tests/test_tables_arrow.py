@@ -33,7 +33,6 @@ from client.tables import (
     schema_of,
     type_from_text,
 )
-from protocol.errors import ApiMisuse
 from protocol.limits import LIMITS
 from tests.shared import shared_path
 from tests.table_values import DICTIONARIES, VALUES, columns
@@ -290,8 +289,32 @@ def test_a_reader_is_streamed_and_read_once() -> None:
     assert next(read).column(0).to_pylist() == [0, 0, 1]
     assert len(seen) < 4
     assert sum(batch.num_rows for batch in read) == 17
-    with pytest.raises(ApiMisuse):
+    with pytest.raises(TableUnreadable, match="can be read once"):
         next(source.batches(3))
+
+
+def test_a_table_is_read_as_often_as_it_takes() -> None:
+    table = pa.table({"n": [1, 2, 3]})
+    source = open_source(table)
+    for _ in range(2):
+        assert pa.Table.from_batches(source.batches(2)).equals(table)
+
+
+def test_the_rows_of_a_data_frame_are_counted_by_its_length() -> None:
+    class DataFrame:
+        __module__ = "pandas.core.frame"
+        table = pa.table({"n": [1, 2, 3]})
+
+        def __len__(self) -> int:
+            return 3
+
+        def __arrow_c_stream__(self, requested: object = None) -> object:
+            return self.table.__arrow_c_stream__(requested)
+
+    source = open_source(DataFrame())
+    assert source.total_rows == 3
+    for _ in range(2):
+        assert pa.Table.from_batches(source.batches(2)).equals(DataFrame.table)
 
 
 def test_one_batch_is_a_source_too() -> None:

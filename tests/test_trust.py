@@ -21,7 +21,8 @@ from protocol import acts
 from protocol.acts import Citation, Role
 from protocol.api import LogLeaf, LogPage
 from protocol.checkpoint import parse_note
-from protocol.errors import ContextMismatch, Fork, IntegrityError, Rollback, Stale
+from protocol.errors import ContextMismatch, Fork, IntegrityError, Rollback, Stale, Unsupported
+from protocol.ledger import Landed, Ledger
 from protocol.limits import LIMITS
 from tests.company import TABLE, Company, company
 from tests.forging import SENSITIVE, bidder, forged, kinds, newest, opens
@@ -400,6 +401,19 @@ async def test_a_damaged_copy_is_not_believed(tmp_path: Path, damage: str) -> No
         await open_one.vault.close()
         again = await cast.actor("bo", fresh=True)
         await again.session.sync()
+
+
+async def test_a_copy_that_a_newer_version_wrote_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def newer(_: Ledger, leaf: bytes) -> Landed:
+        raise Unsupported("an act of an unknown kind")
+
+    async with company(tmp_path) as cast:
+        await cast.actor("bo")
+        monkeypatch.setattr(Ledger, "check", newer)
+        with pytest.raises(Unsupported, match="unknown kind"):
+            await cast.actor("bo")
 
 
 def test_nothing_is_known_before_the_first_contact() -> None:

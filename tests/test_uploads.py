@@ -301,20 +301,59 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await deal.seller.grant("Bo", classes=[SENSITIVE])
         revoked: list[bytes] = []
+        turn = asyncio.Lock()
 
         class Early(Watched):
             async def stage(self, *given: Any) -> None:
-                if not revoked:
-                    revoked.append(given[2])
-                    await ada.revoke("Bo", Reason.OTHER)
-                    # Everything waits here until this very flight is called off.
-                    await asyncio.Event().wait()
+                async with turn:  # nothing is staged before somebody was removed
+                    first = not revoked
+                    if first:
+                        revoked.append(given[2])
+                        await ada.revoke("Bo", Reason.OTHER)
+                if first:
+                    await asyncio.Event().wait()  # until this very flight is called off
                 await super().stage(*given)
 
         with through(deal.seller, Early(deal.seller)):
             await uploaded(deal.seller, file)
         await exact(deal.seller)
         assert committed_by(deal.seller).isdisjoint(revoked)
+
+
+@pytest.mark.threat("R11")
+async def test_an_upload_whose_keys_are_replaced_again_and_again_is_given_up_for_now(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        turn = asyncio.Lock()
+
+        class Restless(Watched):
+            """Before anything is staged, somebody gets to know the newest key, and loses it."""
+
+            async def stage(self, *given: Any) -> None:
+                async with turn:
+                    await ada.session.sync()
+                    known = ada.session.state.epochs.values()
+                    fresh = not any(each[-1].tainted for each in known)
+                    if fresh:
+                        await ada.grant("Bo", classes=[SENSITIVE])
+                        await ada.withdraw_grant("Bo", classes=[SENSITIVE])
+                if fresh:
+                    await asyncio.Event().wait()  # until this very flight is called off
+                await super().stage(*given)
+
+        with (
+            through(deal.seller, Restless(deal.seller)),
+            pytest.raises(Refused, match="were replaced meanwhile") as caught,
+        ):
+            await uploaded(deal.seller, file)
+        assert caught.value.refusal == "tainted"
+        where = await deal.seller.collections()
+        assert [each.records for each in where] == [0]
+        assert max(field.epochs for field in where[0].fields) == uploads.ATTEMPTS
+        await uploaded(deal.seller, file)
+        await exact(deal.seller)
 
 
 def landed_parts(vault: Vault) -> set[bytes]:
@@ -365,8 +404,8 @@ async def test_parts_that_an_offer_dropped_are_sealed_anew_once_it_is_over(
             with through(seller, watched), pytest.raises(Refused) as caught:
                 await uploaded(seller, file)
             assert caught.value.refusal == "out_of_order"
-        # While the offer is open nothing could land, so not much is sealed for it.
-        assert len(watched.stages) <= 6
+        # While the offer is open nothing could land, so nothing is sealed for it.
+        assert watched.stages == []
         await deal.buyer.reject(Reason.OTHER)
 
         await uploaded(seller, file)

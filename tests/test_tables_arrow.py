@@ -33,7 +33,6 @@ from client.tables import (
     schema_of,
     type_from_text,
 )
-from protocol.errors import ApiMisuse
 from protocol.limits import LIMITS
 from tests.shared import shared_path
 from tests.table_values import DICTIONARIES, VALUES, columns
@@ -290,8 +289,15 @@ def test_a_reader_is_streamed_and_read_once() -> None:
     assert next(read).column(0).to_pylist() == [0, 0, 1]
     assert len(seen) < 4
     assert sum(batch.num_rows for batch in read) == 17
-    with pytest.raises(ApiMisuse):
+    with pytest.raises(TableUnreadable, match="read once"):
         next(source.batches(3))
+
+
+def test_a_table_that_knows_its_rows_is_read_as_often_as_needed() -> None:
+    """An upload that was overtaken by a rotation reads it again."""
+    source = open_source(arrow_table())
+    for _ in range(2):
+        assert pa.Table.from_batches(source.batches(3)).equals(arrow_table())
 
 
 def test_one_batch_is_a_source_too() -> None:

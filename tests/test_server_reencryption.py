@@ -12,7 +12,7 @@ import pytest
 from client.crypto.identity import Identity
 from protocol import acts, api
 from protocol.acts import MovedBlock, Reason, Role
-from protocol.blocks import FieldClass, Manifest, cell_lengths
+from protocol.blocks import FieldClass, Manifest, catalog_field, cell_lengths
 from protocol.errors import Moved
 from protocol.ledger.contents import Batch
 from protocol.limits import LIMITS
@@ -184,8 +184,12 @@ async def test_who_could_re_encrypt_a_block_stages_it(tmp_path: Path) -> None:
         some = live.member(Role.ADMIN, (of_class(FieldClass.GENERAL),))
         await live.push()
         general, both = live.moves(cast.collection, 0), live.moves(cast.collection, 0, 1)
+        # of names, which an admin without keys holds, it makes nothing anew either
+        catalog = live.moves(cast.collection, catalog_field(FieldClass.CORE))
         for who, moves, status in (
             (some, general, 200),
+            (some, catalog, 200),
+            (cast["keyless"], catalog, 403),
             (some, both, 403),
             (cast["keyless"], general, 403),
             (cast["auditor"], general, 403),
@@ -333,6 +337,7 @@ async def swept(server: RunningServer) -> None:
 # --- positions stay erased
 
 
+@pytest.mark.threat("V3")
 async def test_what_was_erased_stays_so_through_a_re_encryption(tmp_path: Path) -> None:
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)

@@ -11,7 +11,7 @@ from typing import Final
 from protocol import acts
 from protocol.acts import Act
 from protocol.api import SubmitAct
-from protocol.errors import Conflict, NotAuthorised, OutOfOrder, StaleAct
+from protocol.errors import Conflict, OutOfOrder, StaleAct
 from protocol.ledger import State, act_leaf
 from protocol.limits import LIMITS
 from vault.callers import not_found
@@ -56,7 +56,7 @@ class Landing:
             earlier = vault.place(act.author, act.number)
             if earlier is not None:
                 return _same(vault, earlier, leaf)
-            _expect_entitled(vault, act)
+            _expect_known(vault, act)
             due = vault.state.numbers.get(act.author, 0)
             if act.number != due:
                 raise OutOfOrder(f"the author's next act is number {due}", hint="Sync first.")
@@ -93,14 +93,12 @@ class Landing:
         return ()
 
 
-def _expect_entitled(vault: OpenVault, act: Act) -> None:
-    """Refuse whoever is nobody here, or is one no longer and does not just attest."""
+def _expect_known(vault: OpenVault, act: Act) -> None:
+    """Tell whoever is nobody here, or is no longer, what strangers are told."""
     caller = vault.caller(act.author)
     if caller is None:
         raise not_found()
     caller.visible(vault.size)
-    if caller.former and not isinstance(act.payload, acts.Attest):
-        raise NotAuthorised("not after being removed from the vault")
 
 
 def _expect_recent(act: Act, now: int) -> None:

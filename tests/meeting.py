@@ -109,12 +109,12 @@ def an_invite(world: Meeting) -> acts.Payload:
     return acts.Invite(card, Role.BIDDER, (of_class(CORE),), False, world.now + 86_400, key)
 
 
-def an_acceptance(world: Meeting) -> acts.Payload:
+def an_acceptance(world: World) -> acts.Payload:
     opened = world.state.offer
     return acts.Accept(opened.index if opened else 0, world.ledger.size, world.receipts())
 
 
-def a_rejection(world: Meeting) -> acts.Payload:
+def a_rejection(world: World) -> acts.Payload:
     return acts.Reject(world.state.offer.index if world.state.offer else 0, Reason.TERMS)
 
 

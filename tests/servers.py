@@ -290,9 +290,6 @@ class LiveVault(World):
 
     # --- what is erased, and sealed anew
 
-    def batch(self, collection: bytes, batch_id: bytes) -> Batch:
-        return self.state.collections[collection].by_id()[batch_id]
-
     def erasure(
         self, collection: bytes, batch_id: bytes, positions: Collection[int]
     ) -> acts.Erasure:
@@ -303,12 +300,6 @@ class LiveVault(World):
             left = empty_cells(self.contents[ref.sha256], batch.manifest.records, gone)
             blocks.append(acts.EmptiedBlock(ref.field, ref.sha256, len(left), self.keep(left)))
         return acts.Erasure(batch_id, tuple(sorted(positions)), tuple(blocks))
-
-    def erase(
-        self, author: Identity, collection: bytes, records: Mapping[bytes, Collection[int]]
-    ) -> Landed:
-        erasures = (self.erasure(collection, *each) for each in sorted(records.items()))
-        return self.land(author, acts.Erase(collection, acts.Reason.REQUEST, tuple(erasures)))
 
     def moves(
         self, collection: bytes, *fields: int, batches: Collection[bytes] | None = None
@@ -326,11 +317,6 @@ class LiveVault(World):
                     block = replace(block, epoch=newest.definition.epoch)
                     found.append(acts.MovedBlock(batch.id, ref.sha256, block))
         return tuple(found)
-
-    def reencrypt(self, author: Identity, collection: bytes, *fields: int) -> Landed:
-        """Move all blocks of these fields to their newest epochs, in one act."""
-        moves = self.moves(collection, *fields)
-        return self.land(author, acts.Reencrypt(os.urandom(16), collection, 0, True, moves))
 
     # --- sending
 

@@ -21,6 +21,7 @@ from vault.storage.base import (
     Effects,
     NotStaged,
     Publish,
+    Relied,
     SidePart,
     SizeMoved,
     StagedBatch,
@@ -231,6 +232,30 @@ class StorageContract(OnAnEngine):
         assert len(await storage.staged(VAULT, UPLOAD)) == 1
         assert len(await storage.staged(VAULT, b"\x30" * 16)) == 1
 
+    async def test_an_append_relies_on_what_was_staged_as_it_was(self, storage: Storage) -> None:
+        def digest(manifest: bytes) -> bytes:
+            return hashlib.sha256(manifest).digest()
+
+        def relying(upload: bytes, *manifests: tuple[bytes, bytes]) -> Effects:
+            return Effects(relies=(Relied(upload, manifests),))
+
+        await stage(storage, BATCH, manifest=b"one")
+        await stage(storage, NEXT, manifest=b"two")
+        await stage(storage, b"\x99" * 16, upload=SECOND, manifest=b"three")
+        await storage.append(VAULT, 1, [leaf(1)], publish(SECOND, b"\x99" * 16))
+        for broken in (
+            relying(UPLOAD, (BATCH, digest(b"another"))),
+            relying(UPLOAD, (BATCH, digest(b"one")), (NEXT, digest(b"one"))),
+            relying(UPLOAD, (b"\x98" * 16, digest(b"one"))),
+            relying(SECOND, (BATCH, digest(b"one"))),
+            relying(SECOND, (b"\x99" * 16, digest(b"three"))),  # published
+        ):
+            with pytest.raises(NotStaged):
+                await storage.append(VAULT, 2, [leaf(2)], broken)
+        assert await storage.size(VAULT) == 2
+        rightly = relying(UPLOAD, (NEXT, digest(b"two")), (BATCH, digest(b"one")))
+        await storage.append(VAULT, 2, [leaf(2)], rightly)
+
     async def test_an_append_at_the_wrong_size_has_no_effects(self, storage: Storage) -> None:
         await storage.append(VAULT, 1, [leaf(1, b"sides", b"part")])
         await stage(storage, BATCH)
@@ -410,6 +435,25 @@ class StorageContract(OnAnEngine):
         assert await is_shown(storage)
         await storage.append(VAULT, 3, [leaf(3)], Effects(drop_members=(BOB,)))
         assert await storage.staged(VAULT, SECOND) == []
+
+    async def test_a_batch_is_taken_back(self, storage: Storage) -> None:
+        await stage(storage, BATCH)
+        await stage(storage, NEXT)
+        await storage.unstage(VAULT, UPLOAD, BATCH)
+        for absent in ((VAULT, UPLOAD, BATCH), (VAULT, SECOND, NEXT), (OTHER, UPLOAD, NEXT)):
+            await storage.unstage(*absent)
+        assert [each.batch_id for each in await storage.staged(VAULT, UPLOAD)] == [NEXT]
+        assert await stage(storage, BATCH, upload=SECOND, manifest=b"another") is True
+
+    async def test_what_an_append_names_is_not_taken_back(self, storage: Storage) -> None:
+        await stage(storage, BATCH)
+        await stage(storage, NEXT, upload=SECOND)
+        held = Effects((Publish(UPLOAD, (BATCH,)),), hold_uploads=(SECOND,))
+        await storage.append(VAULT, 1, [leaf(1)], held)
+        await storage.unstage(VAULT, UPLOAD, BATCH)
+        await storage.unstage(VAULT, SECOND, NEXT)
+        assert await is_shown(storage)
+        assert len(await storage.staged(VAULT, SECOND)) == 1
 
     # --- vaults are apart
 

@@ -254,6 +254,17 @@ class DeletionContract(OnAnEngine):
         await swept(storage)
         assert await is_shown(storage, OLD)
 
+    async def test_what_was_made_anew_is_taken_back(self, storage: Storage, log: Log) -> None:
+        await anew(storage, NEW, SECOND)
+        await anew(storage, NEWER, THIRD)
+        await storage.unstage(VAULT, SECOND, BATCH)
+        assert await storage.staged(VAULT, SECOND) == []
+        await swept(storage)
+        await log.append(publish(THIRD))
+        assert await is_shown(storage, NEWER)
+        assert await is_shown(storage, OLD)
+        assert await anew(storage, NEWER, SECOND) is True
+
     # --- rewriting
 
     async def test_a_rewrite_puts_other_bytes_in_a_blocks_place(

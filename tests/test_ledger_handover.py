@@ -194,6 +194,15 @@ def test_an_acceptance_makes_the_buyer_the_owner_and_all_others_former(sale: Sal
     assert (done.seller, done.buyer) == (seller, sale.buyer.member_id)
 
 
+def test_an_acceptance_ends_the_seller_s_recovery(sale: Sale) -> None:
+    """What its custodians hold shares of opens nothing that is written from now on."""
+    sale.deal(sale.admin, sale.rival)
+    sale.offer(sale.buyer)
+    assert sale.state.recovery is not None
+    sale.accept(sale.buyer)
+    assert sale.state.recovery is None
+
+
 def test_the_new_owner_goes_on_from_there_and_can_sell_again(offered: Sale) -> None:
     sale = offered
     sale.accept(sale.buyer)

@@ -26,6 +26,7 @@ from protocol.blocks import (
 from protocol.errors import ApiMisuse, NotAuthorised, OutOfOrder, StaleAct
 from protocol.ledger.state import Phase, State
 from protocol.ledger.transitions import TRANSITIONS
+from tests.meeting import a_rejection, an_acceptance
 from tests.world import World, joining, of_class, of_field, rotating
 
 GENERAL, CORE = FieldClass.GENERAL, FieldClass.CORE
@@ -189,15 +190,6 @@ def an_invite(scene: Scene) -> acts.Payload:
     card = Identity.generate().card(scene.vault_id)
     key = Identity.generate().public.signing_key
     return acts.Invite(card, Role.BIDDER, (), False, scene.now + 86_400, key)
-
-
-def an_acceptance(scene: Scene) -> acts.Payload:
-    index = scene.state.offer.index if scene.state.offer else 0
-    return acts.Accept(index, scene.ledger.size, scene.receipts())
-
-
-def a_rejection(scene: Scene) -> acts.Payload:
-    return acts.Reject(scene.state.offer.index if scene.state.offer else 0, Reason.TERMS)
 
 
 def an_erasure(scene: Scene) -> acts.Payload:

@@ -399,3 +399,15 @@ def test_an_owner_s_new_identity_goes_on_signing_heads() -> None:
     world.now += 10
     world.land(old, VOW)
     assert world.state.head_time == last
+
+
+def test_a_buyer_that_signed_heads_before_is_named_no_more() -> None:
+    """It is the owner now; whom else it trusts to sign is its own to say."""
+    world = World()
+    world.people()
+    buyer = world.member()
+    policy = replace(acts.DEFAULT_POLICY, head_signers=(buyer.member_id,))
+    world.land(world.owner, acts.ChangePolicy(policy))
+    world.offer(buyer)
+    world.accept(buyer)
+    assert world.state.policy == replace(policy, head_signers=())

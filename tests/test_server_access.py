@@ -20,7 +20,6 @@ from protocol.blocks import FieldClass, Manifest, catalog_field
 from protocol.ledger import act_leaf
 from protocol.wire import from_bytes
 from tests.casts import Cast, staged_cast
-from tests.recoveries import deal, release, releasing, rotate
 from tests.servers import Answer, LiveVault, asking, live_vault, made_anew, running_server
 from tests.world import of_class
 
@@ -72,10 +71,10 @@ async def wider_cast(live: LiveVault) -> Cast:
     cast.people["demoted"] = demoted = live.member(Role.ADMIN, everything)
     live.land(live.owner, acts.ChangeRole(demoted.member_id, Role.KEYLESS_ADMIN))
     cast.people["replaced"] = replaced = live.member(Role.BIDDER, everything[:1])
-    cast.people["rotated"] = rotate(live, replaced)
+    cast.people["rotated"] = live.rotate(replaced)
     cast.people["rebuilder"] = rebuilder = Identity.generate()
-    deal(live, cast["admin"], cast["auditor"])
-    release(live, cast["admin"], rebuilder)
+    live.deal(cast["admin"], cast["auditor"])
+    live.land(cast["admin"], live.release(rebuilder))
     # Whoever lost something left its epochs tainted.
     live.epochs(live.owner, (cast.collection, 0), (cast.collection, 1))
     await live.push()
@@ -185,7 +184,7 @@ async def test_acts_by_whoever_may_not_change_nothing(tmp_path: Path) -> None:
             acts.Destroy(Reason.OTHER),
             acts.ChangePolicy(live.policy),
             acts.Custodians(None),
-            releasing(live, Identity.generate()),
+            live.release(Identity.generate()),
         ]
         who = {
             "bidder": 403,
@@ -268,12 +267,12 @@ async def test_acts_by_whoever_may_land(tmp_path: Path) -> None:
             named = [EpochName(each.collection, each.field, each.epoch) for each in behind]
             live.land(who, acts.RetireEpoch(tuple(named)))
         live.land(owner, acts.ChangePolicy(live.policy))
-        deal(live, cast["bidder"], cast["keyless"])
-        release(live, cast["bidder"], Identity.generate())
-        release(live, cast["keyless"], Identity.generate())
+        live.deal(cast["bidder"], cast["keyless"])
+        live.land(cast["bidder"], live.release(Identity.generate()))
+        live.land(cast["keyless"], live.release(Identity.generate()))
         live.land(owner, acts.Custodians(None))
         for name in ("auditor", "bidder", "demoted", "keyless"):
-            cast.people[name] = rotate(live, cast[name])
+            cast.people[name] = live.rotate(cast[name])
         for name in ("owner", "auditor", "bidder", "unconfirmed", "rotated"):
             live.land(cast[name], DESTROYED)
         await live.push()

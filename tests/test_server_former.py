@@ -16,10 +16,9 @@ from protocol.blocks import FieldClass
 from protocol.errors import IntegrityError, NotFound
 from protocol.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tests.casts import Cast, staged_cast
-from tests.recoveries import deal, release, rotate, rotating
 from tests.servers import Answer, LiveVault, blocks_in, live_vault
 from tests.test_server_attacks import answered_by_the_head
-from tests.world import joining, of_class
+from tests.world import joining, of_class, rotating
 from vault.callers import ATTESTATION_BYTES
 
 DESTROYED = acts.Attest(Statement.KEYS_DESTROYED)
@@ -178,7 +177,7 @@ async def test_new_keys_take_the_place_of_old_ones_at_once(tmp_path: Path) -> No
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
         old, wanted = cast["bidder"], (cast.batch.batch_id, (0,))
-        new = rotate(live, old)
+        new = live.rotate(old)
         assert (await live.get(new, live.at(api.LOG) + "?from=0")).status == 404
         await live.push()
         seen = live.ledger.size
@@ -203,7 +202,7 @@ async def test_what_an_admin_began_under_its_old_keys_ends_with_them(tmp_path: P
         cast = await staged_cast(live)
         old = cast["admin"]
         await live.stage(old, UPLOAD, live.records(cast.collection))
-        new = rotate(live, old)
+        new = live.rotate(old)
         await live.push()
         storage = server.service._storage
         assert await storage.staged_bytes(live.vault_id, old.member_id) == 0
@@ -222,7 +221,7 @@ async def test_the_owner_goes_on_under_new_keys_as_it_is(tmp_path: Path) -> None
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
         old = live.owner
-        rotate(live, old)
+        live.rotate(old)
         live.epochs(live.owner, (cast.collection, 0), (cast.collection, 1))
         live.commit(live.owner, cast.collection, live.records(cast.collection))
         await live.push()
@@ -272,14 +271,14 @@ async def test_who_rebuilds_a_seed_reads_the_log_and_nothing_else(
     async with live_vault(tmp_path, request_burst=1_000) as (_, live):
         cast = await staged_cast(live)
         custodians = (cast["admin"], cast["bidder"])
-        dealing = deal(live, *custodians)
+        dealing = live.deal(*custodians)
         await live.push()
         nobody = dict.fromkeys(READS_THE_LOG, 404)
         assert await answers(live, cast, rebuilder) == nobody
-        release(live, custodians[0], rebuilder)
+        live.land(custodians[0], live.release(rebuilder))
         await live.push()
         assert await answers(live, cast, rebuilder) == READS_THE_LOG
-        release(live, custodians[1], rebuilder)
+        live.land(custodians[1], live.release(rebuilder))
         await live.push()
         assert await answers(live, cast, rebuilder) == READS_THE_LOG
         assert await log_size(live, rebuilder) == live.ledger.size
@@ -287,7 +286,7 @@ async def test_who_rebuilds_a_seed_reads_the_log_and_nothing_else(
         refused = await live.submit(live.owner, live.leaf(live.owner, acts.Custodians(None)))
         assert told(refused) == (409, "out_of_order")
         old = live.owner
-        rotate(live, old, dealing)
+        live.rotate(old, dealing)
         await live.push()
         assert await answers(live, cast, rebuilder) == nobody
         assert told(await live.get(rebuilder, live.at(api.LOG) + "?from=0")) == (404, "not_found")
@@ -301,14 +300,14 @@ async def test_who_rebuilds_is_nobody_once_recovery_ends(
     async with live_vault(tmp_path, request_burst=1_000) as (_, live):
         cast = await staged_cast(live)
         custodians = (cast["admin"], cast["auditor"])
-        deal(live, *custodians)
-        release(live, custodians[0], rebuilder)
+        live.deal(*custodians)
+        live.land(custodians[0], live.release(rebuilder))
         await live.push()
         assert (await answers(live, cast, rebuilder))["log"] == 200
         if how == "ended":
             live.land(live.owner, acts.Custodians(None))
         elif how == "another dealing":
-            deal(live, *custodians)
+            live.deal(*custodians)
         elif how == "destroyed":
             live.land(live.owner, acts.Destroy(Reason.OTHER))
         else:
@@ -322,8 +321,8 @@ async def test_a_rebuilders_key_is_no_members_key(tmp_path: Path, rebuilder: Ide
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
         custodians = (cast["admin"], cast["bidder"])
-        deal(live, *custodians)
-        release(live, custodians[0], rebuilder)
+        live.deal(*custodians)
+        live.land(custodians[0], live.release(rebuilder))
         await live.push()
         path = live.at(api.LOG) + "?from=0"
         assert (await live.get(rebuilder, path)).status == 200
@@ -343,8 +342,8 @@ async def test_an_act_that_overtook_the_end_of_a_recovery_is_refused(
     """Its head was let in while it could be read; what it sends is judged where it would land."""
     async with live_vault(tmp_path) as (server, live):
         cast = await staged_cast(live)
-        deal(live, cast["admin"], cast["bidder"])
-        release(live, cast["admin"], rebuilder)
+        live.deal(cast["admin"], cast["bidder"])
+        live.land(cast["admin"], live.release(rebuilder))
         live.land(live.owner, acts.Custodians(None))
         await live.push()
         sent = api.SubmitAct(live.leaf(rebuilder, acts.Noop())[1:], ())

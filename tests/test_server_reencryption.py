@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -368,3 +369,76 @@ async def test_a_re_encryption_is_no_upload_and_an_upload_none(tmp_path: Path) -
         ):
             refused = await live.submit(live.owner, live.leaf(live.owner, payload))
             assert told(refused) == (409, "conflict")
+
+
+@pytest.mark.threat("V3")
+async def test_what_was_erased_does_not_come_back_sealed_anew(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        moves = live.moves(cast.collection, 0, 1)  # made from what is still there
+        manifest = anew(live, cast, moves)
+        live.erase(cast["keyless"], cast.collection, {cast.batch.batch_id: {1}})
+        await live.push()
+        refused = await live.stage(live.owner, UPLOAD, manifest)
+        assert told(refused) == (409, "moved")
+        assert remains(tmp_path, bytes_of(live, moves)) == []
+        again = live.moves(cast.collection, 0, 1)
+        assert (await live.stage(live.owner, UPLOAD, anew(live, cast, again))).status == 200
+        # nor in what is no block at all
+        content = b"\xff" * 99
+        (first, second) = manifest.blocks
+        first = replace(first, length=len(content), sha256=live.keep(content))
+        rubbish = replace(manifest, blocks=(first, second))
+        assert told(await live.stage(live.owner, OTHER, rubbish)) == (400, "malformed")
+
+
+@pytest.mark.threat("V3")
+async def test_what_was_erased_while_it_was_stored_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        moves = live.moves(cast.collection, 0, 1)
+        manifest = anew(live, cast, moves)
+        storage = server.service._storage
+        store = storage.stage_batch
+
+        async def erased_meanwhile(*values: Any, **named: Any) -> bool:
+            with monkeypatch.context() as patch:
+                patch.setattr(storage, "stage_batch", store)
+                live.erase(live.owner, cast.collection, {cast.batch.batch_id: {1}})
+                await live.push()
+            return await store(*values, **named)
+
+        monkeypatch.setattr(storage, "stage_batch", erased_meanwhile)
+        assert told(await live.stage(live.owner, UPLOAD, manifest)) == (409, "moved")
+        listed = await live.get(live.owner, live.at(api.UPLOAD, upload=UPLOAD))
+        assert listed.read(api.Staged).batches == ()
+        await server.service.expire_staged()  # which sweeps
+        assert await vanish(tmp_path, bytes_of(live, moves))
+
+
+async def test_an_act_lands_with_what_it_lists_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its author may make blocks anew once more, while the act that lists them is being stored."""
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        owner, moves = live.owner, live.moves(cast.collection, 0, 1)
+        others = anew(live, cast, live.moves(cast.collection, 0, 1))
+        assert (await live.stage(owner, UPLOAD, anew(live, cast, moves))).status == 200
+        storage, found = server.service._storage, server.service._storage.staged
+
+        async def and_then_others(*values: Any) -> Any:
+            there = await found(*values)
+            assert (await live.stage(owner, UPLOAD, others)).status == 200
+            return there
+
+        leaf = moving(live, owner, cast, moves)
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "staged", and_then_others)
+            assert told(await live.submit(owner, leaf)) == (409, "not_staged")
+        assert await fetched(live, owner, cast) == list(live.blocks[cast.batch.batch_id])
+        assert (await live.stage(owner, UPLOAD, anew(live, cast, moves))).status == 200
+        again = moving(live, owner, cast, moves)
+        assert (await live.submit(owner, again)).status == 200

@@ -13,7 +13,6 @@ from client.crypto.identity import Identity
 from protocol import acts, api
 from protocol.acts import EpochName, Reason, Statement
 from tests.casts import Cast, staged_cast
-from tests.recoveries import deal, release, rotate
 from tests.remains import remains, vanish
 from tests.servers import (
     LiveVault,
@@ -89,14 +88,14 @@ def replaced(live: LiveVault, cast: Cast) -> None:
 
 
 def keys_rotated(live: LiveVault, cast: Cast) -> None:
-    rotate(live, cast["bidder"])
-    rotate(live, live.owner)
+    live.rotate(cast["bidder"])
+    live.rotate(live.owner)
 
 
 def recovering(live: LiveVault, cast: Cast) -> None:
-    deal(live, cast["admin"], cast["auditor"])
+    live.deal(cast["admin"], cast["auditor"])
     for custodian in (cast["admin"], cast["auditor"]):
-        release(live, custodian, cast["stranger"])
+        live.land(custodian, live.release(cast["stranger"]))
 
 
 def destroyed(live: LiveVault, cast: Cast) -> None:
@@ -233,13 +232,13 @@ async def test_whoever_was_nobody_is_nobody_after_a_restart(tmp_path: Path) -> N
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
         rebuilder, old = Identity.generate(), live.owner
-        dealing = deal(live, cast["admin"], cast["auditor"])
+        dealing = live.deal(cast["admin"], cast["auditor"])
         for custodian in (cast["admin"], cast["auditor"]):
-            release(live, custodian, rebuilder)
+            live.land(custodian, live.release(rebuilder))
         await live.push()
         path = live.at(api.LOG) + "?from=0"
         assert (await live.get(rebuilder, path)).status == 200
-        rotate(live, old, dealing)
+        live.rotate(old, dealing)
         await live.push()
     async with running_server(tmp_path) as server, asking(server.url, server.pin) as asker:
         for who, status in ((rebuilder, 404), (live.owner, 200), (old, 200), (cast["access"], 404)):

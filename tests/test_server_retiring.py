@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from protocol import acts, api
-from protocol.acts import EpochName, Reason, Statement
+from protocol.acts import Reason, Statement
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, Address, FieldClass, catalog_field
 from protocol.errors import Frozen, NotFound
 from protocol.ledger.sides import WrapsPart, parse_part
@@ -30,12 +30,6 @@ GENERAL = catalog_field(FieldClass.GENERAL)
 
 def told(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.code
-
-
-def retire(live: LiveVault, *addresses: Address) -> None:
-    names = sorted(addresses)
-    named = tuple(EpochName(each.collection, each.field, each.epoch) for each in names)
-    live.land(live.owner, acts.RetireEpoch(named))
 
 
 async def whole_log(live: LiveVault, who: Any) -> list[api.LogLeaf]:
@@ -165,7 +159,7 @@ async def test_of_retired_epochs_the_log_keeps_hashes_and_the_files_nothing(
         assert len(theirs) > 4
         assert remains(tmp_path, theirs) == theirs
         assert there(await whole_log(live, live.owner))[1] == []
-        retire(live, *gone)
+        live.retire(live.owner, *gone)
         await live.push()
         leaves = await whole_log(live, cast["bidder"])
         contents, digests = there(leaves)
@@ -192,7 +186,7 @@ async def test_a_box_goes_with_the_last_of_its_epochs(tmp_path: Path) -> None:
         boxes = [p for p, epochs in zip(sides, epochs_in(sides), strict=True) if epochs == both]
         assert len(boxes) == 2  # the owner's and the admin's hold a share of each
         for number, left in ((0, boxes), (1, [])):
-            retire(live, Address(cast.collection, number, 3))
+            live.retire(live.owner, Address(cast.collection, number, 3))
             await live.push()
             leaf = (await whole_log(live, live.owner))[index]
             found = [part.content for part in leaf.sides if part.content is not None]
@@ -206,7 +200,7 @@ async def test_keys_of_retired_epochs_are_passed_on_to_nobody(tmp_path: Path) ->
     async with live_vault(tmp_path) as (server, live):
         cast = await staged_cast(live)
         gone = await rotated(live, cast)
-        retire(live, *gone)
+        live.retire(live.owner, *gone)
         rules = (of_class(FieldClass.CORE),)
         live.land(
             live.owner, acts.Grant(cast["bidder"].member_id, rules), readers=(cast["bidder"],)
@@ -235,7 +229,7 @@ async def test_what_is_retired_is_looked_for_where_the_loop_does_not_wait(
 
         monkeypatch.setattr(OpenVault, "_retired", retired)
         monkeypatch.setattr(vaults, "_parts_of", required)
-        retire(live, *gone)
+        live.retire(live.owner, *gone)
         await live.push()
         assert looking.only_elsewhere
         assert required.only_elsewhere

@@ -323,3 +323,25 @@ async def test_whoever_is_removed_while_its_batch_is_stored_is_told(
         assert (await live.stage(admin, UPLOAD, manifest)).status == 403
         leaf = committing(live, admin, cast, manifest)
         assert (await live.submit(admin, leaf)).status == 403
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+async def test_what_a_freeze_overtook_is_taken_back_unless_it_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was_there: bool
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        manifest, storage = live.records(cast.collection), server.service._storage
+        if was_there:
+            assert (await live.stage(live.owner, UPLOAD, manifest)).status == 200
+        store = storage.stage_batch
+
+        async def frozen_meanwhile(*values: Any, **named: Any) -> bool:
+            live.land(live.owner, acts.Freeze(acts.Reason.OTHER))
+            await live.push()
+            return await store(*values, **named)
+
+        monkeypatch.setattr(storage, "stage_batch", frozen_meanwhile)
+        refused = await live.stage(live.owner, UPLOAD, manifest)
+        assert (refused.status, refused.code) == (409, "frozen")
+        assert await staged(live, live.owner) == ((manifest.batch_id,) if was_there else ())

@@ -7,18 +7,17 @@ import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
 from protocol import acts
-from protocol.blocks import PEOPLE_COLLECTION, BlockRef, Manifest, empty_cells
+from protocol.blocks import BlockRef, Manifest, empty_cells
 from protocol.errors import MalformedMessage, ManifestMismatch, OutOfOrder
 from protocol.ledger import Landed
 from protocol.ledger.contents import Batch, PendingMoves, PendingUpload
-from protocol.ledger.holders import holds, is_keyed
-from protocol.ledger.parties import Member
 from protocol.ledger.state import State
 from protocol.wire import to_bytes
 from vault.storage.base import (
     BlockKey,
     Effects,
     Publish,
+    Relied,
     Rewrite,
     StagedBatch,
     StorageFailed,
@@ -26,11 +25,15 @@ from vault.storage.base import (
 
 
 def effects_of(
-    landed: Landed, rewrites: Sequence[Rewrite], retired: tuple[tuple[int, int], ...]
+    landed: Landed,
+    relies: tuple[Relied, ...],
+    rewrites: Sequence[Rewrite],
+    retired: tuple[tuple[int, int], ...],
 ) -> Effects:
     """Return what is to happen together with the append of an act.
 
-    `rewrites` are those of what it erases, `retired` the parts beside the log that it retires.
+    It `relies` on what it lists, `rewrites` are those of what it erases, `retired` the parts
+    beside the log that it retires.
 
     The last part of a commit shows every batch of its upload, and that of a re-encryption every
     block, in the place of what it was made from. From its first part on, until the ledger drops
@@ -44,6 +47,7 @@ def effects_of(
     gone = before.collections.keys() - after.collections.keys()
     return Effects(
         publish=_published(before, act.payload, moves),
+        relies=relies,
         drop_members=_removed(before, after),
         hold_uploads=tuple(after.pending.keys() - before.pending.keys()),
         release_uploads=tuple(before.pending.keys() - after.pending.keys()),
@@ -97,38 +101,42 @@ def _superseded(
             yield BlockKey(*place, digest)
 
 
-def expect_staged(
-    state: State,
-    payload: acts.Commit | acts.Replace | acts.Reencrypt,
-    staged: Sequence[StagedBatch],
-) -> None:
-    """Check that exactly what an act lists is staged, by the author under this upload.
+Listing = acts.Commit | acts.Replace | acts.Reencrypt
+"""Acts that list what was staged."""
+
+
+def relied_on(state: State, payload: Listing, staged: Sequence[StagedBatch]) -> Relied:
+    """Return what an act relies on, which is staged, by the author under this upload.
+
+    `state` is the one before the act, which the ledger admits. What is staged may go before the
+    act is stored; so the store is told what it was.
 
     Raises:
-        OutOfOrder: some is not.
+        OutOfOrder: some is not staged, or not exactly as the act lists it.
     """
     there = {batch.batch_id: batch.manifest_digest for batch in staged}
     if isinstance(payload, acts.Reencrypt):
         listed = _manifests_of_moves(state, payload)
     else:
         listed = payload.manifests
+    digests = []
     for manifest in listed:
-        if there.get(manifest.batch_id) != hashlib.sha256(to_bytes(manifest)).digest():
+        digest = hashlib.sha256(to_bytes(manifest)).digest()
+        if there.get(manifest.batch_id) != digest:
             raise OutOfOrder(
                 f"batch {manifest.batch_id.hex()} is not staged as the act lists it",
                 hint="Upload it again, then commit.",
             )
+        digests.append((manifest.batch_id, digest))
+    return Relied(payload.upload, tuple(digests))
 
 
 def _manifests_of_moves(state: State, payload: acts.Reencrypt) -> tuple[Manifest, ...]:
     """Return the manifest under which each batch's new blocks must have been staged."""
-    where = state.collections.get(payload.collection)
-    known = {} if where is None else where.by_id()
+    known = state.collections[payload.collection].by_id()
     by_batch: dict[bytes, list[BlockRef]] = {}
     for move in payload.moves:
         by_batch.setdefault(move.batch, []).append(move.block)
-    for batch_id in by_batch.keys() - known.keys():
-        raise OutOfOrder(f"there is no batch {batch_id.hex()} in that collection")
     return tuple(
         Manifest(batch_id, known[batch_id].manifest.records, tuple(sorted(refs, key=_by_field)))
         for batch_id, refs in by_batch.items()
@@ -181,33 +189,6 @@ def _emptied(
     if (len(left), digest) != (said.length, said.after):
         raise ManifestMismatch(f"an erasure that leaves another block of field {key.field}")
     return Rewrite(key, digest, left)
-
-
-def could_commit(state: State, author: Member, manifest: Manifest) -> bool:
-    """Say whether some collection would take such a batch from this member.
-
-    An upload does not say which collection it is for; its commit does, and is judged exactly.
-    """
-    numbers = tuple(ref.field for ref in manifest.blocks)
-    return any(
-        (is_keyed(author.role) or where.id == PEOPLE_COLLECTION)
-        and (manifest.is_catalog or numbers == tuple(range(len(where.classes))))
-        and all(where.has(number) and holds(author, where, number) for number in numbers)
-        for where in state.collections.values()
-    )
-
-
-def could_reencrypt(
-    state: State, author: Member, collection: bytes, known: Manifest, manifest: Manifest
-) -> bool:
-    """Say whether a committed batch's blocks could be replaced by these, sealed by this member."""
-    where = state.collections[collection]
-    numbers = {ref.field for ref in known.blocks}
-    return (
-        is_keyed(author.role)
-        and manifest.records == known.records
-        and all(ref.field in numbers and holds(author, where, ref.field) for ref in manifest.blocks)
-    )
 
 
 def _removed(before: State, after: State) -> tuple[bytes, ...]:

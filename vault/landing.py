@@ -12,12 +12,12 @@ from protocol import acts
 from protocol.acts import Act
 from protocol.api import SubmitAct
 from protocol.errors import Conflict, OutOfOrder, StaleAct
-from protocol.ledger import State, act_leaf
+from protocol.ledger import act_leaf
 from protocol.limits import LIMITS
 from vault.callers import not_found
-from vault.effects import effects_of, expect_staged, rewrites_of
+from vault.effects import effects_of, relied_on, rewrites_of
 from vault.logs import Event, IdPrefix, log_event
-from vault.storage.base import Rewrite, Storage
+from vault.storage.base import Relied, Rewrite, Storage
 from vault.vaults import OpenVault
 
 ERASURES_AT_ONCE: Final = 2
@@ -66,10 +66,11 @@ class Landing:
             admitted = await asyncio.to_thread(vault.check, leaf, sent.sides)
             async with self._room(act):
                 # (5)
-                rewrites = await self._rewrites(vault, vault.state, act)
+                relies = await self._relied_on(vault, act)
+                rewrites = await self._rewrites(vault, act)
                 # (6)
                 effects = await asyncio.to_thread(
-                    effects_of, admitted.landed, rewrites, admitted.retired.parts
+                    effects_of, admitted.landed, relies, rewrites, admitted.retired.parts
                 )
                 await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
             vault.take(admitted)
@@ -83,14 +84,18 @@ class Landing:
         erases = isinstance(act.payload, acts.Erase | acts.Replace)
         return self._erasures if erases else nullcontext()
 
-    async def _rewrites(self, vault: OpenVault, state: State, act: Act) -> tuple[Rewrite, ...]:
+    async def _relied_on(self, vault: OpenVault, act: Act) -> tuple[Relied, ...]:
         payload = act.payload
-        if isinstance(payload, acts.Commit | acts.Replace | acts.Reencrypt):
-            staged = await self._storage.staged(vault.id, payload.upload, act.author)
-            await asyncio.to_thread(expect_staged, state, payload, staged)
-        if isinstance(payload, acts.Erase | acts.Replace):
-            return await rewrites_of(state, payload, partial(self._storage.read_block, vault.id))
-        return ()
+        if not isinstance(payload, acts.Commit | acts.Replace | acts.Reencrypt):
+            return ()
+        staged = await self._storage.staged(vault.id, payload.upload, act.author)
+        return (await asyncio.to_thread(relied_on, vault.state, payload, staged),)
+
+    async def _rewrites(self, vault: OpenVault, act: Act) -> tuple[Rewrite, ...]:
+        if not isinstance(act.payload, acts.Erase | acts.Replace):
+            return ()
+        read = partial(self._storage.read_block, vault.id)
+        return await rewrites_of(vault.state, act.payload, read)
 
 
 def _expect_known(vault: OpenVault, act: Act) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -31,27 +32,23 @@ from protocol.api import (
     SubmitAct,
     Submitted,
 )
-from protocol.blocks import split_batch_body
 from protocol.encoding import encode
 from protocol.errors import (
-    Conflict,
     ContextMismatch,
-    LimitExceeded,
     MalformedMessage,
     NotAuthorised,
 )
 from protocol.ledger import Ledger, act_leaf
-from protocol.ledger.parties import Member
 from protocol.limits import LIMITS, MIB, limits_table
 from vault.callers import COMMITTERS, OBSERVERS, Caller, not_found
 from vault.checkpoints import SignedObservation
 from vault.config import Config
-from vault.effects import could_commit, could_reencrypt
-from vault.fetches import expect_bounded, expect_thawed
+from vault.fetches import expect_bounded
 from vault.landing import Landing
 from vault.logs import Event, IdPrefix, log_event
 from vault.pages import bounded_page
 from vault.serving import BlockServer, Pieces
+from vault.staging import Staging, uploader
 from vault.storage.base import (
     AlreadyExists,
     SizeMoved,
@@ -93,6 +90,7 @@ class VaultService:
         self._unbroken = Unbroken()
         self._to_sweep = asyncio.Event()
         self._landing = Landing(storage, self.now, self._to_sweep.set)
+        self._staging = Staging(storage, self.now, config.staged_bytes_per_member)
         self._serving = BlockServer(storage, key, self.now, self._unbroken)
         self._healthy_at = 0.0
 
@@ -285,7 +283,7 @@ class VaultService:
             Conflict: the upload was committed before.
             Frozen: nothing is taken from anybody.
         """
-        _uploader(await self._open(vault_id), keyid, upload)
+        uploader(await self._open(vault_id), keyid, upload)
 
     async def stage(
         self, vault_id: bytes, keyid: bytes, upload: bytes, batch: bytes, body: bytes
@@ -299,39 +297,12 @@ class VaultService:
                 blocks in the place of those that are there.
             Frozen: nothing is taken from anybody.
             Conflict: the upload was committed before, or the batch id names something else.
+            Moved: records of the batch were erased, and their cells are there.
             LimitExceeded: the member has more staged than the server keeps for one.
             SealroomError: the body is not what its manifest says (see `split_batch_body`).
         """
-        vault = await self._open(vault_id)
-        member = _uploader(vault, keyid, upload)
-        manifest, encoded, blocks = await asyncio.to_thread(split_batch_body, body)
-        if manifest.batch_id != batch:
-            raise MalformedMessage("the batch is not the one that the path names")
-        known = vault.committed(batch)
-        if known is None:
-            entitled = could_commit(vault.state, member, manifest)
-        elif not set(manifest.blocks).isdisjoint(known.manifest.blocks):
-            raise Conflict("that batch was committed before", hint="Begin another one.")
-        else:
-            where = (known.collection, known.manifest)
-            entitled = could_reencrypt(vault.state, member, *where, manifest)
-        if not entitled:
-            raise NotAuthorised("who writes a field holds it, in a collection that has it")
-        kept = await self._storage.staged_bytes(vault_id, keyid)
-        if kept + len(body) > self._config.staged_bytes_per_member:
-            raise LimitExceeded(
-                "more is uploaded and not committed than this server keeps for one member",
-                hint="Commit what was uploaded, then go on.",
-            )
-        named = [
-            (ref.field, ref.sha256, block)
-            for ref, block in zip(manifest.blocks, blocks, strict=True)
-        ]
-        await self._storage.stage_batch(
-            vault_id, upload, batch, keyid, encoded, named, self.now(), anew=known is not None
-        )
-        # Whoever was removed meanwhile is told so; what it left is invisible, and expires.
-        _uploader(await self._open(vault_id), keyid, upload)
+        opened = partial(self._open, vault_id)
+        await self._staging.stage(opened, keyid, upload, batch, body)
         return Staged((batch,))
 
     async def staged(self, vault_id: bytes, keyid: bytes, upload: bytes) -> Staged:
@@ -426,11 +397,3 @@ def _token_needed() -> NotAuthorised:
 def _brought(vault: OpenVault, keyid: bytes) -> bool:
     """Say whether a key is that of an invite with which a live member joined."""
     return any(each.invite == keyid and each.live for each in vault.state.members.values())
-
-
-def _uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:
-    member = _known(vault, keyid).expect_role(COMMITTERS)
-    expect_thawed(vault.state)
-    if upload in vault.state.uploads:
-        raise Conflict("that upload was committed before", hint="Begin another one.")
-    return member

@@ -22,6 +22,7 @@ from protocol.blocks import Address, Manifest
 from protocol.errors import ApiMisuse, ContextMismatch, IntegrityError, SealroomError
 from protocol.identity import access_key_id
 from protocol.ledger import Landed, Ledger, State, check_sides
+from protocol.ledger.contents import Batch
 from protocol.ledger.sides import WrapsPart, parse_part, required_entries, required_parts
 from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash, root_of
@@ -73,10 +74,15 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Where a visible batch belongs, and its manifest."""
+    """Where a visible batch belongs, and what it is now."""
 
     collection: bytes
-    manifest: Manifest
+    batch: Batch
+
+    @property
+    def manifest(self) -> Manifest:
+        """The batch's current manifest."""
+        return self.batch.manifest
 
 
 @dataclass(slots=True)
@@ -265,7 +271,7 @@ class OpenVault:
         for where in after.collections.values():
             if before.collections.get(where.id) is not where:
                 for batch in where.batches:
-                    self._batches[batch.id] = Committed(where.id, batch.manifest)
+                    self._batches[batch.id] = Committed(where.id, batch)
         for gone in before.collections.keys() - after.collections.keys():
             for batch in before.collections[gone].batches:
                 del self._batches[batch.id]

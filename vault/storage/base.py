@@ -120,6 +120,17 @@ class StagedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Relied:
+    """What an append relies on: batches staged under an upload, with exactly these manifests.
+
+    Each is (batch id, SHA-256 of the manifest), as `StagedBatch` has them.
+    """
+
+    upload_id: bytes
+    manifests: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Make what is staged of one upload visible, and close the upload for ever.
 
@@ -156,6 +167,8 @@ class Rewrite:
 class Effects:
     """What else changes with an append, in the same transaction.
 
+    Nothing does unless all that it `relies` on is staged.
+
     `hold_uploads` keeps uploads from expiring, because the log names some of their batches
     already; `release_uploads` ends that (unknown ones are passed over). `drop_uploads` ends
     uploads that are not published (unknown and published ones are passed over), `drop_members`
@@ -180,6 +193,7 @@ class Effects:
     doom: tuple[BlockKey, ...] = ()
     doom_batches: tuple[bytes, ...] = ()
     doom_all: bool = False
+    relies: tuple[Relied, ...] = ()
 
     @property
     def deletes(self) -> bool:
@@ -249,8 +263,8 @@ class Storage(ABC):
 
         Raises:
             SizeMoved: The log has another length (`.actual`); nothing was changed.
-            NotStaged: An effect publishes or holds what is not staged, or rewrites a block that
-                is not there; nothing was changed.
+            NotStaged: An effect relies on, publishes or holds what is not staged, or rewrites a
+                block that is not there; nothing was changed.
             UnknownVault: There is no such vault.
         """
 
@@ -299,6 +313,13 @@ class Storage(ABC):
                 manifest of an upload that is held, or no published batch), or the upload is
                 another member's or was published before.
             UnknownVault: There is no such vault.
+        """
+
+    @abstractmethod
+    async def unstage(self, vault_id: bytes, upload_id: bytes, batch_id: bytes) -> None:
+        """Take a batch back out of an upload, as a drop does.
+
+        Passed over if it is not staged, or an append held its upload.
         """
 
     @abstractmethod

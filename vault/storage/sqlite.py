@@ -178,6 +178,10 @@ class SqliteStorage(Storage):
         stage = self._changes.stage_anew if anew else self._changes.stage
         return await self._queue.write(partial(stage, upload, batch, tuple(blocks)))
 
+    async def unstage(self, vault_id: bytes, upload_id: bytes, batch_id: bytes) -> None:
+        """Take a batch back out of an upload (see `Storage`)."""
+        await self._queue.write(partial(self._changes.unstage, vault_id, upload_id, batch_id))
+
     async def staged(
         self, vault_id: bytes, upload_id: bytes, member_id: bytes | None = None
     ) -> list[StagedBatch]:

@@ -16,6 +16,7 @@ from vault.storage.base import (
     Effects,
     NotStaged,
     Publish,
+    Relied,
     Rewrite,
     SizeMoved,
     StagedBatch,
@@ -29,6 +30,11 @@ SWEPT_AT_ONCE: Final = 1_024
 VACUUM_PAGES: Final = 1_024
 CHECKPOINT_WAIT_MS: Final = 100
 BUSY_WAIT_MS: Final = 5_000
+STAGED: Final = (
+    "SELECT batch, digest FROM {} JOIN uploads USING (vault, upload)"
+    " WHERE vault = ? AND upload = ? AND published = 0"
+)
+"""Batches of an upload that is not published, of its own or made anew."""
 
 
 class Changes:
@@ -100,6 +106,8 @@ class Changes:
         return ids
 
     async def _apply(self, vault: bytes, effects: Effects) -> None:
+        for relied in effects.relies:
+            await self._expect_staged(vault, relied)
         for publish in effects.publish:
             await self._publish(vault, publish)
         for rewrite in effects.rewrite:
@@ -117,15 +125,17 @@ class Changes:
         await self._doom(vault, effects)
         await self._delete_parts(vault, effects.delete_parts)
 
+    async def _expect_staged(self, vault: bytes, relied: Relied) -> None:
+        its_own = await self._sql(STAGED.format("batches"), vault, relied.upload_id)
+        anew = await self._sql(STAGED.format("made_anew"), vault, relied.upload_id)
+        if not set(relied.manifests) <= {*its_own, *anew}:
+            raise not_staged()
+
     async def _publish(self, vault: bytes, publish: Publish) -> None:
         upload = publish.upload_id
-        staged = (
-            "SELECT batch FROM {} JOIN uploads USING (vault, upload)"
-            " WHERE vault = ? AND upload = ? AND published = 0"
-        )
-        its_own = await self._sql(staged.format("batches"), vault, upload)
-        anew = await self._sql(staged.format("made_anew"), vault, upload)
-        there = {batch for (batch,) in (*its_own, *anew)}
+        its_own = await self._sql(STAGED.format("batches"), vault, upload)
+        anew = await self._sql(STAGED.format("made_anew"), vault, upload)
+        there = {batch for batch, _ in (*its_own, *anew)}
         named = set(publish.batch_ids)
         if not named or not named <= there:
             raise not_staged()
@@ -140,7 +150,7 @@ class Changes:
             " (SELECT 1 FROM blocks AS other JOIN uploads USING (vault, upload)"
             " WHERE other.vault = blocks.vault AND other.batch = blocks.batch"
             " AND other.field = blocks.field AND other.digest = blocks.digest AND published = 1)",
-            [(vault, upload, batch) for (batch,) in anew],
+            [(vault, upload, batch) for batch, _ in anew],
         )
         await self._sql(
             "UPDATE uploads SET published = 1 WHERE vault = ? AND upload = ?", *(vault, upload)
@@ -293,6 +303,21 @@ class Changes:
                 for content, (field, digest, _) in zip(ids, blocks, strict=True)
             ],
         )
+
+    async def unstage(self, vault: bytes, upload: bytes, batch: bytes) -> None:
+        """Take a batch back out of an upload that is neither published nor held."""
+        row = (vault, upload, batch)
+        free = await self._sql(
+            "SELECT 1 FROM uploads WHERE vault = ? AND upload = ? AND published = 0 AND held = 0",
+            *(vault, upload),
+        )
+        if not free:
+            return
+        for table in ("batches", "made_anew"):
+            await self._sql(
+                f"DELETE FROM {table} WHERE vault = ? AND upload = ? AND batch = ?", *row
+            )
+        await self._let_go("vault = ? AND upload = ? AND batch = ?", [row])
 
     async def expire(self, vault: bytes, upload: bytes, before: int) -> int:
         """End an upload last active before a time; return how many went."""

@@ -1,0 +1,172 @@
+"""Taking batches ahead of the act that shows them (SPEC section 10.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from protocol.blocks import PEOPLE_COLLECTION, Manifest, cell_lengths, split_batch_body
+from protocol.errors import (
+    Conflict,
+    LimitExceeded,
+    MalformedMessage,
+    Moved,
+    NotAuthorised,
+    SealroomError,
+)
+from protocol.ledger.contents import Batch
+from protocol.ledger.holders import holds, is_keyed
+from protocol.ledger.parties import Member
+from protocol.ledger.state import State
+from vault.callers import COMMITTERS, not_found
+from vault.fetches import expect_thawed
+from vault.storage.base import Storage
+from vault.vaults import Committed, OpenVault
+
+
+class Staging:
+    """Stores batches of vaults of one store, of each member at most so many bytes.
+
+    `now` gives whole unix seconds.
+    """
+
+    def __init__(
+        self, storage: Storage, now: Callable[[], int], staged_bytes_per_member: int
+    ) -> None:
+        self._storage = storage
+        self._now = now
+        self._most = staged_bytes_per_member
+
+    async def stage(
+        self,
+        opened: Callable[[], Awaitable[OpenVault]],
+        keyid: bytes,
+        upload: bytes,
+        batch: bytes,
+        body: bytes,
+    ) -> None:
+        """Store one batch; `opened` gives the vault as it is at the moment.
+
+        What was decided while it was stored holds for it: then it is taken back.
+
+        Raises:
+            SealroomError: it is not taken (see `VaultService.stage`).
+        """
+        vault = await opened()
+        uploader(vault, keyid, upload)
+        manifest, encoded, blocks = await asyncio.to_thread(split_batch_body, body)
+        if manifest.batch_id != batch:
+            raise MalformedMessage("the batch is not the one that the path names")
+        member = uploader(vault, keyid, upload)
+        known = vault.committed(batch)
+        _expect_entitled(vault.state, member, known, manifest)
+        await _expect_erased(known, manifest, blocks)
+        kept = await self._storage.staged_bytes(vault.id, keyid)
+        if kept + len(body) > self._most:
+            raise LimitExceeded(
+                "more is uploaded and not committed than this server keeps for one member",
+                hint="Commit what was uploaded, then go on.",
+            )
+        named = [
+            (ref.field, ref.sha256, block)
+            for ref, block in zip(manifest.blocks, blocks, strict=True)
+        ]
+        place = (vault.id, upload, batch)
+        is_new = await self._storage.stage_batch(
+            *place, keyid, encoded, named, self._now(), anew=known is not None
+        )
+        vault = await opened()
+        try:
+            uploader(vault, keyid, upload)
+            await _expect_erased(vault.committed(batch), manifest, blocks)
+        except SealroomError:
+            if is_new:
+                await self._storage.unstage(*place)
+            raise
+
+
+def uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:
+    """Return the member who may bring something under this upload, as things stand.
+
+    Raises:
+        NotFound, NotAuthorised: no confirmed owner or admin.
+        Frozen: nothing is taken from anybody.
+        Conflict: the upload was committed before.
+    """
+    caller = vault.caller(keyid)
+    if caller is None:
+        raise not_found()
+    member = caller.expect_role(COMMITTERS)
+    expect_thawed(vault.state)
+    if upload in vault.state.uploads:
+        raise Conflict("that upload was committed before", hint="Begin another one.")
+    return member
+
+
+def _expect_entitled(
+    state: State, member: Member, known: Committed | None, manifest: Manifest
+) -> None:
+    """Refuse a batch that its sender could commit nowhere, or not put in a committed one's place.
+
+    Raises:
+        NotAuthorised: so it is.
+        Conflict: some of its blocks are committed already.
+    """
+    if known is None:
+        entitled = could_commit(state, member, manifest)
+    elif not set(manifest.blocks).isdisjoint(known.manifest.blocks):
+        raise Conflict("that batch was committed before", hint="Begin another one.")
+    else:
+        entitled = could_reencrypt(state, member, known, manifest)
+    if not entitled:
+        raise NotAuthorised("who writes a field holds it, in a collection that has it")
+
+
+async def _expect_erased(
+    known: Committed | None, manifest: Manifest, blocks: Sequence[bytes]
+) -> None:
+    """Refuse blocks made anew in which there are cells of records that were erased.
+
+    Every reader would refuse them, and what was erased would be there again for a while.
+
+    Raises:
+        Moved: there are.
+        MalformedMessage: a block that is not well formed.
+    """
+    if known is None or not known.batch.erased:
+        return
+    if not await asyncio.to_thread(_is_erased, known.batch, manifest, blocks):
+        raise Moved(
+            "records of that batch were erased while it was sealed anew",
+            hint="Sync, and seal it once more.",
+        )
+
+
+def _is_erased(known: Batch, manifest: Manifest, blocks: Sequence[bytes]) -> bool:
+    lengths = [cell_lengths(block, manifest.records) for block in blocks]
+    return not any(each[position] for each in lengths for position in known.erased)
+
+
+def could_commit(state: State, author: Member, manifest: Manifest) -> bool:
+    """Say whether some collection would take such a batch from this member.
+
+    An upload does not say which collection it is for; its commit does, and is judged exactly.
+    """
+    numbers = tuple(ref.field for ref in manifest.blocks)
+    return any(
+        (is_keyed(author.role) or where.id == PEOPLE_COLLECTION)
+        and (manifest.is_catalog or numbers == tuple(range(len(where.classes))))
+        and all(where.has(number) and holds(author, where, number) for number in numbers)
+        for where in state.collections.values()
+    )
+
+
+def could_reencrypt(state: State, author: Member, known: Committed, manifest: Manifest) -> bool:
+    """Say whether a committed batch's blocks could be replaced by these, sealed by this member."""
+    where = state.collections[known.collection]
+    numbers = {ref.field for ref in known.manifest.blocks}
+    return (
+        is_keyed(author.role)
+        and manifest.records == known.manifest.records
+        and all(ref.field in numbers and holds(author, where, ref.field) for ref in manifest.blocks)
+    )

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from client.crypto.identity import Identity
 from client.errors import InputError, Refused, Unreachable
 from client.home import Home
+from client.keeper import _succeeded
+from client.keyring import Keyring, StoredIdentity, VaultEntry
 from client.transport import Transport
 from client.vault import Vault
 from protocol import api
@@ -161,6 +164,17 @@ def test_the_sdk_is_imported_by_its_package_and_nothing_else_is() -> None:
     assert client.Home is Home
     with pytest.raises(AttributeError, match="has no attribute 'Hoem'"):
         _ = client.Hoem
+
+
+def test_of_two_processes_that_find_a_successor_one_puts_it_in_place() -> None:
+    names = ("old", "new")
+    stored = tuple(StoredIdentity(each, Identity.generate().seed, 0) for each in names)
+    entry = VaultEntry(bytes(32), URL, None, "T", "old", None, True, "new", True)
+    followed = _succeeded(Keyring(3, stored, (entry,)), entry.vault_id)
+    assert [each.name for each in followed.identities] == ["new"]
+    assert followed.vaults == (replace(entry, identity="new", successor=None, rescuing=False),)
+    assert _succeeded(followed, entry.vault_id) == followed
+    assert _succeeded(Keyring(3, (), ()), entry.vault_id).vaults == ()
 
 
 # --- several vaults

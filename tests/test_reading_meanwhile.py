@@ -17,8 +17,8 @@ from client.reading import read_batches, select_fields
 from client.vault import Vault
 from protocol import api
 from protocol.acts import Reason
-from protocol.blocks import FieldClass, catalog_field
-from protocol.errors import ManifestMismatch, Moved, SealroomError
+from protocol.blocks import Address, FieldClass, catalog_field
+from protocol.errors import ManifestMismatch, Moved, NotAuthorised, SealroomError
 from tests.deals import Deal, a_deal, honest, in_batches_of, rows, through
 from tests.in_process import ServiceTransport
 from tests.readers import collection_of
@@ -170,7 +170,8 @@ async def test_names_that_one_may_no_longer_know_are_none(deal: Deal, ended: str
         assert await read_names(session, where) == Names()
 
 
-async def test_names_that_the_server_withholds_are_asked_for_in_vain(deal: Deal) -> None:
+@pytest.mark.parametrize("code", ["not_found", "rate_limited"])
+async def test_names_that_the_server_withholds_are_asked_for_in_vain(deal: Deal, code: str) -> None:
     """Where the log says that they are there, and whose, an answer of nothing stays one."""
 
     class Withholding(Meanwhile):
@@ -179,7 +180,7 @@ async def test_names_that_the_server_withholds_are_asked_for_in_vain(deal: Deal)
         ) -> AsyncGenerator[bytes, None]:
             self.fetches += 1
             if not self.sent:
-                raise Refused("there is nothing there", code="not_found")
+                raise Refused("there is nothing there", code=code)
             yield b""
 
     session, where = deal.buyer.session, collection_of(deal.seller)
@@ -253,6 +254,20 @@ async def test_a_frozen_vault_is_read_by_nobody_and_what_is_known_of_it_stays_kn
 
 
 # --- what a home had of it
+
+
+async def test_a_key_that_was_retired_is_held_no_longer(deal: Deal) -> None:
+    """Its share is still in a box at home, beside others: the wrap is gone."""
+    session = deal.buyer.session
+    address = Address(collection_of(deal.seller), 0, 1)
+    await session.sync()
+    assert session.key(address).key.expose()
+    await deal.seller.rotate(reencrypt=True)
+    await session.sync()
+    boxes = session.store.boxes(session.identity.member_id)
+    assert any(address in box.shares.addresses for box in boxes)
+    with pytest.raises(NotAuthorised, match="you hold no key"):
+        session.key(address)
 
 
 async def test_what_was_replaced_or_retired_is_kept_at_home_no_longer(deal: Deal) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -449,6 +450,23 @@ async def test_broken_http_is_unreachable(tmp_path: Path) -> None:
             async with HttpTransport(url, pin=tls.pin) as client:
                 with pytest.raises(Unreachable):
                     await client.server_info()
+
+
+async def test_a_body_that_is_shorter_than_its_head_says_is_no_answer() -> None:
+    """Whatever the library thinks of it."""
+
+    class Short:
+        content_length = 5
+
+        class content:  # noqa: N801
+            @staticmethod
+            async def read(size: int) -> bytes:
+                return b""
+
+    with pytest.raises(Unreachable, match="in the middle of an answer"):
+        await transport._all(cast(Any, Short()), 100)
+    Short.content_length = 0
+    assert await transport._all(cast(Any, Short()), 100) == b""
 
 
 # --- blocks

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from client.tables.arrow_types import value_type
 from client.tables.cells import encoded
 from client.tables.errors import TableUnreadable
+from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
     FileSource,
     checked,
@@ -40,7 +41,8 @@ _STORED_AS: Final = {
 class ParquetSource(FileSource):
     """A Parquet file. `bytes_read` is the file's size times the share of rows read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = NOTHING_SAID) -> None:
+        options.demand_only("a Parquet file")
         with open_binary(path) as stream:
             stamp = stamp_of(stream)
             file = _opened(stream, path)

@@ -23,6 +23,7 @@ from client.tables.errors import (
     TableType,
     TableUnreadable,
 )
+from client.tables.findings import Finding
 from protocol.errors import ApiMisuse
 from protocol.limits import LIMITS
 
@@ -42,6 +43,7 @@ class Source(ABC):
     the user what was decided or changed on the way in (it may grow while rows are read).
     `format` holds what `open_sink` needs to write an equal file back: text, numbers, booleans,
     None and one map, so that it can travel in a catalog; it names columns, so nowhere else.
+    `findings` are what was found out by looking, to be shown before anything is sent.
     `total_rows` and `bytes_total` are None where nobody knows before the end.
     """
 
@@ -54,6 +56,7 @@ class Source(ABC):
         self.columns = columns
         self.format = table_format
         self.notes: tuple[str, ...] = ()
+        self.findings: tuple[Finding, ...] = ()
 
     @abstractmethod
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
@@ -103,7 +106,10 @@ class FileSource(Source):
         return digest
 
     def _demand_unchanged(self, stream: BufferedReader) -> None:
-        if stamp_of(stream) != self._stamp:
+        self._demand_stamp(stamp_of(stream))
+
+    def _demand_stamp(self, stamp: tuple[int, int]) -> None:
+        if stamp != self._stamp:
             raise TableChanged(
                 f"{self.name} was changed while it was read",
                 hint="close the program that writes it, or copy it, and begin again",

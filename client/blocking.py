@@ -149,9 +149,10 @@ class Vault:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        where: Sequence[str] = (),
     ) -> Generator[pa.RecordBatch, None, None]:
         """Yield verified records batch by batch, in bounded memory."""
-        batches = self._vault.stream(collection, fields=fields, limit=limit)
+        batches = self._vault.stream(collection, fields=fields, limit=limit, where=where)
         try:
             while (batch := self._loop.wait(_following(batches))) is not None:
                 yield batch

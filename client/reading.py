@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -16,9 +12,8 @@ from client.catalogs import Names, read_names
 from client.columns import Cells
 from client.errors import InputError, Refused
 from client.fetching import fetch_blocks, open_committed
-from client.results import OnProgress, Progress, ReadResult
 from client.session import Session
-from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
+from client.tables import Column, cells_to_array, schema_of, type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
 from protocol.blocks import Address, BlockRef, Manifest
 from protocol.errors import IntegrityError, MalformedMessage, SealroomError
@@ -122,8 +117,8 @@ async def read_batches(
     """
     if limit is not None and limit < 0:
         raise InputError(f"a limit of {limit} records")
-    wanted = _batches(chosen, limit)
-    listed = [(m, ref) for m in wanted for ref in _refs(m, chosen.numbers)]
+    wanted = batches_of(chosen, limit)
+    listed = [(m, ref) for m in wanted for ref in refs_of(m, chosen.numbers)]
     stream = fetch_blocks(session, chosen.where.id, listed)
     keys = _keys(session, chosen, wanted)
     left = limit
@@ -152,7 +147,8 @@ async def read_batches(
         await stream.aclose()
 
 
-def _batches(chosen: Selection, limit: int | None) -> list[Manifest]:
+def batches_of(chosen: Selection, limit: int | None) -> list[Manifest]:
+    """Return the manifests of the batches that hold the first `limit` records, or all."""
     found: list[Manifest] = []
     records = 0
     for batch in chosen.where.batches:
@@ -164,7 +160,8 @@ def _batches(chosen: Selection, limit: int | None) -> list[Manifest]:
     return found
 
 
-def _refs(manifest: Manifest, numbers: Sequence[int]) -> list[BlockRef]:
+def refs_of(manifest: Manifest, numbers: Sequence[int]) -> list[BlockRef]:
+    """Return which blocks of a batch hold these fields."""
     return [ref for ref in manifest.blocks if ref.field in numbers]
 
 
@@ -173,7 +170,7 @@ def _keys(session: Session, chosen: Selection, wanted: Sequence[Manifest]) -> di
     addresses = {
         Address(chosen.where.id, ref.field, ref.epoch)
         for manifest in wanted
-        for ref in _refs(manifest, chosen.numbers)
+        for ref in refs_of(manifest, chosen.numbers)
     }
     return {address: session.key(address).key.expose() for address in sorted(addresses)}
 
@@ -216,70 +213,3 @@ def _cut(batch: pa.RecordBatch, left: int | None) -> tuple[pa.RecordBatch, int |
     if left is None:
         return batch, None
     return batch.slice(0, left), max(0, left - batch.num_rows)
-
-
-async def export(
-    session: Session,
-    collection: bytes,
-    *,
-    fields: Sequence[str] | None,
-    limit: int | None,
-    path: Path | None,
-    overwrite: bool,
-    on_batch: Callable[[pa.RecordBatch], None],
-    on_progress: OnProgress,
-) -> ReadResult:
-    """Read a collection into a file, or batch by batch into `on_batch`.
-
-    The file gets its name only when everything in it was verified; until then, and after any
-    failure, there is none.
-
-    Raises:
-        TableError: the file is there already, or cannot hold a column.
-        InputError, VerificationFailed, Refused, Unreachable: as `read_batches`.
-    """
-    started = time.monotonic()
-    chosen = await select_fields(session, collection, fields)
-    total = chosen.where.records if limit is None else min(limit, chosen.where.records)
-    table_format: Any = chosen.names.format
-    sink = None
-    if path is not None:
-        sink = open_sink(path, chosen.columns, table_format, overwrite=overwrite)
-    records = 0
-    try:
-        async with aclosing(read_batches(session, chosen, limit=limit)) as batches:
-            async for batch in batches:
-                if sink is None:
-                    on_batch(batch)
-                else:
-                    await _to_the_end(sink.write, batch)
-                records += batch.num_rows
-                on_progress(Progress("fetching and opening", records, total, "records"))
-        if records != total:
-            raise IntegrityError(f"{records} records opened where {total} were committed")
-        if sink is not None:
-            await _to_the_end(sink.commit)
-    except BaseException:
-        if sink is not None:
-            sink.abort()
-        raise
-    fetched = sum(r.length for m in _batches(chosen, limit) for r in _refs(m, chosen.numbers))
-    return ReadResult(
-        collection=chosen.names.name or collection.hex(),
-        records=records,
-        fields=tuple(column.name for column in chosen.columns),
-        cells=records * len(chosen.columns),
-        fetched_bytes=fetched,
-        seconds=time.monotonic() - started,
-        path=None if path is None else str(path),
-    )
-
-
-async def _to_the_end(write: Callable[..., None], *args: object) -> None:
-    """Write in a thread, and wait for it when cancelled too: `abort` must not cut in on it."""
-    writing = asyncio.ensure_future(asyncio.to_thread(write, *args))
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.gather(writing, return_exceptions=True)
-        raise

@@ -22,9 +22,11 @@ from client import handover, membership
 from client.catalogs import read_names, read_people
 from client.crypto.identity import Identity
 from client.errors import InputError
+from client.exporting import export
+from client.filtering import select_matching
 from client.ledger_words import log_entries
 from client.links import Link
-from client.reading import export, read_batches, select_fields
+from client.reading import select_fields
 from client.results import (
     AcceptResult,
     ActResult,
@@ -44,8 +46,9 @@ from client.results import (
     no_progress,
 )
 from client.session import Session, saying
-from client.tables import open_source
+from client.tables import ReadOptions, WriteOptions, open_source
 from client.tables import schema_of as arrow_schema
+from client.tables.options import AS_IT_CAME, NOTHING_SAID
 from client.uploads import plan_upload, upload
 from protocol import acts
 from protocol.acts import Reason, Role
@@ -73,11 +76,9 @@ def field_class(text: str) -> FieldClass:
 
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
-    """How a table is read and cut; None leaves it to what the file says."""
+    """How a table is read and cut."""
 
-    encoding: str | None = None
-    delimiter: str | None = None
-    null_text: str | None = None
+    read: ReadOptions = NOTHING_SAID
     batch_rows: int = LIMITS.batch_records_default
 
 
@@ -254,16 +255,12 @@ class Vault:
     ) -> UploadResult:
         """Seal a table field by field and commit it as a new collection; safe to repeat.
 
-        `table` is a file's path or an object with an Arrow stream; fields without a class are
-        sensitive. Raises as `client.uploads.upload` and `client.tables.open_source`.
+        `table` is a file's path, a database's address, an object with an Arrow stream, or what
+        `client.tables.open_source` made of one; fields without a class are sensitive. Raises as
+        `client.uploads.upload` and `client.tables.open_source`.
         """
         chosen = options or UploadOptions()
-        source = open_source(
-            table,
-            encoding=chosen.encoding,
-            delimiter=chosen.delimiter,
-            null_text=chosen.null_text,
-        )
+        source = open_source(table, chosen.read)
         plan = plan_upload(source, collection, classes or {}, default, chosen.batch_rows)
         return await upload(self.session, plan, on_progress)
 
@@ -273,9 +270,11 @@ class Vault:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        where: Sequence[str] = (),
     ) -> pa.Table:
         """Return verified records as an Arrow table, all in memory; see `export` for files."""
-        batches = [batch async for batch in self.stream(collection, fields=fields, limit=limit)]
+        stream = self.stream(collection, fields=fields, limit=limit, where=where)
+        batches = [batch async for batch in stream]
         chosen = await select_fields(
             self.session, (await self._find_collection(collection)).id, fields
         )
@@ -287,12 +286,17 @@ class Vault:
         *,
         fields: Sequence[str] | None = None,
         limit: int | None = None,
+        where: Sequence[str] = (),
     ) -> AsyncGenerator[pa.RecordBatch, None]:
-        """Yield verified records batch by batch, in bounded memory."""
+        """Yield verified records batch by batch, in bounded memory.
+
+        `where` lists conditions that all have to be met: FIELD=VALUE, also !=, <, <=, >, >=,
+        and FIELD~PART for texts that contain one. They are evaluated here, on opened values.
+        """
         await self.session.sync_as_member()
-        where = await self._find_collection(collection)
-        chosen = await select_fields(self.session, where.id, fields)
-        async with aclosing(read_batches(self.session, chosen, limit=limit)) as batches:
+        found = await self._find_collection(collection)
+        match = await select_matching(self.session, found.id, fields, where)
+        async with aclosing(match.read(self.session, limit)) as batches:
             async for batch in batches:
                 yield batch
 
@@ -306,22 +310,28 @@ class Vault:
         overwrite: bool = False,
         on_batch: Callable[[pa.RecordBatch], None] = lambda _: None,
         on_progress: OnProgress = no_progress,
+        where: Sequence[str] = (),
+        options: WriteOptions = AS_IT_CAME,
     ) -> ReadResult:
-        """Write verified records to a CSV or Parquet file that appears whole or not at all.
+        """Write verified records to a file that appears whole or not at all.
 
-        Without a path each batch goes to `on_batch`. Raises as `client.reading.export`.
+        Its suffix says of which kind: CSV, Excel, Parquet, SQLite, Arrow, JSON lines. Without a
+        path each batch goes to `on_batch`; `where` as for `stream`. Raises as
+        `client.exporting.export`.
         """
         await self.session.sync_as_member()
-        where = await self._find_collection(collection)
+        found = await self._find_collection(collection)
         return await export(
             self.session,
-            where.id,
+            found.id,
             fields=fields,
             limit=limit,
             path=None if path is None else Path(path),
             overwrite=overwrite,
             on_batch=on_batch,
             on_progress=on_progress,
+            where=where,
+            options=options,
         )
 
     # --- members

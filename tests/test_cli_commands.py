@@ -16,12 +16,13 @@ from client.cli import invocation, main
 from client.errors import InputError, Refused
 from client.keyring import Keyring
 from client.results import Progress, as_json
-from client.vault import UploadOptions
+from client.tables import WriteOptions
 from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 
 WORDS = "abandon ability able about above absent absorb abstract absurd abuse access accident"
+AS_IT_CAME: dict[str, Any] = {"where": (), "options": WriteOptions()}
 HOSTILE = "\x1b[2J\u202eAnn\n"
 SHOWN = "\\x1b[2J\\u202eAnn\\n"
 ID = "ab" * 32
@@ -261,7 +262,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         (
             "export",
             ("X",),
-            {"fields": ("a",), "limit": 9, "path": Path("out.csv"), "overwrite": True},
+            {"fields": ("a",), "limit": 9, "path": Path("out.csv"), "overwrite": True} | AS_IT_CAME,
         ),
         READ,
         "50 records of 2 fields verified and written to ",
@@ -271,7 +272,8 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         (
             "export",
             ("X",),
-            {"fields": None, "limit": None, "path": Path("out.parquet"), "overwrite": False},
+            {"fields": None, "limit": None, "path": Path("out.parquet"), "overwrite": False}
+            | AS_IT_CAME,
         ),
         READ,
         "fetched  9.8 KiB",
@@ -388,18 +390,10 @@ def test_an_upload_passes_everything_on(world: World, capsys: Any) -> None:
     how = "--encoding cp1252 --delimiter ; --null-text NULL"
     arguments = ["upload", str(file), "--collection", "X", *options.split(), *how.split()]
     assert world.run(*arguments) == 0
-    assert world.calls == [
-        (
-            "upload",
-            (file,),
-            {
-                "collection": "X",
-                "classes": {"a=b": CORE, "id": GENERAL},
-                "default": CORE,
-                "options": UploadOptions("cp1252", ";", "NULL"),
-            },
-        )
-    ]
+    ((name, (source,), said),) = world.calls
+    assert (name, source.path, source.format["delimiter"]) == ("upload", file, ";")
+    assert (source.format["encoding"], source.format["null_text"]) == ("cp1252", "NULL")
+    assert said == {"collection": "X", "classes": {"a=b": CORE, "id": GENERAL}, "default": CORE}
     shown = capsys.readouterr().out
     assert shown.startswith(f"50 records of 2 fields sealed and committed: {SHOWN}\n")
     assert "3 batches were there already" in shown
@@ -433,7 +427,7 @@ def test_an_upload_that_is_stopped_says_how_to_go_on(world: World, capsys: Any) 
 def test_a_preview_for_people(world: World, capsys: Any) -> None:
     assert world.run("read", "X", "--fields", "a") == 0
     out, err = capsys.readouterr()
-    assert world.calls[0] == ("read", ("X",), {"fields": ("a",), "limit": 20})
+    assert world.calls[0] == ("read", ("X",), {"fields": ("a",), "limit": 20, "where": ()})
     assert out.split("\n")[1].split() == [SHOWN, "1"]
     assert out.split("\n")[2].split() == ["NULL", "2"]
     assert err == "2 of 50 records, verified; --limit N shows more, --out FILE writes all\n"

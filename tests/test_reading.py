@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from client import reading
+from client import exporting, reading
 from client.catalogs import read_names
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, open_block, seal_batch
@@ -171,7 +171,7 @@ async def test_a_cut_at_any_block_leaves_nothing(deal: Deal, folder: Path) -> No
     for end in range(BATCHES * FIELDS):
         liar = Tampering(honest(deal.seller), lambda _, blocks, end=end: blocks[:end])  # type: ignore[misc]
         with through(deal.seller, liar), pytest.raises(ManifestMismatch):
-            await reading.export(
+            await exporting.export(
                 deal.seller.session,
                 collection_of(deal.seller),
                 fields=None,
@@ -496,7 +496,7 @@ async def test_fewer_records_than_were_committed_are_no_export(
     deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing gets this far that the blocks' hashes let through; it stands guard over ourselves.
-    monkeypatch.setattr(reading, "_batches", lambda *_: [])
+    monkeypatch.setattr(reading, "batches_of", lambda *_: [])
     with pytest.raises(IntegrityError, match="0 records opened where 100"):
         await deal.seller.export("customers", path=folder / "out.csv")
     assert list(folder.iterdir()) == []

@@ -28,6 +28,7 @@ from client.tables import (
     TableTooLarge,
     TableType,
     TableUnreadable,
+    TableUnsure,
     csv_layout,
     csv_rows,
     open_sink,
@@ -274,7 +275,9 @@ def test_utf8_may_have_a_mark_without_being_told(tmp_path: Path) -> None:
     assert source.format["bom"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "gb18030"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "gb18030"]
+)
 def test_a_byte_order_mark_names_the_encoding(tmp_path: Path, encoding: str) -> None:
     content = ("\ufeff" + CHINESE).encode(encoding)
     source = source_of(tmp_path, content)
@@ -366,7 +369,7 @@ def test_half_a_character_is_refused(tmp_path: Path) -> None:
         (b"a,b\n1,\x002\n", None, 2, 6),
         (b"a\0,b\n", None, 1, 1),
         (b"a\r1\r\0\r", None, 3, 4),
-        ("a\n1\n\0\n".encode("utf-16-le"), "utf-16-le", 3, None),
+        ("a\n1\n\0\n".encode("utf-16-le"), "utf-16-le", 3, 8),
     ],
 )
 def test_nul_is_refused(
@@ -710,12 +713,10 @@ def test_naughty_strings_come_back_equal(tmp_path: Path) -> None:
         ("csvkit/empty.csv", TableEmpty),
         ("csvkit/null_byte.csv", TableSyntax),
         ("csvkit/test_latin1.csv", TableEncoding),
-        ("csvkit/test.xlsx", TableFormat),
-        ("csvkit/test.xls", TableFormat),
         ("duckdb/test__unterminated.csv", TableSyntax),
         ("duckdb/test__invalid_utf_big.csv", TableEncoding),
-        ("duckdb/auto__backslash_escape.csv", TableSyntax),
-        ("duckdb/line_too_long.csv.gz", TableFormat),
+        ("duckdb/auto__backslash_escape.csv", TableUnsure),
+        ("duckdb/line_too_long.csv.gz", TableTooLarge),
     ],
 )
 def test_nasty_files_are_refused_by_name(name: str, error: type[TableError]) -> None:
@@ -727,9 +728,7 @@ def test_nasty_files_are_refused_by_name(name: str, error: type[TableError]) -> 
 # --- whatever the bytes
 
 
-@given(
-    st.binary(max_size=200) | st.text('a,"\r\n\0é;', max_size=60).map(str.encode), st.booleans()
-)
+@given(st.binary(max_size=200) | st.text('a,"\r\n\0é;', max_size=60).map(str.encode), st.booleans())
 def test_any_bytes_are_a_table_or_an_error_of_its_kind(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, guess: bool
 ) -> None:
@@ -773,11 +772,9 @@ def test_a_missing_file_is_an_error_of_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "what"),
     [
-        (b"PK\x03\x04", "Excel"),
-        (b"SQLite format 3\0", "SQLite"),
-        (b"\x1f\x8b", "gzip"),
         (b"%PDF-1.7", "PDF"),
-        (b"ARROW1\0\0", "Arrow IPC"),
+        (b"\x89PNG", "picture"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
     ],
 )
 def test_what_is_no_text_is_called_by_name(tmp_path: Path, head: bytes, what: str) -> None:
@@ -806,7 +803,6 @@ def test_a_format_travels_as_plain_values(tmp_path: Path) -> None:
         {"null_text": 0},
         {"renamed": []},
         {"renamed": {"a": 1}},
-        {"surprise": True},
     ],
 )
 def test_a_format_of_a_lying_writer_is_refused(wrong: dict[str, Any]) -> None:

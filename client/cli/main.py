@@ -19,7 +19,7 @@ from typing import Final
 
 import click
 
-from client.cli.collection import collection, read, upload
+from client.cli.collection import collection
 from client.cli.exits import DONE, tell
 from client.cli.handover import handover
 from client.cli.identity import identity
@@ -28,6 +28,8 @@ from client.cli.invocation import Invocation, MakeHome, home_of
 from client.cli.keys import rotate
 from client.cli.log import log
 from client.cli.members import confirm, grant, members, revoke, role, withdraw
+from client.cli.read import read
+from client.cli.upload import upload
 from client.cli.vault import vault
 from client.errors import InputError, Interrupted
 

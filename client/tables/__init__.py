@@ -1,9 +1,10 @@
 """Tables in and out of the client: files, databases, Arrow objects to cells, and back (SPEC 7).
 
 `open_source` reads delimited text, Excel, SQLite, databases by their address, Parquet, Arrow IPC,
-JSON lines, contacts, and anything with the Arrow PyCapsule interface; `open_sink` writes files. `column_cells` and `cells_to_array` stand between a batch's columns and
-`client.columns.Cells`, which sealing works on. Text is never guessed into numbers or dates, and
-what cannot be had back exactly is refused with its place.
+JSON lines, contacts, and anything with the Arrow PyCapsule interface; `open_sink` writes files.
+`column_cells` and `cells_to_array` stand between a batch's columns and `client.columns.Cells`,
+which sealing works on. Text is never guessed into numbers or dates, and what cannot be had back
+exactly is refused with its place.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ def offers_arrow(table: object) -> bool:
 class ArrowSource(Source):
     """An Arrow stream from another library; its rows can be had once."""
 
+    rereadable = False
+
     def __init__(self, table: Any) -> None:
         self._reader = _reader(table)
         schema = self._reader.schema

@@ -55,7 +55,7 @@ class CsvFormat:
         check_null_text(self.null_text, self.delimiter, self.quote)
         if self.newline not in NEWLINES or self.quoting not in QUOTINGS:
             raise TableFormat("a CSV format with another line end or quoting than there are")
-        if self.unheaded < 0 or not self.quote and self.quoting != "minimal":
+        if self.unheaded < 0 or (not self.quote and self.quoting != "minimal"):
             raise TableFormat("a CSV format that contradicts itself")
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class CsvFormat:
             "null_text": wanted.null_text,
         }
         if not wanted.whole:
-            asked |= {"before": "", "after": ""}
+            asked |= {"before": "", "after": "", "unheaded": 0}
         return replace(self, **{key: value for key, value in asked.items() if value is not None})
 
 
@@ -108,7 +108,7 @@ def check_delimiter(delimiter: str) -> None:
 
 def check_quote(quote: str, delimiter: str) -> None:
     """Refuse what cannot stand around cells. Raises: TableFormat."""
-    if len(quote) > 1 or quote and (quote in _NOT_A_MARK or quote == delimiter or _lone(quote)):
+    if len(quote) > 1 or (quote and (quote in _NOT_A_MARK or quote == delimiter or _lone(quote))):
         raise TableFormat("the quote is one character, no delimiter and no line end, or 'none'")
 
 

@@ -9,11 +9,10 @@ where the table has one column: there each is an empty cell.
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,19 +20,18 @@ import pyarrow.compute as pc
 from client.tables.csv_encoding import DAMAGED, Encoding, find_encoding, mark_in
 from client.tables.csv_format import LONGEST_LINES, CsvFormat, check_null_text
 from client.tables.csv_layout import LAX, Layout, find_layout, footer_lines, written_quoting
-from client.tables.csv_rows import ESCAPED, BadRow, Feed, Piece, Rows
+from client.tables.csv_rows import ESCAPED, Feed, Piece, Rows
 from client.tables.errors import TableEmpty, TableEncoding, TableError, TableSyntax
 from client.tables.findings import Finding, demand_sure
 from client.tables.options import NOTHING_SAID, STOP, TEXT_OPTIONS, ReadOptions
 from client.tables.packed import Content, PlainStream, content_of
-from client.tables.sink import NewFile
+from client.tables.set_aside import SetAside
 from client.tables.source import FileSource, checked, exact_batches, named_columns, schema_of
 from protocol.limits import KIB, LIMITS, MIB
 
 _SAMPLE_LINES: Final = 200
 _SAMPLE_CHARACTERS: Final = 1 * MIB
 _TAIL: Final = 64 * KIB
-_TOLD_ROWS: Final = 5
 
 
 class CsvSource(FileSource):
@@ -75,7 +73,7 @@ class CsvSource(FileSource):
         return exact_batches(self._pieces(), max_rows)
 
     def _pieces(self) -> Iterator[pa.RecordBatch]:
-        aside = _SetAside(self._set_aside) if self._set_aside is not None else None
+        aside = SetAside(self._set_aside) if self._set_aside is not None else None
         region, layout = self._region, self._layout
         try:
             with self._content.open() as stream:
@@ -183,40 +181,6 @@ class _Region:
         return cls(start, end, before, after, last.endswith(("\n", "\r")), found)
 
 
-class _SetAside:
-    """Rows that could not be read, in a file of their own, as they were, and how many by reason."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: NewFile | None = None
-        self._reasons: Counter[str] = Counter()
-        self._rows: list[int] = []
-
-    def take(self, bad: BadRow) -> None:
-        """Keep a row; it ends in a line end, so that the next begins in a line of its own."""
-        if self._file is None:
-            self._file = NewFile(self._path, overwrite=True)
-        self._file.stream.write(bad.raw if bad.raw.endswith((b"\n", b"\r")) else bad.raw + b"\n")
-        self._reasons[bad.error.message] += 1
-        self._rows.append(bad.error.row or 0)
-
-    def finish(self) -> str | None:
-        """Bring the file into place, and say what is in it; None where nothing was set aside."""
-        if self._file is None:
-            return None
-        self._file.commit()
-        count, rows = len(self._rows), ", ".join(map(str, self._rows[:_TOLD_ROWS]))
-        more = ", ..." if count > _TOLD_ROWS else ""
-        reasons = "; ".join(f"{many:,} x {reason}" for reason, many in self._reasons.items())
-        noun = "row was" if count == 1 else "rows were"
-        return f"{count:,} {noun} set aside in {self._path.name} (row {rows}{more}): {reasons}"
-
-    def close(self) -> None:
-        """Remove what was written unless it was finished."""
-        if self._file is not None:
-            self._file.abort()
-
-
 def _layout(sample: _Sample, options: ReadOptions) -> Layout:
     """Find the layout; a header that is cut short by a fault is blamed on the fault."""
     try:
@@ -236,7 +200,7 @@ def _layout(sample: _Sample, options: ReadOptions) -> Layout:
 
 def _written(
     encoding: Encoding, sample: _Sample, layout: Layout, region: _Region, null_text: str | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return what of the format does not hang on the columns' names."""
     kept = _is_kept(region.before + region.after)
     body = sample.lines[layout.above :]
@@ -263,7 +227,7 @@ def _is_kept(lines: str) -> bool:
         return False
 
 
-def _lines_left_out(written: dict[str, object], region: _Region) -> list[str]:
+def _lines_left_out(written: dict[str, Any], region: _Region) -> list[str]:
     kept = bool(written["before"] or written["after"])
     sides = [(region.before, "above the header"), (region.after, "below the last row")]
     return [

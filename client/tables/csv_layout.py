@@ -36,7 +36,7 @@ _DATA: Final = re.compile(
 )
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
 _TOTAL: Final = re.compile(
-    r".{0,6}(合计|总计|小计|共计|汇总|合計|総計|總計|小計)[:：]?"
+    r".{0,6}(合计|总计|小计|共计|汇总|合計|総計|總計|小計)[:\uff1a]?"
     r"|(grand |sub)?totals?|sum|summe|gesamt(summe)?|total général|итого|합계|총계",
     re.IGNORECASE,
 )
@@ -126,7 +126,7 @@ class _Reading:
 
     @property
     def score(self) -> tuple[float, int]:
-        return (self.alike, self.width) if self.width > 1 else (0.0, 1)
+        return (self.alike, self.width) if self.width > 1 and self.alike else (0.0, 1)
 
 
 def allow_large_fields() -> None:
@@ -197,7 +197,7 @@ def footer_lines(tail: Sequence[str], layout: Layout, wanted: int | None) -> int
         count += 1
         if not words:
             continue
-        if not _TOTAL.fullmatch(words[0]) and not (len(cells) == 1 and layout.width > 2):
+        if not is_total(words[0]) and not (len(cells) == 1 and layout.width > 2):
             break
         found = count
     below = "".join(tail[len(tail) - found :])
@@ -211,6 +211,11 @@ def _blank_above(tail: Sequence[str], found: int) -> int:
         return 0
     above = reversed(tail[: len(tail) - found])
     return next((count for count, line in enumerate(above) if line.strip() or line == ""), 0)
+
+
+def is_total(word: str) -> bool:
+    """Whether the first word of a row says that it is a total of those above it."""
+    return _TOTAL.fullmatch(word) is not None
 
 
 def is_number(text: str) -> bool:
@@ -273,7 +278,7 @@ def _readings(lines: Sequence[str], options: ReadOptions, *, whole: bool) -> lis
     if options.delimiter is not None:
         check_delimiter(options.delimiter)
         delimiters = (options.delimiter,)
-    quotes = _QUOTES
+    quotes: tuple[str, ...] = _QUOTES
     if options.quote is not None:
         quotes = ("" if options.quote == NO_QUOTES else options.quote,)
     for delimiter in delimiters:

@@ -135,9 +135,7 @@ class CsvSink(Sink):
                          "name a --quote, or another --delimiter")  # fmt: skip
             return texts
         doubled = pc.replace_substring(texts, quote, quote * 2)
-        quoted = pc.binary_join_element_wise(
-            _scalar(quote), doubled, _scalar(quote), _scalar("")
-        )
+        quoted = pc.binary_join_element_wise(_scalar(quote), doubled, _scalar(quote), _scalar(""))
         if self._format.quoting == "all":
             return quoted
         if self._format.quoting == "nonnumeric":

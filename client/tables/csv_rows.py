@@ -130,9 +130,9 @@ class Feed:
             text: str = self._decoder.decode(raw, not raw)  # type: ignore[union-attr]
         except UnicodeError:  # an encoding whose faults cannot be told from its text
             raise TableEncoding(
-                f"bytes that are not {self.codec}", byte_offset=self._at - len(raw),
+                f"bytes that are not {self.codec}",
+                byte_offset=self._at - len(raw),
                 hint=self.encoding.hint(),
-
             ) from None
         return text.encode("utf-8", "surrogatepass")
 

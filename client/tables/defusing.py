@@ -30,9 +30,7 @@ class Defuser:
         unfit = pc.and_not(begins, pc.match_substring_regex(texts, NUMBER_PATTERN))
         self.changed += pc.sum(unfit).as_py() or 0
         apostrophe, nothing = pa.scalar("'", texts.type), pa.scalar("", texts.type)
-        return pc.if_else(
-            unfit, pc.binary_join_element_wise(apostrophe, texts, nothing), texts
-        )
+        return pc.if_else(unfit, pc.binary_join_element_wise(apostrophe, texts, nothing), texts)
 
     def told(self) -> str:
         """Say how many were changed."""

@@ -18,8 +18,8 @@ from client.tables.csv_format import CsvFormat
 from client.tables.csv_in import CsvSource
 from client.tables.csv_out import CsvSink
 from client.tables.errors import TableFormat
-from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.tables.inferring import inferred
+from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.tables.packed import content_of, is_workbook
 from client.tables.parquet_in import ParquetSource
 from client.tables.parquet_out import ParquetSink
@@ -234,7 +234,8 @@ def _arrow_sink(order: _Order) -> Sink:
 def _json_lines_sink(order: _Order) -> Sink:
     from client.tables.jsonl_out import JsonLinesSink
 
-    return JsonLinesSink(order.path, order.columns, overwrite=order.overwrite)
+    came = order.format_of("jsonl")
+    return JsonLinesSink(order.path, order.columns, came, overwrite=order.overwrite)
 
 
 _WRITERS: Final[Mapping[str, Callable[[_Order], Sink]]] = {

@@ -86,9 +86,9 @@ class Content:
     @contextmanager
     def open(self) -> Iterator[PlainStream]:
         """Open the bytes in it. Raises: TableUnreadable, TableFormat."""
-        with open_binary(self.path) as file:
-            with _unpacked(file, self.packing, self.path.name) as inner:
-                yield PlainStream(inner, file, self.path.name, packed=self.packing is not None)
+        name, packed = self.path.name, self.packing is not None
+        with open_binary(self.path) as file, _unpacked(file, self.packing, name) as inner:
+            yield PlainStream(inner, file, name, packed=packed)
 
     def head(self, most: int) -> bytes:
         """Return the first bytes of what is in it."""
@@ -125,7 +125,7 @@ def content_of(path: Path) -> Content:
 def is_workbook(path: Path) -> bool:
     """Whether a file is an Excel workbook, which is a zip archive too. Raises: TableUnreadable."""
     with open_binary(path) as file:
-        if not file.read(4) == b"PK\x03\x04":
+        if file.read(4) != b"PK\x03\x04":
             return False
         try:
             with zipfile.ZipFile(file) as archive:

@@ -44,6 +44,7 @@ class Source(ABC):
     `format` holds what `open_sink` needs to write an equal file back: text, numbers, booleans,
     None and one map, so that it can travel in a catalog; it names columns, so nowhere else.
     `findings` are what was found out by looking, to be shown before anything is sent.
+    `rereadable` says whether the rows can be had again, from the first one on.
     `total_rows` and `bytes_total` are None where nobody knows before the end.
     """
 
@@ -51,6 +52,7 @@ class Source(ABC):
     total_rows: int | None = None
     bytes_total: int | None = None
     bytes_read: int = 0
+    rereadable: bool = True
 
     def __init__(self, columns: tuple[Column, ...], table_format: dict[str, Any]) -> None:
         self.columns = columns
@@ -146,7 +148,11 @@ def named_columns(
         raise TableTooLarge(f"{len(names)} columns; a collection has at most {LIMITS.fields}")
     for name in names:
         if len(name.encode("utf-8", "replace")) > LIMITS.text_bytes:
-            raise TableTooLarge(f"a name above {LIMITS.text_bytes} bytes", column=name)
+            raise TableTooLarge(
+                f"a name above {LIMITS.text_bytes} bytes",
+                column=name,
+                hint="if the first row is no header, say so: --header-row 0",
+            )
     unique = _unique(names)
     notes = tuple(
         f"column {position}: {'its name is empty' if not old else f'another is called {old!r} too'}"

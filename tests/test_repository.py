@@ -484,9 +484,9 @@ def test_the_lock_satisfies_every_requirement() -> None:
 def test_the_server_is_an_extra_that_the_client_does_without() -> None:
     direct = project()["dependencies"]
     assert isinstance(direct, list)
-    tables = [
-        text for extra in ("excel", "sql") for text in project()["optional-dependencies"][extra]
-    ]
+    extras = project()["optional-dependencies"]
+    assert isinstance(extras, dict)
+    tables = [*extras["excel"], *extras["sql"]]
     base = {Requirement(text).name.lower().replace("-", "_") for text in direct + tables}
     roots = set()
     for path in sources("protocol", "client"):

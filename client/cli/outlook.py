@@ -12,21 +12,22 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import click
+from rich.text import Text
 
 from client.cli.output import counted, size, visible
 from client.errors import Interrupted
 from client.tables import Source
-from client.tables.arrow_types import type_from_text
 from client.tables.cells import decoded
 from client.tables.text_forms import text_form
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.text import Text
-
 SHOWN_ROWS: Final = 3
-MASK: Final = "•••••"
+MASK: Final = "*****"
 _LONGEST_CELL: Final = 60
+_LONGEST_TYPE: Final = 20
+_LEAST_CELL: Final = 6
+_GAP: Final = 2
 _STYLES: Final = {"general": "green", "sensitive": "yellow", "core": "red"}
 
 
@@ -83,8 +84,6 @@ class Outlook:
         return all(finding.sure for finding in self._source.findings)
 
     def _title(self) -> Text:
-        from rich.text import Text
-
         source = self._source
         facts = [
             counted(source.total_rows, "row") if source.total_rows is not None else None,
@@ -96,7 +95,6 @@ class Outlook:
 
     def _findings(self) -> RenderableType:
         from rich.table import Table
-        from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
         for finding in self._source.findings:
@@ -115,27 +113,36 @@ class Outlook:
         """Return a row a field, since tables are wider than screens: class, type, first cells."""
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
+        columns = self._source.columns
+        head = [
+            ("field", [Text(visible(column.name), "bold") for column in columns], width // 4),
+            ("class", [Text(each, _STYLES[each]) for each in self._classes], width),
+            ("type", [Text(_kind(column.type), "dim") for column in columns], _LONGEST_TYPE),
+        ]
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
-        table.add_column("field", no_wrap=True, overflow="ellipsis", max_width=max(12, width // 4))
-        table.add_column("class", no_wrap=True)
-        table.add_column("type", no_wrap=True, overflow="ellipsis", max_width=16)
+        left = width
+        for title, cells, most in head:
+            widest = min(max(cell.cell_len for cell in cells), most)
+            table.add_column(title, no_wrap=True, width=max(widest, len(title)))
+            left -= max(widest, len(title)) + _GAP
+            for cell in cells:
+                cell.truncate(widest, overflow="ellipsis")
+        each_row = max(left // max(len(self._rows), 1) - _GAP, _LEAST_CELL)
         for number in range(1, len(self._rows) + 1):
-            table.add_column(f"row {number}", no_wrap=True, overflow="ellipsis", ratio=1)
-        for at, (column, its_class) in enumerate(
-            zip(self._source.columns, self._classes, strict=True)
-        ):
-            cells = [_cell(row[at], masked=its_class == "core") for row in self._rows]
-            kind = str(type_from_text(column.type)).partition("<")[0]
-            name = Text(visible(column.name), "bold")
-            table.add_row(name, Text(its_class, _STYLES[its_class]), Text(kind, "dim"), *cells)
+            table.add_column(f"row {number}", no_wrap=True)
+        for at, its_class in enumerate(self._classes):
+            shown = [_cell(row[at], its_class == "core", each_row) for row in self._rows]
+            table.add_row(*(cells[at] for _, cells, _ in head), *shown)
         return table
 
 
-def _print_note(console: Console, note: str) -> None:
-    from rich.text import Text
+def _kind(text: str) -> str:
+    """Return a type in few letters: what a dictionary holds is what counts."""
+    return text.removeprefix("dictionary<values=").partition(",")[0] if "<" in text else text
 
+
+def _print_note(console: Console, note: str) -> None:
     console.print(Text(" ! ", "bold yellow").append(visible(note), "not bold default"))
 
 
@@ -147,11 +154,11 @@ def _texts(column: object) -> Sequence[str | None]:
     return list(islice(texts, SHOWN_ROWS))
 
 
-def _cell(text: str | None, *, masked: bool) -> Text:
-    from rich.text import Text
-
+def _cell(text: str | None, masked: bool, width: int) -> Text:
     if text is None:
         return Text("NULL", "dim")
     if masked:
         return Text(MASK, "dim red")
-    return Text(visible(text[:_LONGEST_CELL]))
+    cell = Text(visible(text[:_LONGEST_CELL]))
+    cell.truncate(width, overflow="ellipsis")
+    return cell

@@ -65,10 +65,14 @@ def upload(
     named = _each_once(field_classes)
     from client.cli.outlook import Outlook
     from client.tables import open_source
+    from client.uploads import plan_upload
     from client.vault import field_class
 
     asking = somebody_there() and not yes and not invocation.json
     source = open_source(file, table_options.read_options(file, said, guess=yes or asking))
+    classes = {field: field_class(each) for field, each in named.items()}
+    # So that a class for a column that is not there stops before anybody is asked anything.
+    plan_upload(source, collection, classes, field_class(default_class))
     invocation.demand_keyring()
     if not invocation.json:
         outlook = Outlook(source, named, default_class)
@@ -80,7 +84,7 @@ def upload(
             lambda vault: vault.upload(
                 source,
                 collection=collection,
-                classes={field: field_class(each) for field, each in named.items()},
+                classes=classes,
                 default=field_class(default_class),
                 on_progress=on_progress,
             ),

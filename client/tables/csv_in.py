@@ -248,7 +248,7 @@ def _footer_finding(below: int, wanted: int | None) -> Finding | None:
     value = f"{below} line{'s' if below != 1 else ''}"
     if wanted is not None:
         return Finding("footer", value, "as you say", option="--footer")
-    why = "they look like a total, or words below the table; 0 says that they are rows"
+    why = "looks like a total, or words below the table; 0: it is rows"
     return Finding("footer", value, why, False, f"--footer {below}")
 
 

@@ -437,7 +437,7 @@ def _header_finding(names: Sequence[str], above: Sequence[str], *, told: bool) -
         title = "line 1 looks" if line == 2 else f"lines 1 to {line - 1} look"
         return Finding("header", where, f"{title} like a title block", False, option)
     if any(_DATA.fullmatch(name.strip()) and not _YEAR.fullmatch(name) for name in names):
-        why = "its cells look like data; 0 says that there is no header"
+        why = "its cells look like data; 0: there is none"
         return Finding("header", where, why, False, option)
     return Finding("header", where, option="--header-row")
 

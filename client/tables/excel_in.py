@@ -126,7 +126,7 @@ class _Header:
             why = "what is above it looks like a title block"
             return Finding("header", f"row {self.row}", why, False, option)
         if any(cell.kind is not Kind.TEXT for _, cell in self.cells):
-            why = "its cells look like data; 0 says that there is no header"
+            why = "its cells look like data; 0: there is none"
             return Finding("header", f"row {self.row}", why, False, option)
         return Finding("header", f"row {self.row}", option="--header-row")
 
@@ -184,7 +184,7 @@ class _Survey:
             return ()
         if wanted is not None:
             return (Finding("footer", _rows(self.below), "as you say", option="--footer"),)
-        why = "the last looks like a total, or words below the table; 0 says that they are rows"
+        why = "looks like a total, or words below the table; 0: it is rows"
         return (Finding("footer", _rows(self.below), why, False, f"--footer {self.below}"),)
 
     def notes(self, columns: Sequence[object]) -> list[str]:

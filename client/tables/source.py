@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +25,10 @@ from client.tables.errors import (
 )
 from client.tables.findings import Finding
 from protocol.errors import ApiMisuse
-from protocol.limits import LIMITS
+from protocol.limits import LIMITS, MIB
+
+MOST_HELD: Final = 32 * MIB
+"""So many bytes of rows make a batch, however few they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ class Source(ABC):
 
     @abstractmethod
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows, exactly `max_rows` a batch but for the last; none for an empty table.
+        """Yield the rows, `max_rows` a batch but for the last; none for an empty table.
+
+        A batch is smaller where its rows are large, and the same at each reading.
 
         Each batch has the columns' names and types, is valid to the last byte and has no cell
         above the limit. Memory is bounded by `max_rows` rows and a little. A file is read anew
@@ -172,21 +177,25 @@ def schema_of(columns: Iterable[Column]) -> pa.Schema:
 def exact_batches(pieces: Iterable[pa.RecordBatch], max_rows: int) -> Iterator[pa.RecordBatch]:
     """Cut and join batches of any size to exactly `max_rows` rows, but for the last.
 
+    Rows so large that many would fill the memory come fewer at a time.
     Raises: TableType where dictionaries that differ cannot be joined.
     """
     if max_rows < 1:
         raise ApiMisuse("a batch has at least one row")
     held: list[pa.RecordBatch] = []
-    count = 0
+    count = size = 0
     for whole in pieces:
         piece = whole
         while count + piece.num_rows >= max_rows:
             missing = max_rows - count
             yield _joined([*held, piece.slice(0, missing)])
-            held, count, piece = [], 0, piece.slice(missing)
+            held, count, size, piece = [], 0, 0, piece.slice(missing)
         if piece.num_rows:
             held.append(piece)
-            count += piece.num_rows
+            count, size = count + piece.num_rows, size + piece.nbytes
+        if size > MOST_HELD:
+            yield _joined(held)
+            held, count, size = [], 0, 0
     if held:
         yield _joined(held)
 

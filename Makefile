@@ -9,7 +9,7 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint types demo bench table lock clean
+.PHONY: help setup test lint types demo bench table tables postgres lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,20 @@ types: $(STAMP)  ## strict types
 
 demo: $(STAMP)  ## play a vault from creation to handover on this machine
 	$(BIN)/python -m examples.demo
+
+tables: $(STAMP)  ## send every shared table by one command, fetch it back, print how that ended
+	$(BIN)/python -m tests.real_tables
+
+# The tests start a server of their own, on a free port of the loopback, and stop it again.
+postgres:  ## install PostgreSQL for the tests of databases, where it is absent (Debian, as root)
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then \
+		echo "PostgreSQL is here already"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql; \
+	else \
+		echo "install PostgreSQL yourself: this is no Debian, or you are not root"; \
+	fi
 
 bench: $(STAMP)  ## measure
 	$(BIN)/python -m benchmarks

@@ -30,7 +30,7 @@ _MARKS: Final = (
 # Subsets are read as the whole: a file that says GB2312 has characters of GB18030 sooner or later.
 _WHOLE: Final = {
     "gb2312": "gb18030", "gbk": "gb18030", "cp936": "gb18030", "hz": "hz",
-    "iso8859-1": "cp1252", "ascii": "cp1252",
+    "iso8859-1": "cp1252", "iso8859-15": "cp1252", "ascii": "cp1252",
 }  # fmt: skip
 DAMAGED: Final = "the file is damaged, or its encoding is another (--encoding utf-16-le, say)"
 _ANOTHER: Final = (
@@ -42,7 +42,7 @@ _SAMPLE: Final = 200_000
 _SPEAKING: Final = {
     "gb18030": "Chinese", "big5": "Chinese", "cp950": "Chinese", "big5hkscs": "Chinese",
     "cp932": "Japanese", "shift_jis": "Japanese", "euc_jp": "Japanese", "cp949": "Korean",
-    "euc_kr": "Korean", "cp1252": "Western European", "iso8859-15": "Western European",
+    "euc_kr": "Korean", "cp1252": "Western European",
     "cp1250": "Central European", "iso8859-2": "Central European", "cp1251": "Cyrillic",
     "koi8-r": "Cyrillic", "cp1253": "Greek", "cp1254": "Turkish", "cp1255": "Hebrew",
     "cp1256": "Arabic",
@@ -97,10 +97,10 @@ def find_encoding(content: Content, named: str | None, *, guess: bool) -> Encodi
     """
     head = content.head(8)
     if named is not None:
-        return _with_mark(_named(named, head), head, "as you say")
+        return _with_mark(resolved_codec(named, head), head, "as you say")
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if marked is not None:
-        return _with_mark(_named(marked, head), head, "by its byte order mark")
+        return _with_mark(resolved_codec(marked, head), head, "by its byte order mark")
     broken_at, ascii_only = _first_fault(content, "utf-8")
     if broken_at is None:
         why = "all of it is ASCII" if ascii_only else "every byte of it was checked"
@@ -127,8 +127,12 @@ def mark_in(codec: str) -> bytes:
         return b"\0no mark in this encoding"
 
 
-def _named(encoding: str, head: bytes) -> str:
-    """UTF-16 and UTF-32 become the byte order that the mark tells, little-endian without one."""
+def resolved_codec(encoding: str, head: bytes = b"") -> str:
+    """Return the codec of an encoding that is named, with a byte order and without a mark.
+
+    UTF-16 and UTF-32 become the byte order that the first bytes tell, little-endian without any.
+    Raises: TableEncoding.
+    """
     name = codec_name(encoding).removesuffix("-sig").removesuffix("_sig")
     if orders := _BYTE_ORDERS.get(name):
         name += "-be" if head.startswith(orders[1]) else "-le"
@@ -179,7 +183,7 @@ def _guessed(content: Content, broken_at: int) -> str | None:
 
 def _sample(content: Content, broken_at: int) -> bytes:
     """Return the bytes about the first that are not UTF-8, for they say most."""
-    start = max(0, broken_at - _SAMPLE // 10)
+    start = max(0, broken_at - _SAMPLE // 100)
     held, at = b"", 0
     for piece in _pieces(content):
         held += piece[max(0, start - at) :]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from client.tables.csv_encoding import BOM, codec_name
+from client.tables.csv_encoding import BOM, codec_name, resolved_codec
 from client.tables.errors import TableFormat
 from client.tables.options import NO_QUOTES, WriteOptions
 
@@ -87,7 +87,7 @@ class CsvFormat:
         """
         quote = "" if wanted.quote == NO_QUOTES else wanted.quote
         asked: dict[str, Any] = {
-            "encoding": wanted.encoding and codec_name(wanted.encoding).removesuffix("-sig"),
+            "encoding": wanted.encoding and resolved_codec(wanted.encoding),
             "bom": _wanted_mark(wanted),
             "delimiter": wanted.delimiter,
             "quote": quote,

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from client.tables.csv_encoding import DAMAGED, Encoding, find_encoding, mark_in
 from client.tables.csv_format import LONGEST_LINES, CsvFormat, check_null_text
 from client.tables.csv_layout import LAX, Layout, find_layout, footer_lines, written_quoting
-from client.tables.csv_rows import ESCAPED, Feed, Piece, Rows
+from client.tables.csv_rows import ESCAPED, Feed, Piece, Rows, original
 from client.tables.errors import TableEmpty, TableEncoding, TableError, TableSyntax
 from client.tables.findings import Finding, demand_sure
 from client.tables.options import NOTHING_SAID, STOP, TEXT_OPTIONS, ReadOptions
@@ -171,14 +171,14 @@ class _Region:
         before = "".join(sample.lines[: layout.above])
         head = "".join(sample.lines[: layout.above + layout.header_lines])
         start = sample.mark + len(head.encode(encoding.codec))
-        tail, size = _tail(content, encoding, start)
+        tail, size, ended = _tail(content, encoding, start)
         below = footer_lines(tail, layout, options.footer)
         after = "".join(tail[len(tail) - below :])
-        end = size - len(after.encode(encoding.codec, ESCAPED)) if below else None
-        last = (tail[: len(tail) - below] or [head])[-1]
+        end = size - len(original(after, encoding.codec)) if below else None
+        ended = bool(below) or (ended if size > start else head.endswith(("\n", "\r")))
         finding = _footer_finding(below, options.footer)
         found = (finding,) if finding else ()
-        return cls(start, end, before, after, last.endswith(("\n", "\r")), found)
+        return cls(start, end, before, after, ended, found)
 
 
 def _layout(sample: _Sample, options: ReadOptions) -> Layout:
@@ -273,15 +273,16 @@ def _first_text(feed: Feed) -> tuple[bytes, bool]:
     return text[: max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1] or text, False
 
 
-def _tail(content: Content, encoding: Encoding, start: int) -> tuple[list[str], int]:
-    """Return the last whole lines of a file from `start` on, and its size."""
+def _tail(content: Content, encoding: Encoding, start: int) -> tuple[list[str], int, bool]:
+    """Return the last whole lines of a file from `start` on, its size, and if it ends in a line."""
     size, held = content.tail(_TAIL)
+    ended = held.endswith(tuple(end.encode(encoding.codec) for end in ("\n", "\r")))
     begin = size - len(held)
     if begin <= start:
         held = held[start - begin :]
     else:
         held = held[_first_line_end(held, begin, encoding.codec) :]
-    return list(io.StringIO(held.decode(encoding.codec, ESCAPED), newline="")), size
+    return list(io.StringIO(held.decode(encoding.codec, ESCAPED), newline="")), size, ended
 
 
 def _first_line_end(held: bytes, begin: int, codec: str) -> int:

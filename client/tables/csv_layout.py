@@ -200,9 +200,18 @@ def footer_lines(tail: Sequence[str], layout: Layout, wanted: int | None) -> int
         if not is_total(words[0]) and not (len(cells) == 1 and layout.width > 2):
             break
         found = count
-    below = "".join(tail[len(tail) - found :])
+    if not _stands_apart(tail[len(tail) - found :], layout):
+        return 0
+    return found + _blank_above(tail, found)
+
+
+def _stands_apart(below: Sequence[str], layout: Layout) -> bool:
+    """Whether lines are whole rows, none of which is one of the table's."""
     quote = layout.dialect.quote
-    return 0 if quote and below.count(quote) % 2 else found + _blank_above(tail, found)
+    if quote and "".join(below).count(quote) % 2:
+        return False
+    rows = [[cell.strip() for cell in row] for row in _lax(layout.dialect).reader(iter(below))]
+    return all(len(row) <= 1 or is_total(next(filter(None, row), "")) for row in rows if any(row))
 
 
 def _blank_above(tail: Sequence[str], found: int) -> int:
@@ -303,8 +312,9 @@ def _read(lines: Sequence[str], dialect: Dialect, *, whole: bool) -> _Reading:
     header = _header_index(rows, width)
     body = rows[header + 1 :]
     alike = sum(len(row.cells) == width for row in body) / len(body) if body else 0.5
-    if rows and len(rows[header].cells) not in (width, width - 1):
-        alike /= 2
+    fits = rows and (len(rows[header].cells) == width or _lacks_last(rows[header:], width))
+    if not fits and alike < 0.5:
+        alike = 0.0  # a few rows with the delimiter in them are no columns
     if header and not body:
         alike = 0.0  # words above nothing are no title block
     return _Reading(dialect, rows, width, header, alike)

@@ -45,7 +45,7 @@ _ESCAPES: Final = re.compile("([\udc00-\udcff]+)")
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be read: its bytes as they are in the file, and what is wrong."""
+    """A row that cannot be read: its bytes as they are in the file, to a line end; and why."""
 
     raw: bytes
     error: TableError
@@ -98,12 +98,7 @@ class Feed:
         """Return text as it is in the file."""
         if self.plain:
             return text
-        parts = _ESCAPES.split(text.decode("utf-8", "surrogatepass"))
-        return b"".join(
-            bytes(ord(escape) - _FIRST_ESCAPE for escape in part) if at % 2
-            else part.encode(self.codec)
-            for at, part in enumerate(parts)
-        )  # fmt: skip
+        return original(text.decode("utf-8", "surrogatepass"), self.codec)
 
     def offset(self, ahead: bytes) -> int | None:
         """Return where in the file a row begins, if `ahead` is all text from there on."""
@@ -260,7 +255,8 @@ class Rows:
             )
         if self._bad is None:
             raise error
-        self._bad(BadRow(self._feed.original(raw), error))
+        whole = raw if raw.endswith((b"\n", b"\r")) else raw + b"\n"
+        self._bad(BadRow(self._feed.original(whole), error))
 
     def _ragged(self, row: Sequence[str]) -> TableRagged:
         return TableRagged(
@@ -398,6 +394,18 @@ class _FastReader:
         opens = (before == delimiter) | (before == ord("\n")) | (before == quote)
         closes = (after == delimiter) | (after == ord("\n")) | (after == ord("\r"))
         return bool(opens.all() and (closes | (after == quote)).all())
+
+
+def original(text: str, codec: str) -> bytes:
+    """Return text as it was in a file, bytes that are none of it included.
+
+    Raises: UnicodeEncodeError for what no decoder of ours made of a file.
+    """
+    parts = _ESCAPES.split(text)
+    return b"".join(
+        bytes(ord(escape) - _FIRST_ESCAPE for escape in part) if at % 2 else part.encode(codec)
+        for at, part in enumerate(parts)
+    )
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

@@ -106,7 +106,7 @@ class JsonLinesSource(FileSource):
                     if self._set_aside is None:
                         raise
                     if aside is not None:
-                        aside.take(BadRow(line, error))
+                        aside.take(BadRow(line + b"\n", error))
                     continue
                 yield number, row
             if hasattr(self, "_stamp"):

@@ -42,6 +42,7 @@ class PlainStream:
         self._inner, self._file, self._name, self._packed = inner, file, name, packed
         self._size = stamp_of(file)[0]
         self.read_so_far = 0
+        self._ended = False
 
     def read(self, most: int) -> bytes:
         """Return the next bytes, none at the end.
@@ -56,6 +57,7 @@ class PlainStream:
                 hint="fetch it again, or unpack it yourself",
             ) from None
         self.read_so_far += len(piece)
+        self._ended = not piece
         if self._packed and self.read_so_far > FREE_BYTES + LARGEST_RATIO * self._size:
             raise TableTooLarge(
                 f"{self._name} unpacks to more than {LARGEST_RATIO} times its size",
@@ -66,8 +68,8 @@ class PlainStream:
 
     @property
     def packed_read(self) -> int:
-        """How many bytes of the file were read."""
-        return self._file.tell()
+        """How many bytes of the file were read; all at the end, whatever comes after it there."""
+        return self._size if self._ended else self._file.tell()
 
     def stamp(self) -> tuple[int, int]:
         """Return what tells that the file has stayed the same."""

@@ -22,10 +22,10 @@ class SetAside:
         self._rows: list[int] = []
 
     def take(self, bad: BadRow) -> None:
-        """Keep a row; it ends in a line end, so that the next begins in a line of its own."""
+        """Keep a row."""
         if self._file is None:
             self._file = NewFile(self._path, overwrite=True)
-        self._file.stream.write(bad.raw if bad.raw.endswith((b"\n", b"\r")) else bad.raw + b"\n")
+        self._file.stream.write(bad.raw)
         self._reasons[bad.error.message] += 1
         self._rows.append(bad.error.row or 0)
 

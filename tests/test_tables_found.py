@@ -160,7 +160,8 @@ def test_a_quote_is_found_by_the_widths_that_it_gives(tmp_path: Path) -> None:
     with pytest.raises(TableUnsure, match="quote") as caught:
         source_of(tmp_path, content)
     assert '--quote "\'"' in (caught.value.hint or "")
-    for said in ({"guess": True}, {"quote": "'"}):
+    either: tuple[dict[str, Any], ...] = ({"guess": True}, {"quote": "'"})
+    for said in either:
         source = source_of(tmp_path, content, **said)
         assert rows_of(source) == [["1", "x\ty"], ["2", "z"]]
         assert source.format["quote"] == "'"
@@ -190,7 +191,8 @@ def test_lax_quotes_are_taken_only_if_somebody_says_so(tmp_path: Path) -> None:
         source_of(tmp_path, content)
     assert (caught.value.row, caught.value.byte_offset) == (2, 4)
     assert "--lax-quotes" in (caught.value.hint or "")
-    for said in ({"guess": True}, {"lax_quotes": True}):
+    either: tuple[dict[str, Any], ...] = ({"guess": True}, {"lax_quotes": True})
+    for said in either:
         assert rows_of(source_of(tmp_path, content, **said)) == [["1\t", "2"], ["3\t", "4"]]
     both = "title\n" + content
     with pytest.raises(TableUnsure, match=r"line 3 .*title block") as unsure:
@@ -296,7 +298,7 @@ def test_a_delimiter_that_ends_each_row_makes_a_column_without_a_name(tmp_path: 
 
 
 @pytest.mark.parametrize("said", [{"header_row": 9}, {"skip": 9}])
-def test_a_header_beyond_the_end_is_refused(tmp_path: Path, said: dict[str, int]) -> None:
+def test_a_header_beyond_the_end_is_refused(tmp_path: Path, said: dict[str, Any]) -> None:
     with pytest.raises(TableEmpty):
         source_of(tmp_path, TABLE, **said)
 
@@ -420,7 +422,7 @@ PACKED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content"), PACKED)
+@pytest.mark.parametrize(("name", "content"), PACKED, ids=range(len(PACKED)))
 def test_a_packed_file_is_read_as_what_is_in_it(tmp_path: Path, name: str, content: bytes) -> None:
     source = source_of(tmp_path, content, name)
     assert rows_of(source) == rows_of(source_of(tmp_path, TABLE))
@@ -446,6 +448,7 @@ def test_a_footer_is_found_in_a_packed_file_too(tmp_path: Path) -> None:
         ("t.zip", zipped(), TableFormat),
         ("t.parquet.gz", gzip.compress(b"PAR1" + bytes(9)), TableFormat),
     ],
+    ids=range(7),
 )
 def test_a_packed_file_that_is_no_one_table_is_refused(
     tmp_path: Path, name: str, content: bytes, error: type[Exception]
@@ -530,7 +533,7 @@ def test_lines_that_the_wanted_encoding_lacks_are_refused(tmp_path: Path) -> Non
         ("客户名单\n" + TABLE, {"header_row": 2}, "above"),
         (TABLE + "合计,,\n", {"footer": 1}, "below"),
     ):
-        source = source_of(tmp_path, content, **said)
+        source = source_of(tmp_path, content, **dict[str, Any](said))
         with pytest.raises(TableValue, match=where):
             written(source, tmp_path / "copy.csv", encoding="cp1252")
 

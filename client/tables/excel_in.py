@@ -62,7 +62,7 @@ class ExcelSource(FileSource):
             sample = list(islice(rows, _SAMPLE_ROWS))
             header = _header(sample, options)
             names = {column: cell_text(cell) for column, cell in header.cells}
-            self._survey = _Survey(options.footer)
+            self._survey = _Survey(header.row, options.footer)
             for row in (*(each for each in sample if each[0] > header.row), *rows):
                 self._survey.take(row)
         self._survey.finish()
@@ -146,12 +146,13 @@ class _Seen:
 class _Survey:
     """The first reading of a sheet: what the cells of each column are, and where the rows end."""
 
-    def __init__(self, footer: int | None) -> None:
+    def __init__(self, header: int, footer: int | None) -> None:
         self._footer = footer
+        self._gaps = False
         self._held: deque[Row] = deque()
         self._seen: dict[int, _Seen] = {}
         self.rows = 0
-        self.last = 0
+        self.last = header
         self.below = 0
 
     @property
@@ -190,6 +191,8 @@ class _Survey:
     def notes(self, columns: Sequence[object]) -> list[str]:
         """Say what Excel has lost, and which columns are text for want of one type."""
         notes = [f"below the last row: {_rows(self.below)}, left out"] if self.below else []
+        if self._gaps:
+            notes.append("blank rows are left out")
         for column, seen in sorted(self._seen.items()):
             name = getattr(columns[column], "name", "")
             if seen.long:
@@ -207,6 +210,7 @@ class _Survey:
 
     def _count(self, row: Row) -> None:
         self.rows += 1
+        self._gaps = self._gaps or row[0] != self.last + 1
         self.last = row[0]
         for column, cell in row[1]:
             seen = self._seen.get(column)

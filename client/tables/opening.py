@@ -27,6 +27,7 @@ from client.tables.sink import Sink
 from client.tables.source import Column, Source
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SQLITE: Final = "sqlite:///"
 _TABS: Final = (".tsv", ".tab")
 # What is no table, so that nobody seals it as if it were text.
 _NO_TABLES: Final = (
@@ -55,6 +56,8 @@ def open_source(
     """
     if isinstance(table, Source):
         return table
+    if isinstance(table, str) and table.startswith(_SQLITE):
+        table = table.removeprefix(_SQLITE)
     if isinstance(table, str) and _URL.match(table):
         from client.tables.sql_in import SqlSource
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import time
 from typing import Any, Final
 
@@ -95,18 +95,17 @@ class SqlSource(Source):
     def _pieces(self) -> Iterator[pa.RecordBatch]:
         schema = schema_of(self.columns)
         with self._connected() as connection:
-            result = self._run(connection)
             done = 0
-            partitions = result.partitions(_PIECE_ROWS)
-            while rows := _tried(lambda: next(partitions, None)):
-                arrays = [
-                    self._array(column.name, list(values), kind, done)
-                    for column, values, kind in zip(
-                        self.columns, zip(*rows, strict=True), self._kinds, strict=True
-                    )
-                ]
-                done += len(rows)
-                yield pa.record_batch(arrays, schema=schema)
+            with closing(self._run(connection)) as result:
+                partitions = result.partitions(_PIECE_ROWS)
+                while rows := _tried(lambda: next(partitions, None)):
+                    columns = zip(self.columns, zip(*rows, strict=True), self._kinds, strict=True)
+                    arrays = [
+                        self._array(column.name, list(values), kind, done)
+                        for column, values, kind in columns
+                    ]
+                    done += len(rows)
+                    yield pa.record_batch(arrays, schema=schema)
 
     def _run(self, connection: Any) -> Any:
         import sqlalchemy
@@ -223,7 +222,7 @@ def _refused(error: Any) -> TableError:
     words = str(error.orig).strip().splitlines()[0][:200] if str(error.orig).strip() else ""
     if state == "25006":
         return TableFormat("the query does more than read", hint="give one SELECT")
-    if state.startswith("42"):
+    if state.startswith(("42", "0A")):
         return TableFormat(f"the database refuses the query: {words}", hint="check --query")
     if not state and type(error.orig).__name__ == "OperationalError":
         return TableUnreadable(

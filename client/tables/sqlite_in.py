@@ -38,6 +38,8 @@ _ALLOWED: Final = frozenset(
 )
 _KINDS: Final = ("integer", "real", "text", "blob")
 _LONGEST_DECLARED: Final = 100
+# A name that no table has, for one that had it could not be read.
+_SURVEYED: Final = "sealroom_rows_surveyed"
 
 
 class SqliteSource(FileSource):
@@ -59,7 +61,7 @@ class SqliteSource(FileSource):
         wishes = {
             column.name: declared[name]
             for column, name in zip(columns, names, strict=True)
-            if declared.get(name)
+            if name in declared
         }
         written = {"kind": "sqlite", "table": table or "", "declared": wishes}
         super().__init__(path, stamp, columns, written)
@@ -97,12 +99,15 @@ class SqliteSource(FileSource):
 
 
 class _Kinds:
-    """How many values of each storage class a column has, and whether its integers are small."""
+    """How many values of each storage class a column has, and whether its integers are small.
+
+    `largest` is half of the integer farthest from zero.
+    """
 
     def __init__(self, counts: Sequence[int], largest: int | None, rows: int) -> None:
         self.counts = dict(zip(_KINDS, counts, strict=True))
         self.rows = rows
-        self._small = largest is None or largest <= _EXACT
+        self._small = largest is None or largest < _EXACT // 2
 
     @property
     def one(self) -> bool:
@@ -245,11 +250,12 @@ def _kinds(database: sqlite3.Connection, query: str, width: int) -> list[_Kinds]
             f"sum(typeof({name}) = '{kind}')" for name in names[first : first + 200]
             for kind in _KINDS
         ] + [
-            f"max(CASE typeof({name}) WHEN 'integer' THEN max(abs({name} / 2) * 2, abs({name} % 2))"
-            " END)" for name in names[first : first + 200]
+            f"max(CASE typeof({name}) WHEN 'integer' THEN abs({name} / 2) END)"
+            for name in names[first : first + 200]
         ]  # fmt: skip
         counted = database.execute(
-            f"WITH t ({', '.join(names)}) AS ({query}\n) SELECT count(*), {', '.join(asked)} FROM t"
+            f"WITH {_SURVEYED} ({', '.join(names)}) AS ({query}\n) "
+            f"SELECT count(*), {', '.join(asked)} FROM {_SURVEYED}"
         ).fetchone()
         some = len(names[first : first + 200])
         for column in range(some):

@@ -24,7 +24,7 @@ from client.tables.text_forms import text_form
 
 _MOST_COLUMNS: Final = 2_000
 # A declared type is words, perhaps with a size: anything else would be SQL of somebody's making.
-_DECLARED: Final = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,60}(\([0-9]{1,9}(, ?[0-9]{1,9})?\))?")
+_DECLARED: Final = re.compile(r"([A-Za-z][A-Za-z0-9_ ]{0,60}(\([0-9]{1,9}(, ?[0-9]{1,9})?\))?)?")
 _CONSTRAINTS: Final = re.compile(
     r"\b(as|check|collate|constraint|default|foreign|generated|not|null|primary|references|unique)\b",
     re.IGNORECASE,
@@ -76,7 +76,7 @@ class SqliteSink(Sink):
         )
         try:
             self._database.execute(f"CREATE TABLE {_quoted(self._name)} ({listed})")
-        except sqlite3.Error:
+        except (sqlite3.Error, ValueError):
             raise TableType(
                 "a name that no table or column can have in SQLite",
                 hint="name the table with --table, or write CSV",

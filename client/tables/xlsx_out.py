@@ -94,6 +94,7 @@ class XlsxSink(Sink):
             )
         named = zip(batch.schema.names, batch.columns, strict=True)
         cells = [self._cells(name, decoded(array)) for name, array in named]
+        self._say_blanks(batch)
         begin, end, nothing = (_scalar(text) for text in ("<row>", "</row>", ""))
         rows = pc.binary_join_element_wise(begin, *cells, end, nothing)
         whole = pa.LargeListArray.from_arrays(pa.array([0, len(rows)], pa.int64()), rows)
@@ -105,6 +106,13 @@ class XlsxSink(Sink):
         for name, content in _parts(self._name).items():
             self._archive.writestr(name, content)
         self._archive.close()
+
+    def _say_blanks(self, batch: pa.RecordBatch) -> None:
+        blank = pc.is_null(batch.column(0))
+        for column in batch.columns[1:]:
+            blank = pc.and_(blank, pc.is_null(column))
+        if pc.any(blank).as_py():
+            self.note("rows without any value are blank rows here, which readers leave out")
 
     # --- cells
 

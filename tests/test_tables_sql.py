@@ -39,7 +39,7 @@ def postgres() -> Iterator[str]:
     with a_postgres() as address:
         with psycopg.connect(address, autocommit=True) as made:
             for statement in SETUP:
-                made.execute(statement)  # type: ignore[call-overload]
+                made.execute(statement)
         yield address
 
 
@@ -99,7 +99,7 @@ def test_every_type_comes_as_the_server_has_it(postgres: str) -> None:
     assert (source.name, source.format, source.rereadable) == (
         "customers", {"kind": "database"}, True
     )  # fmt: skip
-    assert source.fingerprint() is None  # type: ignore[func-returns-value]
+    assert source.fingerprint() is None
 
 
 def test_a_query_has_types_too(postgres: str) -> None:

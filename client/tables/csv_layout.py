@@ -41,9 +41,9 @@ _TOTAL: Final = re.compile(
     re.IGNORECASE,
 )
 
-# csv counts characters and names no column, so it stops only what would exhaust memory;
-# `checked` counts bytes and names the column.
-FIELD_CHARACTERS: Final = 4 * LIMITS.cell_bytes
+# No cell that fits has more characters than it may have bytes; `checked` counts those, and names
+# the column of a cell whose characters are few and whose bytes are many.
+FIELD_CHARACTERS: Final = LIMITS.cell_bytes
 
 
 _SYNTAX: Final = (

@@ -37,7 +37,7 @@ from protocol.limits import LIMITS, MIB
 
 PIECE_ROWS: Final = 2_048
 BLOCK_BYTES: Final = 1 * MIB
-_LONGEST_BLOCK: Final = 4 * BLOCK_BYTES
+_LONGEST_BLOCK: Final = 2 * BLOCK_BYTES
 ESCAPED: Final = "sealroom-escaped"
 _FIRST_ESCAPE: Final = 0xDC00
 _ESCAPES: Final = re.compile("([\udc00-\udcff]+)")

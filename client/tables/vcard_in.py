@@ -34,6 +34,7 @@ from protocol.limits import LIMITS
 
 _PIECE_ROWS: Final = 512
 _MOST_LINES: Final = 200_000
+LONGEST_PROPERTY: Final = 2 * LIMITS.cell_bytes
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "n": ("family name", "given name", "additional names", "prefix", "suffix"),
     "adr": ("po box", "extended address", "street", "city", "region", "postal code", "country"),
@@ -144,11 +145,10 @@ class ContactsSource(FileSource):
 
     def _decoded(self, raw: bytes, parameters: Mapping[str, Sequence[str]]) -> str:
         named = next(iter(parameters.get("charset", ())), None)
+        codec = "utf-8" if named is None else codec_name(named)
         try:
-            return raw.decode(named or "utf-8")
-        except LookupError:
-            raise TableEncoding(f"no encoding is called {named!r}") from None
-        except UnicodeDecodeError:
+            return raw.decode(codec)
+        except UnicodeError:
             return self._without_a_name(raw, named)
 
     def _without_a_name(self, raw: bytes, named: str | None) -> str:
@@ -160,27 +160,31 @@ class ContactsSource(FileSource):
             )
         try:
             return raw.decode(self._codec or "cp1252")
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise TableEncoding(f"bytes that are not {self._codec or 'cp1252'}") from None
 
 
 def _unfolded(stream: PlainStream) -> Iterator[tuple[int, bytes]]:
     """Yield logical lines with their places: folded ones joined, also in quoted-printable."""
-    held: bytes | None = None
-    start = 0
+    parts: list[bytes] = []
+    start = size = 0
     for offset, line in _lines(stream):
         bare = line.rstrip(b"\r\n")
-        soft = held is not None and held.endswith(b"=") and _is_quoted_printable(held)
-        if held is not None and (soft or (bare[:1] in (b" ", b"\t") and bare.strip())):
-            held = held[:-1] + bare if soft else held + bare[1:]
-            if len(held) > LIMITS.batch_bytes:
-                raise TableTooLarge(f"a property above {LIMITS.batch_bytes} bytes")
-            continue
-        if held:
-            yield start, held
-        held, start = bare, offset
-    if held:
-        yield start, held
+        soft = bool(parts) and parts[-1].endswith(b"=") and _is_quoted_printable(parts[0])
+        if soft:
+            parts[-1] = parts[-1][:-1]
+        elif parts and bare[:1] in (b" ", b"\t") and bare.strip():
+            bare = bare[1:]
+        else:
+            if any(parts):
+                yield start, b"".join(parts)
+            parts, start, size = [], offset, 0
+        parts.append(bare)
+        size += len(bare)
+        if size > LONGEST_PROPERTY:
+            raise TableTooLarge(f"a property above {LONGEST_PROPERTY} bytes")
+    if any(parts):
+        yield start, b"".join(parts)
 
 
 def _is_quoted_printable(line: bytes) -> bool:

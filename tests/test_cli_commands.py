@@ -386,6 +386,7 @@ def test_hostile_names_are_shown_escaped(world: World, capsys: Any) -> None:
 
 def test_an_upload_passes_everything_on(world: World, capsys: Any) -> None:
     file = world.directory / "t.csv"
+    file.write_bytes("a=b;id\né;NULL\n".encode("cp1252"))
     options = "--class a=b=core --class id=general --class id=general --default-class core"
     how = "--encoding cp1252 --delimiter ; --null-text NULL"
     arguments = ["upload", str(file), "--collection", "X", *options.split(), *how.split()]

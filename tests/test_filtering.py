@@ -217,6 +217,16 @@ async def test_notes_of_a_file_are_in_the_result(deal: Deal, tmp_path: Path) -> 
     assert excel.notes == ("column 't': cells that Excel cannot hold exactly are text",)
 
 
+async def test_what_goes_wrong_where_batches_go_is_passed_on(deal: Deal) -> None:
+    await uploaded(deal)
+
+    def full(_: pa.RecordBatch) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        await deal.seller.export("customers", on_batch=full)
+
+
 async def test_a_source_that_was_opened_before_is_uploaded(deal: Deal, tmp_path: Path) -> None:
     pq.write_table(rows(10), tmp_path / "t.parquet")
     source = open_source(tmp_path / "t.parquet")

@@ -250,3 +250,10 @@ def test_a_csv_file_is_defused_on_request_and_it_is_said(tmp_path: Path) -> None
     single = Defuser()
     single.defused(pa.array(["=1"], pa.large_string()))
     assert single.told().startswith("1 cell that begins like a formula")
+
+
+def test_what_is_said_of_the_rows_is_said_of_typed_ones_too(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, "a,a\n1,2\n\n3,4\n")
+    assert table_of(source).num_rows == 2
+    assert any("another is called" in note for note in source.notes)
+    assert "blank lines are left out" in source.notes

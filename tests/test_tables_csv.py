@@ -33,6 +33,7 @@ from client.tables import (
     csv_rows,
     open_sink,
     open_source,
+    source,
 )
 from client.tables.csv_format import CsvFormat
 from client.tables.source import named_columns
@@ -104,6 +105,16 @@ def test_a_batch_has_exactly_the_rows_asked_for(tmp_path: Path) -> None:
         assert cells == [str(n) for n in range(5_000)]
     with pytest.raises(ApiMisuse):
         next(source.batches(0))
+
+
+def test_large_rows_make_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MOST_HELD", 100_000)
+    table = source_of(tmp_path, "a\n" + ("x" * 40_000 + "\n") * 20)
+    monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 30_000)
+    sizes = [batch.num_rows for batch in table.batches(1_000)]
+    assert sum(sizes) == 20
+    assert max(sizes) <= 10
+    assert sizes == [batch.num_rows for batch in table.batches(1_000)]
 
 
 def test_a_table_without_rows_has_columns_and_no_batches(tmp_path: Path) -> None:

@@ -374,6 +374,13 @@ DAMAGED: dict[str, bytes] = {
     "cells out of order": workbook('<row><c r="B1"><v>1</v></c><c r="A1"><v>1</v></c></row>'),
     "too many columns": workbook('<row><c r="XFE1"><v>1</v></c></row>'),
     "no reference": workbook('<row><c r="1A"><v>1</v></c></row>'),
+    "a part that is not there": workbook(
+        HEADER,
+        xl__workbook_xml='<workbook xmlns:r="r"><sheets><sheet name="S" r:id="r1"/></sheets>'
+        "</workbook>",
+        **{"xl___rels__workbook.xml.rels": '<Relationships><Relationship Id="r1" Type="x/worksheet"'
+           ' Target="worksheets/gone.xml"/></Relationships>'},
+    ),
     "no number": workbook(row(number("x"))),
     "no finite number": workbook(row(number("inf"))),
     "a text that is not there": workbook('<row><c t="s"><v>7</v></c></row>'),
@@ -466,6 +473,12 @@ def test_an_old_workbook_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_damaged_old_workbook_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(TableUnreadable, match="password"):
         source_of(tmp_path, content, "t.xls")
+
+
+def test_rows_without_cells_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xls_in.Xls, "_row", lambda *_: [])
+    with pytest.raises(TableEmpty):
+        open_source(shared_path("data", "zh_exports", "citic.xls"))
 
 
 class FakeCell:

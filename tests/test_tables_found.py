@@ -544,3 +544,27 @@ def test_readers_of_a_class_see_what_names_its_own_columns() -> None:
     assert part == {"kind": "csv", "renamed": {"a_2": "a"}, "before": "", "after": ""}
     whole = for_readers_of(everything, frozenset({"b_2"}), everything=True)
     assert whole == {"kind": "csv", "renamed": {"b_2": "b"}, "before": "t\n", "after": ""}
+
+
+def test_half_of_one_character_and_half_of_the_next_is_no_line_end(tmp_path: Path) -> None:
+    body = "\u0100\u0a41,伦敦,1\n" + "\u0100\u0a41" * 40_000 + ",x,1\n"
+    content = ("a,b,c\n" + body + "Total,,1\n").encode("utf-16-be")
+    source = source_of(tmp_path, content, encoding="utf-16-be", footer=1)
+    assert len(rows_of(source)) == 2
+    assert source.format["after"] == "Total,,1\n"
+
+
+def test_a_total_in_the_middle_of_a_cell_is_a_row(tmp_path: Path) -> None:
+    source = source_of(tmp_path, TABLE + '"a\nTotal,","y",z\n')
+    assert rows_of(source)[-1] == ["a\nTotal,", "y", "z"]
+
+
+def test_a_header_line_that_never_ends_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from client.tables import csv_in
+    from protocol.limits import LIMITS
+
+    monkeypatch.setattr(csv_in, "LIMITS", type(LIMITS)(batch_bytes=300_000))
+    with pytest.raises(TableTooLarge):
+        source_of(tmp_path, "x" * 3_000_000, header_row=1)

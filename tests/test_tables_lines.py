@@ -30,8 +30,10 @@ from client.tables import (
     open_sink,
     open_source,
     schema_of,
+    type_to_text,
     vcard_in,
 )
+from client.tables.cells import encoded
 from protocol.limits import LIMITS
 from tests.shared import shared_path
 
@@ -74,6 +76,39 @@ def test_an_arrow_file_comes_back_equal(tmp_path: Path, suffix: str) -> None:
     assert source.bytes_read <= source.bytes_total
 
 
+def test_the_dictionaries_of_an_arrow_file_grow_from_batch_to_batch(tmp_path: Path) -> None:
+    kinds = (pa.string(), pa.string_view(), pa.float64(), pa.null())
+    for kind in kinds:
+        wanted = pa.dictionary(pa.int8(), kind)
+        columns = (Column("x", type_to_text(wanted)),)
+        cells: list[Any] = ["a", "b", None] if kind not in kinds[2:] else [0.0, -0.0, None]
+        cells = cells if kind != pa.null() else [None] * 3
+        values = [pa.array(some, kind) for some in (cells[:1], cells[1:], cells)]
+        with open_sink(tmp_path / "t.arrow", columns, overwrite=True) as sink:
+            for array in values:
+                batch = pa.record_batch([encoded(array, wanted)], schema=schema_of(columns))
+                sink.write(batch)
+            sink.commit()
+        read = table_of(open_source(tmp_path / "t.arrow"))["x"].to_pylist()
+        assert str(read) == str(cells[:1] + cells[1:] + cells)
+
+
+def test_more_values_than_an_index_counts_are_refused(tmp_path: Path) -> None:
+    columns = (Column("x", "dictionary<values=int64, indices=int8, ordered=0>"),)
+    few, more = (
+        pa.record_batch(
+            [encoded(pa.array(range(start, start + 100)), schema_of(columns)[0].type)],
+            schema=schema_of(columns),
+        )
+        for start in (0, 100)
+    )
+    with open_sink(tmp_path / "t.arrow", columns) as sink:
+        sink.write(few)
+        sink.write(few)
+        with pytest.raises(TableValue, match="more distinct values than int8"):
+            sink.write(more)
+
+
 def test_an_arrow_file_with_names_twice_says_so(tmp_path: Path) -> None:
     with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as stream:
         schema = pa.schema([("a", pa.int8()), ("a", pa.int8())])
@@ -85,6 +120,13 @@ def test_an_arrow_file_with_names_twice_says_so(tmp_path: Path) -> None:
 def test_a_damaged_arrow_file_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(TableUnreadable):
         source_of(tmp_path, content, "t.arrow")
+
+
+def test_an_arrow_file_with_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    copied(open_source(pa.table({"nnnnnnnn": [1]})), tmp_path / "t.arrows")
+    content = (tmp_path / "t.arrows").read_bytes()
+    with pytest.raises(TableUnreadable):
+        source_of(tmp_path, content.replace(b"nnnnnnnn", b"\xff" * 8), "t.arrows")
 
 
 def test_an_arrow_file_that_is_damaged_further_in_is_refused(tmp_path: Path) -> None:
@@ -302,6 +344,7 @@ EMAIL;INTERNET:j@example.com
 ADR;TYPE=work:;;5 Main\\; Street;Town;;01234;Land;more
 NOTE:a\\nb\\, c\\\\
 X-EMPTY:
+X-OLD;QUOTED-PRINTABLE;HOME:=41
 PHOTO;ENCODING=b;TYPE=JPEG:AAEC
 END:VCARD
 
@@ -325,12 +368,12 @@ def test_contacts_become_rows_and_their_properties_columns(tmp_path: Path) -> No
             "phone (home)": "1", "phone (home) 2": "2", "email": "j@example.com",
             "address (work) street": "5 Main; Street", "address (work) city": "Town",
             "address (work) postal code": "01234", "address (work) country": "Land;more",
-            "note": "a\nb, c\\", "photo": "AAEC",
+            "note": "a\nb, c\\", "x-old (home)": "A", "photo": "AAEC",
         },
         dict.fromkeys(
             ["prefix", "name", "phone (home)", "phone (home) 2", "email", "address (work) street",
              "address (work) city", "address (work) postal code", "address (work) country",
-             "note", "photo"]
+             "note", "x-old (home)", "photo"]
         ) | {"family name": "Müller", "given name": "Jörg"},
     ]  # fmt: skip
     assert (source.total_rows, source.format) == (2, {"kind": "vcard"})

@@ -291,3 +291,45 @@ def test_a_reading_that_is_left_off_leaves_no_file(tmp_path: Path) -> None:
 def test_what_is_set_aside_is_given_as_it_is() -> None:
     bad = BadRow(b"1\n", TableRagged("x", row=3))
     assert (bad.raw, bad.error.row) == (b"1\n", 3)
+
+
+# --- rows that go on beyond what was read
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_row_may_go_on_in_the_next_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newline: str
+) -> None:
+    monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(csv_rows, "_LONGEST_BLOCK", 2)
+    monkeypatch.setattr(csv_rows, "CHUNK", 3)
+    lines = ["1,2", '"3', "", 'x""y",4', '5" x,"6', '"']
+    path = tmp_path / "t.csv"
+    path.write_bytes(newline.join([*lines, ""]).encode())
+    wanted = [("1", "2"), (f'3{newline}{newline}x"y', "4"), ('5" x', f"6{newline}")]
+    assert read(path, 2) == read(path, 2, fast=False) == (wanted, [1, 2, 3], None)
+
+
+def test_rows_that_are_all_bad_leave_none(tmp_path: Path) -> None:
+    assert set_aside(tmp_path, b"a,b\n1\n")[:2] == ([], b"1\n")
+
+
+def test_a_place_that_cannot_be_told_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any) -> bytes:
+        raise UnicodeEncodeError("x", "x", 0, 1, "x")
+
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"1\n")
+    with content_of(path).open() as stream:
+        feed = Feed(stream, Encoding("gb18030", False, ""), 0, None)
+        monkeypatch.setattr(csv_rows, "original", lost)
+        assert feed.offset(b"1\n") is None
+
+
+def test_escapes_are_made_of_bytes_alone() -> None:
+    assert b"a\xff".decode("ascii", csv_rows.ESCAPED) == "a\udcff"
+    assert csv_rows.original("a\udcff", "ascii") == b"a\xff"
+    with pytest.raises(UnicodeEncodeError):
+        "é".encode("ascii", csv_rows.ESCAPED)

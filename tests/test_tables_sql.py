@@ -26,7 +26,7 @@ from client.tables import (
     open_source,
     schema_of,
 )
-from client.tables.sql_in import SqlSource, _declared, _refused
+from client.tables.sql_in import SqlSource, _declared, _first_unfit, _refused, _tried
 from tests.postgres import a_postgres
 
 
@@ -289,3 +289,23 @@ def test_an_error_without_words_is_told_by_its_name() -> None:
         orig = ValueError("")
 
     assert "ValueError" in str(_refused(Silent()))
+
+
+def test_what_sqlalchemy_itself_refuses_is_told() -> None:
+    from sqlalchemy.exc import ArgumentError
+
+    def refuse() -> None:
+        raise ArgumentError("x")
+
+    with pytest.raises(TableFormat, match="does not understand"):
+        _tried(refuse)
+
+
+def test_columns_of_one_name_are_told_apart(general: str) -> None:
+    source = SqlSource(general, ReadOptions(query="SELECT i, i FROM t"))
+    assert [column.name for column in source.columns] == ["i", "i_2"]
+    assert any("another is called" in note for note in source.notes)
+
+
+def test_where_no_value_is_to_blame_the_first_is_named() -> None:
+    assert _first_unfit([1, 2], pa.int64()) == 1

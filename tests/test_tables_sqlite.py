@@ -29,6 +29,7 @@ from client.tables import (
     open_sink,
     open_source,
     schema_of,
+    sqlite_in,
     sqlite_out,
 )
 from protocol.limits import LIMITS
@@ -172,7 +173,6 @@ def test_more_columns_than_a_collection_has_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from client.tables import source as common
-    from client.tables import sqlite_in
 
     columns = ", ".join(f"c{n}" for n in range(250))
     path = database(tmp_path, f"CREATE TABLE t ({columns})", "INSERT INTO t (c249) VALUES (1)")
@@ -351,3 +351,11 @@ def test_any_values_come_back(
     for name, array in zip("ABCD", arrays, strict=True):
         if array.null_count < len(array):
             assert read[name].to_pylist() == array.to_pylist()
+
+
+def test_numbers_beyond_all_bounds_are_damage() -> None:
+    def overflow() -> None:
+        raise OverflowError
+
+    with pytest.raises(TableUnreadable):
+        sqlite_in._tried(overflow, Path("t.db"))

@@ -162,8 +162,6 @@ def _first_fault(content: Content, codec: str) -> tuple[int | None, bool]:
         decoder.decode(b"", True)
     except UnicodeDecodeError as error:
         return before + error.start - (len(error.object) - len(piece)), False
-    except UnicodeError:  # UTF-16 says no place
-        return before, False
     return None, ascii_only
 
 

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from client.tables.csv_encoding import DAMAGED, Encoding, find_encoding, mark_in
+from client.tables.csv_footer import footer_lines
 from client.tables.csv_format import LONGEST_LINES, CsvFormat, check_null_text
-from client.tables.csv_layout import LAX, Layout, find_layout, footer_lines, written_quoting
+from client.tables.csv_layout import LAX, Layout, find_layout, written_quoting
 from client.tables.csv_rows import ESCAPED, Feed, Piece, Rows, original
 from client.tables.errors import TableEmpty, TableEncoding, TableError, TableSyntax
 from client.tables.findings import Finding, demand_sure

@@ -13,7 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from math import ceil
 from typing import Final
 
@@ -21,25 +20,18 @@ from client.tables.csv_format import NEWLINES, check_delimiter, check_quote
 from client.tables.errors import TableEmpty, TableError, TableSyntax, TableTooLarge
 from client.tables.findings import Finding
 from client.tables.options import NO_QUOTES, SET_ASIDE, ReadOptions
-from protocol.errors import ApiMisuse
 from protocol.limits import LIMITS
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 LAX: Final = "quotes"
 _QUOTES: Final = ('"', "'")
 _LEAST_ALIKE: Final = 0.8
-_MOST_FOOTER: Final = 12
 _NUMBER: Final = r"[+-]?(?:[0-9]+(?:[.,][0-9]+)?)(?:[eE][+-]?[0-9]{1,3})?"
 _NUMERIC: Final = re.compile(_NUMBER)
 _DATA: Final = re.compile(
     rf"{_NUMBER}|[0-9]{{1,4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,4}}([T ].*)?|[^@\s]+@[^@\s]+\.[a-z]+"
 )
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
-_TOTAL: Final = re.compile(
-    r".{0,6}(合计|总计|小计|共计|汇总|合計|総計|總計|小計)[:\uff1a]?"
-    r"|(grand |sub)?totals?|sum|summe|gesamt(summe)?|total général|итого|합계|총계",
-    re.IGNORECASE,
-)
 
 # No cell that fits has more characters than it may have bytes; `checked` counts those, and names
 # the column of a cell whose characters are few and whose bytes are many.
@@ -180,53 +172,6 @@ def syntax_error(text: str, row: int | None = None) -> TableError:
     return TableSyntax("not CSV", row=row, hint="quote cells that hold quotes or line ends")
 
 
-def footer_lines(tail: Sequence[str], layout: Layout, wanted: int | None) -> int:
-    """Return how many of the last lines of a file are no rows.
-
-    Those are a total, or words below the table, with the blank lines about them. `wanted` is what
-    the user says. A line in the middle of a quoted cell is none of them.
-    """
-    if wanted is not None:
-        return min(wanted, len(tail))
-    if layout.width == 1:
-        return 0
-    found = count = 0
-    for line in reversed(tail[-_MOST_FOOTER:]):
-        cells = next(iter(_lax(layout.dialect).reader(iter([line]))), [])
-        words = [cell.strip() for cell in cells if cell.strip()]
-        count += 1
-        if not words:
-            continue
-        if not is_total(words[0]) and not (len(cells) == 1 and layout.width > 2):
-            break
-        found = count
-    if not _stands_apart(tail[len(tail) - found :], layout):
-        return 0
-    return found + _blank_above(tail, found)
-
-
-def _stands_apart(below: Sequence[str], layout: Layout) -> bool:
-    """Whether lines are whole rows, none of which is one of the table's."""
-    quote = layout.dialect.quote
-    if quote and "".join(below).count(quote) % 2:
-        return False
-    rows = [[cell.strip() for cell in row] for row in _lax(layout.dialect).reader(iter(below))]
-    return all(len(row) <= 1 or is_total(next(filter(None, row), "")) for row in rows if any(row))
-
-
-def _blank_above(tail: Sequence[str], found: int) -> int:
-    """Lines of spaces alone, above what is below the table, belong to it."""
-    if not found:
-        return 0
-    above = reversed(tail[: len(tail) - found])
-    return next((count for count, line in enumerate(above) if line.strip() or line == ""), 0)
-
-
-def is_total(word: str) -> bool:
-    """Whether the first word of a row says that it is a total of those above it."""
-    return _TOTAL.fullmatch(word) is not None
-
-
 def is_number(text: str) -> bool:
     """Whether writers that quote all but numbers leave a text unquoted."""
     return _NUMERIC.fullmatch(text) is not None
@@ -345,33 +290,19 @@ def _lacks_last(rows: Sequence[_Row], width: int) -> bool:
     )
 
 
-def _rows(
-    lines: Sequence[str], dialect: Dialect, *, whole: bool, most: int | None = None
-) -> list[_Row]:
+def _rows(lines: Sequence[str], dialect: Dialect, *, whole: bool) -> list[_Row]:
     """Parse as many whole rows as there are; blank lines are rows without cells."""
-    counted = iter(lines)
+    counted = _Counted(lines)
     rows: list[_Row] = []
-    taken = 0
-
-    def count() -> Iterator[str]:
-        nonlocal taken
-        for line in counted:
-            taken += 1
-            yield line
-
     try:
-        for cells in islice(dialect.reader(count()), most):
+        for cells in dialect.reader(counted):
             start = rows[-1].line + rows[-1].lines if rows else 0
-            rows.append(_Row(start, taken - start, tuple(cells)))
+            rows.append(_Row(start, counted.taken - start, tuple(cells)))
     except csv.Error:
         return rows
     if not whole and len(rows) > 1:
         rows.pop()  # it may go on
     return rows
-
-
-def _lax(dialect: Dialect) -> Dialect:
-    return Dialect(dialect.delimiter, dialect.quote, lax=True)
 
 
 # --- deciding
@@ -398,32 +329,41 @@ def _strictness(
 
 def _first_stray_quote(lines: Sequence[str], strict: Dialect) -> int | None:
     """Return the number of the first line where strict reading fails, but for a cut-off end."""
-    taken = 0
-
-    def count() -> Iterator[str]:
-        nonlocal taken
-        for line in lines:
-            taken += 1
-            yield line
-
+    counted = _Counted(lines)
     try:
-        for _ in strict.reader(count()):
+        for _ in strict.reader(counted):
             pass
     except csv.Error as error:
-        return None if "unexpected end" in str(error) else taken
+        return None if "unexpected end" in str(error) else counted.taken
     return None
+
+
+class _Counted:
+    """Lines for csv's reader, and how many of them it took."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = iter(lines)
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.taken += 1
+        return line
 
 
 def _first_row(lines: Sequence[str], dialect: Dialect, above: int) -> _Row:
     """Return the header, or the first row where there is none. Raises: TableSyntax."""
-    rows = _rows(lines, dialect, whole=True, most=1)
-    if rows:
-        return rows[0]
+    counted = _Counted(lines)
     try:
-        next(dialect.reader(iter(lines)))
+        for cells in dialect.reader(counted):
+            if cells:
+                break
+        return _Row(0, counted.taken, tuple(cells))
     except csv.Error as error:
         raise syntax_error(str(error), above + 1) from None
-    raise ApiMisuse("a header that was found and cannot be read")
 
 
 def _width(best: _Reading, header: _Row) -> int:

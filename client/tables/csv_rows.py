@@ -84,15 +84,12 @@ class Feed:
 
     def more(self) -> bytes:
         """Return the next text as UTF-8, empty at the end. Raises: TableEncoding."""
-        text = b"-"
-        while text:
+        while True:
             raw = self._held or self._read()
             self._held = b""
             text = raw if self._decoder is None else self._decoded(raw)
-            if text or not raw:
+            if text or not raw:  # else the chunk ended within its only character
                 return text
-            text = b"-"  # a chunk that ends within its only character
-        return text
 
     def original(self, text: bytes) -> bytes:
         """Return text as it is in the file."""

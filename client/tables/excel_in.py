@@ -17,7 +17,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from client.tables.csv_layout import is_total
+from client.tables.csv_footer import is_total
 from client.tables.errors import TableEmpty, TableFormat
 from client.tables.excel_cells import (
     LOST_DIGITS,

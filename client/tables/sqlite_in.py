@@ -182,13 +182,13 @@ def _authorized(act: int, what: str | None, *_: str | None) -> int:
 def _tried(work: Any, path: Path) -> Any:
     try:
         return work()
-    except (sqlite3.DatabaseError, sqlite3.ProgrammingError) as error:
+    except (sqlite3.Error, sqlite3.Warning) as error:
         raise _refused(error, path) from None
-    except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError):
+    except (OverflowError, UnicodeError):
         raise _damaged(path) from None
 
 
-def _refused(error: sqlite3.Error, path: Path) -> TableError:
+def _refused(error: Exception, path: Path) -> TableError:
     """Tell a wrong query from a wrong file; SQLite's words may quote what a cell holds."""
     text = str(error)
     if "not authorized" in text or "prohibited" in text:

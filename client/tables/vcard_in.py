@@ -80,11 +80,9 @@ class ContactsSource(FileSource):
         if not self._order:
             raise TableEmpty("the contacts have no property")
         names = list(self._order)
-        columns, notes = named_columns(names, [pa.string()] * len(names))
+        columns, _ = named_columns(names, [pa.string()] * len(names))
         super().__init__(path, self._content.stamp, columns, {"kind": "vcard"})
         self.total_rows = rows
-        for note in notes:
-            self.note(note)
         self.note("contacts are written as a table; a .vcf file is not written again")
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:

@@ -9,10 +9,10 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint types demo bench table tables postgres lock clean
+.PHONY: help setup test lint types demo bench table benchtables tables postgres lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv from the pinned requirements (PYTHON=python3.12 chooses another)
 
@@ -58,6 +58,9 @@ postgres:  ## install PostgreSQL for the tests of databases, where it is absent 
 
 bench: $(STAMP)  ## measure
 	$(BIN)/python -m benchmarks
+
+benchtables: $(STAMP)  ## measure how fast tables are read and written
+	$(BIN)/python -m benchmarks.reading
 
 table: $(STAMP)  ## write examples/customers.csv anew
 	$(BIN)/python -m examples.customers

@@ -269,7 +269,7 @@ def test_a_file_is_written_as_asked(tmp_path: Path, run: Callable[..., Ended]) -
     assert "apostrophe" in done.out
     assert run("read", "t", "--delimiter", ";").code == 2
     filtered = run("read", "t", "--where", "b=y")
-    assert "the first 1 record of 1 that meet it, verified" in filtered.err
+    assert "1 record that meet it, of 1, verified" in filtered.err
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("tab", "\t"), ("\\t", "\t"), (";", ";")])

@@ -268,6 +268,11 @@ def test_rows_are_set_aside_in_the_files_own_encoding(tmp_path: Path, codec: str
     assert aside == b"".join(bad)
 
 
+def test_bytes_that_are_no_text_are_set_aside_whatever_they_look_like(tmp_path: Path) -> None:
+    rows, aside, _ = set_aside(tmp_path, b"a,b\n1,\xe9\n3,4\n", guess=True)
+    assert (rows, aside) == ([["3", "4"]], b"1,\xe9\n")
+
+
 def test_where_every_row_is_good_there_is_no_file_of_bad_ones(tmp_path: Path) -> None:
     assert set_aside(tmp_path, b"a,b\n1,2\n") == ([["1", "2"]], None, "")
 

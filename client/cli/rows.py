@@ -61,8 +61,8 @@ class Preview:
         print_table(self.table.column_names, list(zip(*columns, strict=True)))
         shown, total = self.table.num_rows, self.collection.records
         if self.filtered:
-            note(f"the first {counted(shown, 'record')} of {total:,} that meet it, verified; "
-                 "--limit N shows more, --out FILE writes all")  # fmt: skip
+            note(f"{counted(shown, 'record')} that meet it, of {total:,}, verified; "
+                 "--limit N shows more if there are, --out FILE writes all")  # fmt: skip
         elif self.complete:
             note(f"{counted(total, 'record')}, all verified")
         else:

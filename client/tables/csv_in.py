@@ -41,7 +41,9 @@ class CsvSource(FileSource):
     def __init__(self, path: Path, options: ReadOptions = NOTHING_SAID) -> None:
         options.demand_only("a CSV file", *TEXT_OPTIONS)
         content = content_of(path)
-        encoding = find_encoding(content, options.encoding, guess=options.guess)
+        # Rows that are set aside for their bytes leave nothing to guess an encoding from.
+        guess = options.guess and options.on_error == STOP
+        encoding = find_encoding(content, options.encoding, guess=guess)
         sample = _Sample(content, encoding)
         layout = _layout(sample, options)
         check_null_text(options.null_text, layout.dialect.delimiter, layout.dialect.quote)
@@ -61,10 +63,10 @@ class CsvSource(FileSource):
         self._region, self._null_text = region, options.null_text
         self._set_aside = None if options.on_error == STOP else options.set_aside
         self.findings = (*_encoding_finding(encoding), *layout.findings, *region.findings)
+        doubts = {each.what for each in self.findings if not each.sure}
+        if encoding.broken_at is not None or (doubts == {LAX} and not options.guess):
+            self._show_the_fault()
         if not options.guess:
-            doubts = {each.what for each in self.findings if not each.sure}
-            if encoding.broken_at is not None or doubts == {LAX}:
-                self._show_the_fault()
             demand_sure(self.findings)
         for note in (*_lines_left_out(written, region), *notes):
             self.note(note)

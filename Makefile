@@ -9,10 +9,10 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test crash sanitize lint types demo bench table lock clean
+.PHONY: help setup test crash sanitize lint types demo bench table benchtables tables postgres lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv from the pinned requirements (PYTHON=python3.12 chooses another)
 
@@ -60,14 +60,33 @@ types: $(STAMP)  ## strict types
 demo: $(STAMP)  ## play a vault from creation to handover on this machine
 	$(BIN)/python -m examples.demo
 
+tables: $(STAMP)  ## send every shared table by one command, fetch it back, print how that ended
+	$(BIN)/python -m tests.real_tables
+
+# The tests start a server of their own, on a free port of the loopback, and stop it again.
+postgres:  ## install PostgreSQL for the tests of databases, where it is absent (Debian, as root)
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then \
+		echo "PostgreSQL is here already"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql; \
+	else \
+		echo "install PostgreSQL yourself: this is no Debian, or you are not root"; \
+	fi
+
 bench: $(STAMP)  ## measure
 	$(BIN)/python -m benchmarks
+
+benchtables: $(STAMP)  ## measure how fast tables are read and written
+	$(BIN)/python -m benchmarks.reading
 
 table: $(STAMP)  ## write examples/customers.csv anew
 	$(BIN)/python -m examples.customers
 
 # One file for CPython 3.11 to 3.14 on every platform: markers choose, every file's hash is listed.
-lock: $(STAMP)  ## resolve requirements.lock anew, to the newest versions allowed
+# Not by way of the stamp: a dependency that is new is in no lock yet, and `pip check` would miss it.
+lock:  ## resolve requirements.lock anew, to the newest versions allowed
+	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
 	@$(BIN)/uv pip compile pyproject.toml --quiet --no-config --upgrade \
 		--all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate \

@@ -15,7 +15,7 @@ from benchmarks.mixed_table import CLASSES, NULL_TEXT
 from client.columns import byte_length
 from client.crypto.cells import ColumnToSeal
 from client.crypto.engines import default_engine
-from client.tables import column_cells, open_source
+from client.tables import ReadOptions, column_cells, open_source
 from protocol.limits import LIMITS
 
 
@@ -49,7 +49,7 @@ class BlockWork:
     def of(cls, table: Path) -> Self:
         """Read a mixed table, and cut it into batches under keys that nobody keeps."""
         keys = [secrets.token_bytes(32) for _ in CLASSES]
-        source = open_source(table, null_text=NULL_TEXT)
+        source = open_source(table, ReadOptions(null_text=NULL_TEXT))
         batches = [
             [
                 ColumnToSeal(field, 1, its_class, key, column_cells(column))

@@ -27,6 +27,7 @@ from benchmarks.conditions import REPOSITORY
 from benchmarks.memory import peak_bytes
 from benchmarks.mixed_table import CLASSES, NULL_TEXT
 from client.home import Home
+from client.tables import ReadOptions
 from client.vault import UploadOptions, Vault
 
 PASSPHRASE: Final = "a passphrase of a benchmark"
@@ -62,7 +63,7 @@ Work = Callable[[Vault, str], Awaitable[_Done]]
 
 
 async def _upload(vault: Vault, file: str) -> _Done:
-    options = UploadOptions(null_text=NULL_TEXT)
+    options = UploadOptions(ReadOptions(null_text=NULL_TEXT))
     done = await vault.upload(file, collection=COLLECTION, classes=CLASSES, options=options)
     return _Done(done.cells)
 

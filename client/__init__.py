@@ -10,19 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from client.home import Home
+    from client.tables.options import ReadOptions, WriteOptions
     from client.vault import UploadOptions, Vault
     from protocol.acts import Reason, Role
     from protocol.blocks import FieldClass
 
-__all__ = ["FieldClass", "Home", "Reason", "Role", "UploadOptions", "Vault"]
+__all__ = [
+    "FieldClass",
+    "Home",
+    "ReadOptions",
+    "Reason",
+    "Role",
+    "UploadOptions",
+    "Vault",
+    "WriteOptions",
+]
 
 _HOMES = {
     "FieldClass": "protocol.blocks",
     "Home": "client.home",
+    "ReadOptions": "client.tables.options",
     "Reason": "protocol.acts",
     "Role": "protocol.acts",
     "UploadOptions": "client.vault",
     "Vault": "client.vault",
+    "WriteOptions": "client.tables.options",
 }
 
 

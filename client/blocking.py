@@ -161,9 +161,12 @@ class Vault:
         fields: Sequence[str] | None = None,
         limit: int | None = None,
         numbers: bool = False,
+        where: Sequence[str] = (),
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Yield verified records batch by batch, in bounded memory; `numbers` as in `read`."""
-        batches = self._vault.stream(collection, fields=fields, limit=limit, numbers=numbers)
+        """Yield verified records batch by batch, in bounded memory; options as in `read`."""
+        batches = self._vault.stream(
+            collection, fields=fields, limit=limit, numbers=numbers, where=where
+        )
         try:
             while (batch := self._loop.wait(_following(batches))) is not None:
                 yield batch

@@ -140,10 +140,19 @@ async def read_names(session: Session, collection: bytes) -> Names:
             names.title = _text(row, "title") or names.title
             table_format = row.get("format")
             if isinstance(table_format, dict):
-                names.format = table_format
+                names.format = _merged(names.format, table_format)
             for each in _listed(row, "fields"):
                 _add_field(names, where, catalog_class(number), each)
     return names
+
+
+def _merged(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> dict[str, Any]:
+    """Let a format override an older one, but for its maps: each class has a part of those."""
+    merged = dict(newer)
+    for key, value in (known or {}).items():
+        if isinstance(value, dict) and isinstance(newer.get(key), dict):
+            merged[key] = value | newer[key]
+    return merged
 
 
 def collection_rows(

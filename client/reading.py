@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -17,9 +15,8 @@ from client.catalogs import Names, read_names
 from client.columns import Cells
 from client.errors import InputError, Refused
 from client.fetching import as_known_now, fetch_blocks, open_committed, refreshed
-from client.results import OnProgress, Progress, ReadResult
 from client.session import Session
-from client.tables import Column, cells_to_array, open_sink, schema_of, type_from_text
+from client.tables import Column, cells_to_array, schema_of, type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
 from protocol.blocks import Address, BlockRef
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch, SealroomError
@@ -138,7 +135,7 @@ async def read_batches(
     """
     if limit is not None and limit < 0:
         raise InputError(f"a limit of {limit} records")
-    left, wanted = limit, _batches(chosen, limit)
+    left, wanted = limit, batches_of(chosen, limit)
     firsts = first_records(chosen.where)
     while wanted:
         # What somebody else's sync has learned since is known; old keys may be gone with it.
@@ -159,7 +156,7 @@ async def _opened_batches(
     session: Session, chosen: Selection, wanted: Sequence[Batch]
 ) -> AsyncGenerator[pa.RecordBatch, None]:
     """Yield each batch once all of it is verified; one is opened while the next one arrives."""
-    listed = [(batch, ref) for batch in wanted for ref in _refs(batch, chosen.numbers)]
+    listed = [(batch, ref) for batch in wanted for ref in refs_of(batch, chosen.numbers)]
     stream = fetch_blocks(session, chosen.where.id, listed)
     keys = _keys(session, chosen, wanted)
     opening: asyncio.Task[pa.RecordBatch] | None = None
@@ -182,7 +179,7 @@ async def _opened_batches(
         await stream.aclose()
 
 
-def _batches(chosen: Selection, limit: int | None) -> list[Batch]:
+def batches_of(chosen: Selection, limit: int | None) -> list[Batch]:
     """Return the batches of data that have records, as many as it takes for the limit."""
     found: list[Batch] = []
     records = 0
@@ -195,7 +192,8 @@ def _batches(chosen: Selection, limit: int | None) -> list[Batch]:
     return found
 
 
-def _refs(batch: Batch, numbers: Sequence[int]) -> list[BlockRef]:
+def refs_of(batch: Batch, numbers: Sequence[int]) -> list[BlockRef]:
+    """Return which blocks of a batch hold these fields."""
     return [ref for ref in batch.manifest.blocks if ref.field in numbers]
 
 
@@ -204,7 +202,7 @@ def _keys(session: Session, chosen: Selection, wanted: Sequence[Batch]) -> dict[
     addresses = {
         Address(chosen.where.id, ref.field, ref.epoch)
         for batch in wanted
-        for ref in _refs(batch, chosen.numbers)
+        for ref in refs_of(batch, chosen.numbers)
     }
     return {address: session.key(address).key.expose() for address in sorted(addresses)}
 
@@ -262,71 +260,3 @@ def _cut(batch: pa.RecordBatch, left: int | None) -> tuple[pa.RecordBatch, int |
     if left is None:
         return batch, None
     return batch.slice(0, left), max(0, left - batch.num_rows)
-
-
-async def export(
-    session: Session,
-    collection: bytes,
-    *,
-    fields: Sequence[str] | None,
-    limit: int | None,
-    path: Path | None,
-    overwrite: bool,
-    counted: bool = False,
-    on_batch: Callable[[pa.RecordBatch], None],
-    on_progress: OnProgress,
-) -> ReadResult:
-    """Read a collection into a file, or batch by batch into `on_batch`.
-
-    The file gets its name only when everything in it was verified; until then, and after any
-    failure, there is none.
-
-    Raises:
-        TableError: the file is there already, or cannot hold a column.
-        InputError, VerificationFailed, Refused, Unreachable: as `read_batches`.
-    """
-    started = time.monotonic()
-    chosen = await select_fields(session, collection, fields, counted=counted)
-    total = chosen.where.records if limit is None else min(limit, chosen.where.records)
-    table_format: Any = chosen.names.format
-    sink = None
-    if path is not None:
-        sink = open_sink(path, chosen.shown, table_format, overwrite=overwrite)
-    records = 0
-    try:
-        async with aclosing(read_batches(session, chosen, limit=limit)) as batches:
-            async for batch in batches:
-                if sink is None:
-                    on_batch(batch)
-                else:
-                    await _to_the_end(sink.write, batch)
-                records += batch.num_rows
-                on_progress(Progress("fetching and opening", records, total, "records"))
-        if records != total:
-            raise IntegrityError(f"{records} records opened where {total} were committed")
-        if sink is not None:
-            await _to_the_end(sink.commit)
-    except BaseException:
-        if sink is not None:
-            sink.abort()
-        raise
-    fetched = sum(r.length for m in _batches(chosen, limit) for r in _refs(m, chosen.numbers))
-    return ReadResult(
-        collection=chosen.names.name or collection.hex(),
-        records=records,
-        fields=tuple(column.name for column in chosen.columns),
-        cells=records * len(chosen.columns),
-        fetched_bytes=fetched,
-        seconds=time.monotonic() - started,
-        path=None if path is None else str(path),
-    )
-
-
-async def _to_the_end(write: Callable[..., None], *args: object) -> None:
-    """Write in a thread, and wait for it when cancelled too: `abort` must not cut in on it."""
-    writing = asyncio.ensure_future(asyncio.to_thread(write, *args))
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.gather(writing, return_exceptions=True)
-        raise

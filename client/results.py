@@ -147,7 +147,7 @@ class UploadResult:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """A finished read or export."""
+    """A finished read or export; `notes` say what the file holds otherwise than the vault does."""
 
     collection: str
     records: int
@@ -156,6 +156,7 @@ class ReadResult:
     fetched_bytes: int
     seconds: float
     path: str | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

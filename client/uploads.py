@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -33,7 +33,7 @@ from client.results import OnProgress, Progress, UploadResult
 from client.session import Session, saying
 from client.store import JournalledUpload
 from client.tables import Source, column_cells
-from client.tables.source import FileSource
+from client.tables.csv_format import for_readers_of
 from protocol import acts
 from protocol.blocks import (
     Address,
@@ -152,7 +152,7 @@ def _as_refused(error: KeysMoved | Refused) -> Refused:
 
 async def _look_into(plan: Plan) -> None:
     """Read the first batch of a file, so that one that cannot be read defines no collection."""
-    if isinstance(plan.source, FileSource):  # an object in memory can be read once
+    if plan.source.rereadable:  # a stream in memory is not
         await asyncio.to_thread(next, plan.source.batches(plan.batch_rows), None)
 
 
@@ -397,10 +397,19 @@ class _Sender:
             title=(await read_people(self._session)).title or "",
             collection=self._plan.collection,
             file=self._plan.source.name,
-            table_format=self._plan.source.format,
+            table_format=self._format(number),
             fields=names,
         )
         return seal_rows(self._session, self._keys[number][0], rows)
+
+    def _format(self, number: int) -> dict[str, Any]:
+        """Return what of the table's format the readers of a class may know."""
+        its_class = catalog_class(number)
+        classes = self._plan.classes
+        named = zip(self._plan.source.columns, classes, strict=True)
+        columns = frozenset(column.name for column, each in named if each is its_class)
+        highest = its_class is max(classes)
+        return for_readers_of(self._plan.source.format, columns, everything=highest)
 
     def _data(self, sequence: int) -> Iterator[tuple[int, int, SealedBatch | None]]:
         """Cut the table into batches and seal those that are new; runs in a thread."""

@@ -188,7 +188,7 @@ class Frozen(OutOfOrder):
 
 
 class Moved(OutOfOrder):
-    """A block that was replaced since it was looked up, or made anew from one; sync and ask again."""
+    """A block that was replaced since it was looked up; sync, and ask or make it again."""
 
     code = "moved"
 

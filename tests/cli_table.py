@@ -7,6 +7,7 @@ from typing import Any
 
 from client.crypto.secrets import Seed
 from client.kits import Kit
+from client.tables import WriteOptions
 from protocol.acts import Reason, Role
 from tests.cli_world import (
     ACCEPTED,
@@ -48,6 +49,8 @@ ROTATE: dict[str, Any] = {
 }  # fmt: skip
 KIT_WORDS = "abandon " * 23 + "art"
 KIT = Kit(b"\xab" * 32, "https://h:1", b"\xcd" * 32, Seed(bytes(32)))
+
+AS_IT_CAME: dict[str, Any] = {"where": (), "options": WriteOptions()}
 
 COMMANDS: list[tuple[str, Call, Any, str]] = [
     ("vault status", ("status", (), {}), STATUS, "1,000,000 records"),
@@ -272,7 +275,8 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
                 "path": Path("out.csv"),
                 "overwrite": True,
                 "numbers": True,
-            },
+            }
+            | AS_IT_CAME,
         ),
         READ,
         "50 records of 2 fields verified and written to ",
@@ -288,7 +292,8 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
                 "path": Path("out.parquet"),
                 "overwrite": False,
                 "numbers": False,
-            },
+            }
+            | AS_IT_CAME,
         ),
         READ,
         "fetched  9.8 KiB",

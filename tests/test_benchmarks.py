@@ -21,7 +21,7 @@ from benchmarks.report import report
 from benchmarks.serving import Serving, serving
 from benchmarks.steps import Step, run_step
 from benchmarks.transfer import Transfer, run_transfer
-from client.tables import open_source
+from client.tables import ReadOptions, open_source
 
 MIB = 1024 * 1024
 on_linux = pytest.mark.skipif(
@@ -66,7 +66,7 @@ def test_the_table_is_as_it_is_described() -> None:
 def test_the_file_is_read_back_with_nulls(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_mixed_csv(path, 50)
-    (batch,) = open_source(path, null_text=NULL_TEXT).batches(100)
+    (batch,) = open_source(path, ReadOptions(null_text=NULL_TEXT)).batches(100)
     rows = [tuple(cell or NULL_TEXT for cell in row.values()) for row in batch.to_pylist()]
     assert rows == list(mixed_rows(50))
     assert batch.column("note").null_count > 0

@@ -13,7 +13,6 @@ import pytest
 from client import results
 from client.errors import InputError, Refused
 from client.results import as_json
-from client.vault import UploadOptions
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 from tests.cli_table import COMMANDS
 from tests.cli_world import (
@@ -99,22 +98,15 @@ def test_hostile_names_are_shown_escaped(world: World, capsys: Any) -> None:
 
 def test_an_upload_passes_everything_on(world: World, capsys: Any) -> None:
     file = world.directory / "t.csv"
+    file.write_bytes("a=b;id\né;NULL\n".encode("cp1252"))
     options = "--class a=b=core --class id=general --class id=general --default-class core"
     how = "--encoding cp1252 --delimiter ; --null-text NULL"
     arguments = ["upload", str(file), "--collection", "X", *options.split(), *how.split()]
     assert world.run(*arguments) == 0
-    assert world.calls == [
-        (
-            "upload",
-            (file,),
-            {
-                "collection": "X",
-                "classes": {"a=b": CORE, "id": GENERAL},
-                "default": CORE,
-                "options": UploadOptions("cp1252", ";", "NULL"),
-            },
-        )
-    ]
+    ((name, (source,), said),) = world.calls
+    assert (name, source.path, source.format["delimiter"]) == ("upload", file, ";")
+    assert (source.format["encoding"], source.format["null_text"]) == ("cp1252", "NULL")
+    assert said == {"collection": "X", "classes": {"a=b": CORE, "id": GENERAL}, "default": CORE}
     shown = capsys.readouterr().out
     assert shown.startswith(f"50 records of 2 fields sealed and committed: {SHOWN}\n")
     assert "3 batches were there already" in shown
@@ -148,7 +140,8 @@ def test_an_upload_that_is_stopped_says_how_to_go_on(world: World, capsys: Any) 
 def test_a_preview_for_people(world: World, capsys: Any) -> None:
     assert world.run("read", "X", "--fields", "a") == 0
     out, err = capsys.readouterr()
-    assert world.calls[0] == ("read", ("X",), {"fields": ("a",), "limit": 20, "numbers": False})
+    asked = {"fields": ("a",), "limit": 20, "numbers": False, "where": ()}
+    assert world.calls[0] == ("read", ("X",), asked)
     assert out.split("\n")[1].split() == [SHOWN, "1"]
     assert out.split("\n")[2].split() == ["NULL", "2"]
     assert err == "2 of 50 records, verified; --limit N shows more, --out FILE writes all\n"

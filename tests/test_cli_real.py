@@ -275,7 +275,7 @@ UPLOADS = [
     ("empty.csv", (), "table_empty"),
     ("undecodable.csv", (), "table_encoding"),
     ("ragged.csv", (), "table_ragged"),
-    ("book.xlsx", (), "table_format"),
+    ("book.xlsx", (), "table_unreadable"),
     ("good.csv", ("--class", "c=core"), "input"),
     ("good.csv", ("--encoding", "klingon"), "table_encoding"),
 ]

@@ -82,7 +82,7 @@ async def test_fewer_records_than_were_committed_are_no_export(
     deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing gets this far that the blocks' hashes let through; it stands guard over ourselves.
-    monkeypatch.setattr(reading, "_batches", lambda *_: [])
+    monkeypatch.setattr(reading, "batches_of", lambda *_: [])
     with pytest.raises(IntegrityError, match="0 records opened where 100"):
         await deal.seller.export("customers", path=folder / "out.csv")
     assert list(folder.iterdir()) == []

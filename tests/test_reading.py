@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from client import reading
+from client import exporting
 from client.catalogs import read_names
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, open_block, seal_batch
@@ -147,7 +147,7 @@ async def test_a_cut_at_any_block_leaves_nothing(deal: Deal, folder: Path) -> No
     for end in range(BATCHES * FIELDS):
         liar = Tampering(honest(deal.seller), lambda _, blocks, end=end: blocks[:end])  # type: ignore[misc]
         with through(deal.seller, liar), pytest.raises(ManifestMismatch):
-            await reading.export(
+            await exporting.export(
                 deal.seller.session,
                 collection_of(deal.seller),
                 fields=None,

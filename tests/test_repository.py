@@ -484,7 +484,10 @@ def test_the_lock_satisfies_every_requirement() -> None:
 def test_the_server_is_an_extra_that_the_client_does_without() -> None:
     direct = project()["dependencies"]
     assert isinstance(direct, list)
-    base = {Requirement(text).name.lower().replace("-", "_") for text in direct}
+    extras = project()["optional-dependencies"]
+    assert isinstance(extras, dict)
+    tables = [*extras["excel"], *extras["sql"]]
+    base = {Requirement(text).name.lower().replace("-", "_") for text in direct + tables}
     roots = set()
     for path in sources("protocol", "client"):
         names = names_of(path.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from client.tables import (
     Column,
+    ReadOptions,
     Source,
     TableChanged,
     TableEmpty,
@@ -129,12 +130,21 @@ def test_parquet_is_known_by_its_first_bytes(tmp_path: Path) -> None:
     assert open_source(tmp_path / "table.dat").format == {"kind": "parquet"}
 
 
-@pytest.mark.parametrize("option", ["encoding", "delimiter", "null_text"])
-def test_options_for_csv_are_refused_elsewhere(tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        ReadOptions(encoding="utf-8"),
+        ReadOptions(delimiter=";"),
+        ReadOptions(null_text=""),
+        ReadOptions(sheet="x"),
+        ReadOptions(table="x"),
+    ],
+)
+def test_options_of_other_files_are_refused(tmp_path: Path, said: ReadOptions) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "t.parquet")
     for table in (tmp_path / "t.parquet", pa.table({"a": [1]})):
         with pytest.raises(TableFormat):
-            open_source(table, **{option: ";"})
+            open_source(table, said)
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\n", b"PAR1", b"PAR1" + bytes(40) + b"PAR1"])

@@ -19,7 +19,7 @@ from typing import Final
 
 import click
 
-from client.cli.collection import collection, read, upload
+from client.cli.collection import collection
 from client.cli.control import attest, freeze, heartbeat, policy, unfreeze
 from client.cli.doctor import doctor
 from client.cli.erasing import erase
@@ -31,8 +31,10 @@ from client.cli.invocation import Invocation, MakeHome, home_of
 from client.cli.keys import rotate
 from client.cli.log import log
 from client.cli.members import confirm, grant, members, role, withdraw
+from client.cli.read import read
 from client.cli.recovery import recovery
 from client.cli.revoking import revoke
+from client.cli.upload import upload
 from client.cli.vault import vault
 from client.errors import InputError, Interrupted
 

@@ -22,6 +22,7 @@ class Preview:
 
     collection: CollectionInfo
     table: pa.Table
+    filtered: bool = False
 
     @property
     def complete(self) -> bool:
@@ -59,7 +60,10 @@ class Preview:
         columns = [screen_values(*each) for each in zip(names, self.table.columns, strict=True)]
         print_table(self.table.column_names, list(zip(*columns, strict=True)))
         shown, total = self.table.num_rows, self.collection.records
-        if self.complete:
+        if self.filtered:
+            note(f"{counted(shown, 'record')} that meet it, of {total:,}, verified; "
+                 "--limit N shows more if there are, --out FILE writes all")  # fmt: skip
+        elif self.complete:
             note(f"{counted(total, 'record')}, all verified")
         else:
             note(

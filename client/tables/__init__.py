@@ -1,9 +1,10 @@
-"""Tables in and out of the client: files and Arrow objects to cells, and back (SPEC section 7).
+"""Tables in and out of the client: files, databases, Arrow objects to cells, and back (SPEC 7).
 
-`open_source` reads CSV, Parquet and anything with the Arrow PyCapsule interface; `open_sink`
-writes CSV and Parquet. `column_cells` and `cells_to_array` stand between a batch's columns and
-`client.columns.Cells`, which sealing works on. Text is never guessed into numbers or dates, and
-what cannot be had back exactly is refused with its place.
+`open_source` reads delimited text, Excel, SQLite, databases by their address, Parquet, Arrow IPC,
+JSON lines, contacts, and anything with the Arrow PyCapsule interface; `open_sink` writes files.
+`column_cells` and `cells_to_array` stand between a batch's columns and `client.columns.Cells`,
+which sealing works on. Text is never guessed into numbers or dates, and what cannot be had back
+exactly is refused with its place.
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ from client.tables.errors import (
     TableError,
     TableExists,
     TableFormat,
+    TablePackage,
     TableRagged,
     TableSyntax,
     TableTooLarge,
     TableType,
     TableUnreadable,
+    TableUnsure,
     TableValue,
 )
+from client.tables.findings import Finding
 from client.tables.opening import open_sink, open_source
+from client.tables.options import ReadOptions, WriteOptions
 from client.tables.sink import Sink
 from client.tables.source import Column, Source, schema_of
 
 __all__ = [
     "Column",
+    "Finding",
+    "ReadOptions",
     "Sink",
     "Source",
     "TableChanged",
@@ -38,12 +45,15 @@ __all__ = [
     "TableError",
     "TableExists",
     "TableFormat",
+    "TablePackage",
     "TableRagged",
     "TableSyntax",
     "TableTooLarge",
     "TableType",
     "TableUnreadable",
+    "TableUnsure",
     "TableValue",
+    "WriteOptions",
     "cells_to_array",
     "column_cells",
     "open_sink",

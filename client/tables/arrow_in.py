@@ -25,6 +25,8 @@ class ArrowSource(Source):
     Its rows can be had again where the table knows how many it has; a mere stream has them once.
     """
 
+    rereadable = False
+
     def __init__(self, table: Any) -> None:
         self._table = table
         self._reader = _reader(table)

@@ -1,45 +1,35 @@
-"""How a CSV file is written: what must be known to read it, and to write an equal one back."""
+"""How a CSV file is written: what must be known to write one equal to it (SPEC section 7.4)."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from client.tables.errors import TableEncoding, TableFormat
+from client.tables.csv_encoding import BOM, codec_name, resolved_codec
+from client.tables.errors import TableFormat
+from client.tables.options import NO_QUOTES, WriteOptions
 
-DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 NEWLINES: Final = ("\r\n", "\n", "\r")
-QUOTINGS: Final = ("minimal", "all")
-BOM: Final = "\ufeff"
+QUOTINGS: Final = ("minimal", "all", "nonnumeric")
+LONGEST_LINES: Final = 64 * 1024
+"""So many bytes of lines above and below the rows are kept, to be written again."""
 
-_SAMPLE_ROWS: Final = 40
-_NOT_OF_FILES: Final = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")
 _LONGEST_NULL: Final = 64
-_BYTE_ORDERS: Final = {
-    "utf-16": (b"\xff\xfe", b"\xfe\xff"),
-    "utf-32": (b"\xff\xfe\0\0", b"\0\0\xfe\xff"),
-}
-_MARKS: Final = (
-    (b"\xff\xfe\0\0", "utf-32"),
-    (b"\0\0\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-    (b"\x84\x31\x95\x33", "gb18030"),
-)
+_NOT_A_MARK: Final = f"\r\n\0{BOM}"
 
 
 @dataclass(frozen=True, slots=True)
 class CsvFormat:
     """One way to write CSV; valid by construction.
 
-    `quoting` says which cells are quoted beside those that must be. `null_text` is what a null
-    is written as, unquoted; None: there are no nulls. Where it is "", an empty text is written
-    as `""`, so that the two stay apart for whoever tells quoted from unquoted. `renamed` maps
-    the names of columns to the header cells they were read from, where those differ.
+    `quote` stands around cells and is doubled in them, "" where no cell can be quoted. `quoting`
+    says which cells are quoted beside those that must be: none, all, or all but numbers.
+    `null_text` is what a null is written as, unquoted; None: there are no nulls. Where it is "",
+    an empty text is written as `""`, so that the two stay apart for whoever tells quoted from
+    unquoted. `renamed` maps the names of columns to the header cells they were read from, where
+    those differ. `header` says whether names are written at all, and `unheaded` for how many of
+    the last columns the header has no cell. `before` and `after` are whole lines above and below.
 
     Raises: TableFormat, TableEncoding.
     """
@@ -47,18 +37,26 @@ class CsvFormat:
     encoding: str = "utf-8"
     bom: bool = False
     delimiter: str = ","
+    quote: str = '"'
     newline: str = "\r\n"
     quoting: str = "minimal"
+    header: bool = True
+    unheaded: int = 0
     final_newline: bool = True
     null_text: str | None = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
+    before: str = ""
+    after: str = ""
 
     def __post_init__(self) -> None:
         codec_name(self.encoding)
         check_delimiter(self.delimiter)
-        check_null_text(self.null_text, self.delimiter)
+        check_quote(self.quote, self.delimiter)
+        check_null_text(self.null_text, self.delimiter, self.quote)
         if self.newline not in NEWLINES or self.quoting not in QUOTINGS:
             raise TableFormat("a CSV format with another line end or quoting than there are")
+        if self.unheaded < 0 or (not self.quote and self.quoting != "minimal"):
+            raise TableFormat("a CSV format that contradicts itself")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the format as plain values, for `Source.format`."""
@@ -66,131 +64,89 @@ class CsvFormat:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CsvFormat:
-        """Read what `to_dict` wrote; keys left out have their defaults.
+        """Read what `to_dict` wrote; keys left out have their defaults, keys unknown no meaning.
 
-        Checked to the last key, since it may come from a catalog that another member wrote.
+        Checked, since it may come from a catalog that another member wrote.
         Raises: TableFormat, TableEncoding.
         """
         default = asdict(cls())
-        given = {key: value for key, value in values.items() if key != "kind"}
+        given = {key: value for key, value in values.items() if key in default}
         for key, value in given.items():
-            if key not in default or type(value) not in _types_of(key, default[key]):
-                raise TableFormat(f"a CSV format has no such value for {key[:40]!r}")
+            if type(value) not in _types_of(key, default[key]):
+                raise TableFormat(f"a CSV format has no such value for {key!r}")
         renamed = given.get("renamed", {})
         if not all(isinstance(text, str) for pair in renamed.items() for text in pair):
             raise TableFormat("a CSV format renames text to text")
         return cls(**given)
 
+    def as_asked(self, wanted: WriteOptions) -> CsvFormat:
+        """Return the format with what somebody wants otherwise.
 
-def codec_name(encoding: str) -> str:
-    """Return Python's own name of a text encoding. Raises: TableEncoding if there is none."""
-    try:
-        "".encode(encoding)
-        name = codecs.lookup(encoding).name
-        if name.replace("_", "-") in _NOT_OF_FILES:
-            raise LookupError(name)
-        return name
-    except (LookupError, UnicodeError, ValueError):
-        raise TableEncoding(
-            f"no encoding is called {encoding[:40]!r}",
-            hint="names are utf-8, utf-16, gb18030, big5, shift_jis, cp1252 and others",
-        ) from None
-
-
-def resolve_encoding(encoding: str | None, head: bytes) -> tuple[str, bool]:
-    """Return codec and whether a byte order mark begins the file, from its first bytes.
-
-    UTF-16 and UTF-32 become the byte order that the mark tells, little-endian without one.
-    Raises: TableEncoding for a name unknown, or no name and a mark of another encoding.
-    """
-    name = codec_name(encoding or "utf-8").removesuffix("-sig")
-    if encoding is None and (marked := marked_encoding(head)):
-        raise TableEncoding(
-            f"begins with the byte order mark of {marked}",
-            byte_offset=0,
-            hint=f"say --encoding {marked}",
-        )
-    if orders := _BYTE_ORDERS.get(name):
-        name += "-be" if head.startswith(orders[1]) else "-le"
-    return name, head.startswith(_mark_in(name))
-
-
-def marked_encoding(head: bytes) -> str | None:
-    """Name the encoding other than UTF-8 whose byte order mark begins the file, if any."""
-    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+        Lines above and below are left out unless the whole table is written.
+        Raises: TableFormat, TableEncoding.
+        """
+        quote = "" if wanted.quote == NO_QUOTES else wanted.quote
+        asked: dict[str, Any] = {
+            "encoding": wanted.encoding and resolved_codec(wanted.encoding),
+            "bom": _wanted_mark(wanted),
+            "delimiter": wanted.delimiter,
+            "quote": quote,
+            "quoting": "minimal" if quote == "" else wanted.quoting,
+            "newline": wanted.newline,
+            "null_text": wanted.null_text,
+        }
+        if not wanted.whole:
+            asked |= {"before": "", "after": "", "unheaded": 0}
+        return replace(self, **{key: value for key, value in asked.items() if value is not None})
 
 
 def check_delimiter(delimiter: str) -> None:
     """Refuse what cannot stand between cells. Raises: TableFormat."""
-    if len(delimiter) != 1 or delimiter in f'"\r\n\0{BOM}' or "\ud800" <= delimiter <= "\udfff":
+    if len(delimiter) != 1 or delimiter in f'"{_NOT_A_MARK}' or _lone(delimiter):
         raise TableFormat("the delimiter is one character, no quote and no line end")
 
 
-def check_null_text(null_text: str | None, delimiter: str) -> None:
+def check_quote(quote: str, delimiter: str) -> None:
+    """Refuse what cannot stand around cells. Raises: TableFormat."""
+    if len(quote) > 1 or (quote and (quote in _NOT_A_MARK or quote == delimiter or _lone(quote))):
+        raise TableFormat("the quote is one character, no delimiter and no line end, or 'none'")
+
+
+def check_null_text(null_text: str | None, delimiter: str, quote: str = '"') -> None:
     """Refuse a text for null that would have to be quoted. Raises: TableFormat."""
     if null_text is None:
         return
-    if len(null_text) > _LONGEST_NULL or any(mark in null_text for mark in f'"\r\n\0{delimiter}'):
+    marks = f"{quote}{delimiter}\r\n\0"
+    if len(null_text) > _LONGEST_NULL or any(mark in null_text for mark in marks):
         raise TableFormat("the text for null is short and has no quote, line end or delimiter")
 
 
-def detect_delimiter(lines: Sequence[str]) -> str:
-    """Choose among comma, semicolon, tab and bar by the first lines of a file.
+def for_readers_of(
+    table_format: Mapping[str, Any], columns: frozenset[str], *, everything: bool
+) -> dict[str, Any]:
+    """Return what of a format those may see who may know the names of `columns` (SPEC 7.4).
 
-    The one under which most of the first rows have the header's width, then the one with the
-    most columns; comma where the header has one column under each.
+    Lines above and below the rows may hold anything, and go to those only who read every class.
     """
-    best, best_score = ",", (0.0, 1)
-    for delimiter in DELIMITERS:
-        widths = [len(row) for row in sample_rows(lines, delimiter) if row]
-        if widths and widths[0] > 1:
-            alike = widths.count(widths[0]) / len(widths) if len(widths) > 1 else 0.5
-            best, best_score = max((best, best_score), (delimiter, (alike, widths[0])), key=_second)
-    return best
+    shown = dict(table_format)
+    for key, value in table_format.items():
+        if isinstance(value, dict):
+            shown[key] = {name: each for name, each in value.items() if name in columns}
+        elif key in ("before", "after") and not everything:
+            shown[key] = ""
+    return shown
 
 
-def sample_rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Parse the first whole rows of lines that may end in the middle of one."""
-    rows: list[list[str]] = []
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            rows.append(row)
-            if len(rows) == _SAMPLE_ROWS:
-                break
-    except csv.Error:
-        return rows
-    return rows
-
-
-def detect_newline(lines: Sequence[str]) -> str:
-    """Return the line end of the header's line, CRLF where there is none."""
-    first = lines[0] if lines else ""
-    return next((newline for newline in NEWLINES if first.endswith(newline)), "\r\n")
-
-
-def detect_quoting(lines: Sequence[str], delimiter: str, newline: str) -> str:
-    """Say "all" where the first rows are written with every cell quoted, else "minimal"."""
-    rows = [row for row in sample_rows(lines, delimiter) if row]
-    rewritten = io.StringIO(newline="")
-    writer = csv.writer(
-        rewritten, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator=newline
-    )
-    writer.writerows(rows)
-    written = rewritten.getvalue().removesuffix(newline)
-    return "all" if rows and "".join(lines).startswith(written) else "minimal"
-
-
-def _second(pair: tuple[str, tuple[float, int]]) -> tuple[float, int]:
-    return pair[1]
+def _wanted_mark(wanted: WriteOptions) -> bool | None:
+    """A mark comes with an encoding that is named for it, and goes with any other."""
+    if wanted.bom is not None or wanted.encoding is None:
+        return wanted.bom
+    return wanted.encoding.lower().replace("_", "-") in ("utf-8-sig", "utf-16", "utf-32")
 
 
 def _types_of(key: str, default: object) -> tuple[type, ...]:
     return (str, type(None)) if key == "null_text" else (type(default),)
 
 
-def _mark_in(codec: str) -> bytes:
-    try:
-        return BOM.encode(codec)
-    except UnicodeError:
-        return b"\0no mark in this encoding"
+def _lone(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"

@@ -1,348 +1,308 @@
 """CSV in: every cell as text, every byte accounted for, nothing guessed (RFC 4180, strictly).
 
-What is refused rather than repaired: bytes that the encoding does not have, NUL, rows wider or
-narrower than the header, quotes that do not close. A lone quote inside an unquoted cell is a
-character like any other. Blank lines are no rows, except where the table has one column: there
-each is an empty cell.
+What is refused rather than repaired, or set aside where that is wanted: bytes that the encoding
+does not have, NUL, rows wider or narrower than the others, quotes that do not close. A lone
+quote inside an unquoted cell is a character like any other. Blank lines are no rows, except
+where the table has one column: there each is an empty cell.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from client.tables.csv_format import (
-    BOM,
-    DELIMITERS,
-    CsvFormat,
-    check_delimiter,
-    check_null_text,
-    detect_delimiter,
-    detect_newline,
-    detect_quoting,
-    resolve_encoding,
-)
-from client.tables.errors import (
-    TableEmpty,
-    TableEncoding,
-    TableError,
-    TableRagged,
-    TableSyntax,
-    TableTooLarge,
-)
-from client.tables.source import (
-    FileSource,
-    checked,
-    exact_batches,
-    named_columns,
-    open_binary,
-    schema_of,
-    stamp_of,
-)
+from client.tables.csv_encoding import DAMAGED, Encoding, find_encoding, mark_in
+from client.tables.csv_footer import footer_lines
+from client.tables.csv_format import LONGEST_LINES, CsvFormat, check_null_text
+from client.tables.csv_layout import LAX, Layout, find_layout, written_quoting
+from client.tables.csv_rows import ESCAPED, Feed, Piece, Rows, original
+from client.tables.errors import TableEmpty, TableEncoding, TableError, TableSyntax
+from client.tables.findings import Finding, demand_sure
+from client.tables.options import NOTHING_SAID, STOP, TEXT_OPTIONS, ReadOptions
+from client.tables.packed import Content, PlainStream, content_of
+from client.tables.set_aside import SetAside
+from client.tables.source import FileSource, checked, exact_batches, named_columns, schema_of
 from protocol.limits import KIB, LIMITS, MIB
 
-_CHUNK: Final = 256 * KIB
-_PIECE_ROWS: Final = 2_048
-_PIECE_BYTES: Final = 8 * MIB
-_STEP_ROWS: Final = 128
 _SAMPLE_LINES: Final = 200
-# csv counts characters and names no column, so it stops only what would exhaust memory;
-# `checked` counts bytes and names the column.
-_FIELD_CHARACTERS: Final = 4 * LIMITS.cell_bytes
-
-_SYNTAX: Final = (
-    ("unexpected end", "a quote is opened that is never closed", "close it, or double it"),
-    (
-        "expected after",
-        "a closing quote is followed by something other than the delimiter",
-        'write a quote inside a quoted cell twice (""), or name the --delimiter',
-    ),
-)
+_SAMPLE_CHARACTERS: Final = 1 * MIB
+_TAIL: Final = 64 * KIB
 
 
 class CsvSource(FileSource):
-    """A CSV file. `bytes_read` counts bytes of the file, to the chunk."""
+    """A CSV file, packed or plain. `bytes_read` counts bytes of the file, to the chunk."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        encoding: str | None = None,
-        delimiter: str | None = None,
-        null_text: str | None = None,
-    ) -> None:
-        _allow_large_fields()
-        with open_binary(path) as stream:
-            stamp = stamp_of(stream)
-            codec, bom = resolve_encoding(encoding, stream.read(8))
-            stream.seek(0)
-            sample, failure = _sample(_Lines(stream, codec, bom=bom))
-        if delimiter is None:
-            delimiter = detect_delimiter(sample)
-            detected = delimiter != ","
-        else:
-            check_delimiter(delimiter)
-            detected = False
-        check_null_text(null_text, delimiter)
-        self._null_text = null_text
-        header = _header(sample, delimiter, failure)
-        columns, notes = named_columns(header, [pa.string()] * len(header))
-        newline = detect_newline(sample)
-        written = CsvFormat(
-            encoding=codec,
-            bom=bom,
-            delimiter=delimiter,
-            newline=newline,
-            quoting=detect_quoting(sample, delimiter, newline),
-            final_newline=_ends_in_newline(path, codec),
-            null_text=null_text,
-            renamed={
-                column.name: name
-                for column, name in zip(columns, header, strict=True)
-                if column.name != name
-            },
+    def __init__(self, path: Path, options: ReadOptions = NOTHING_SAID) -> None:
+        options.demand_only("a CSV file", *TEXT_OPTIONS)
+        content = content_of(path)
+        # Rows that are set aside for their bytes leave nothing to guess an encoding from.
+        guess = options.guess and options.on_error == STOP
+        encoding = find_encoding(content, options.encoding, guess=guess)
+        sample = _Sample(content, encoding)
+        layout = _layout(sample, options)
+        check_null_text(options.null_text, layout.dialect.delimiter, layout.dialect.quote)
+        region = _Region.of(content, encoding, sample, layout, options)
+        names = [*layout.names, *[""] * (layout.width - len(layout.names))]
+        columns, notes = named_columns(names, [pa.string()] * len(names))
+        written = _written(encoding, sample, layout, region, options.null_text)
+        renamed = {
+            column.name: name
+            for column, name in zip(columns, names, strict=True)
+            if column.name != name and layout.header_lines
+        }
+        super().__init__(
+            path, content.stamp, columns, CsvFormat(**written, renamed=renamed).to_dict()
         )
-        super().__init__(path, stamp, columns, written.to_dict())
-        self._codec, self._bom, self._delimiter = codec, bom, delimiter
-        if detected:
-            self.note(f"the delimiter is a {DELIMITERS[delimiter]}")
-        for note in notes:
+        self._content, self._encoding, self._layout = content, encoding, layout
+        self._region, self._null_text = region, options.null_text
+        self._set_aside = None if options.on_error == STOP else options.set_aside
+        self.findings = (*_encoding_finding(encoding), *layout.findings, *region.findings)
+        doubts = {each.what for each in self.findings if not each.sure}
+        if encoding.broken_at is not None or (doubts == {LAX} and not options.guess):
+            self._show_the_fault()
+        if not options.guess:
+            demand_sure(self.findings)
+        for note in (*_lines_left_out(written, region), *notes):
             self.note(note)
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of text columns, exactly `max_rows` each but the last."""
-        return exact_batches(self._pieces(min(max_rows, _PIECE_ROWS)), max_rows)
+        return exact_batches(self._pieces(), max_rows)
 
-    def _pieces(self, rows: int) -> Iterator[pa.RecordBatch]:
-        _allow_large_fields()
-        with open_binary(self.path) as stream:
-            lines = _Lines(stream, self._codec, bom=self._bom)
-            reader = _Rows(lines, self._delimiter)
-            reader.take(1)
-            while taken := reader.take(rows):
-                self.bytes_read = lines.bytes_read
-                # Before each piece: an upload keeps what it sealed, and may go on another day.
-                self._demand_unchanged(stream)
-                yield self._batch(taken, reader.number - len(taken))
-            self._demand_unchanged(stream)
-        self.bytes_read = lines.bytes_read
-
-    def _batch(self, rows: list[list[str]], before: int) -> pa.RecordBatch:
-        numbers: Sequence[int] = range(before + 1, before + 1 + len(rows))
-        width = len(self.columns)
-        if {*map(len, rows)} != {width}:
-            if width == 1:
-                rows = [row or [""] for row in rows]
-            elif not all(rows):
-                self.note("blank lines are left out")
-                numbers = [number for number, row in zip(numbers, rows, strict=True) if row]
-                rows = [row for row in rows if row]
-            _check_widths(rows, numbers, width)
-        cells = zip(*rows, strict=True) if rows else [()] * width
-        arrays = [self._array(column, numbers) for column in cells]
-        return checked(pa.record_batch(arrays, schema=schema_of(self.columns)), numbers)
-
-    def _array(self, column: Sequence[str], numbers: Sequence[int]) -> pa.Array:
+    def _pieces(self) -> Iterator[pa.RecordBatch]:
+        aside = SetAside(self._set_aside) if self._set_aside is not None else None
+        region, layout = self._region, self._layout
         try:
-            array = pa.array(column, pa.string())
-        except UnicodeEncodeError:
-            row = next(number for number, cell in zip(numbers, column, strict=True) if _lone(cell))
-            raise TableEncoding(
-                f"half a character (a lone surrogate), as {self._codec} should not hold", row=row
-            ) from None
-        if self._null_text is None:
-            return array
-        return pc.if_else(pc.equal(array, self._null_text), pa.scalar(None, pa.string()), array)
+            with self._content.open() as stream:
+                feed = Feed(stream, self._encoding, region.start, region.end)
+                first = layout.above + bool(layout.header_lines)
+                give = None if aside is None else aside.take
+                for piece in Rows(feed, layout.dialect, layout.width, first, give).pieces():
+                    self.bytes_read = stream.packed_read
+                    # Before each piece: an upload keeps what it sealed, and may go on another day.
+                    self._demand_same(stream)
+                    yield self._batch(piece)
+                self._demand_same(stream)
+                self.bytes_read = stream.packed_read
+            if aside is not None and (told := aside.finish()):
+                self.note(told)
+        finally:
+            if aside is not None:
+                aside.close()
+
+    def _batch(self, piece: Piece) -> pa.RecordBatch:
+        if piece.blanks:
+            self.note("blank lines are left out")
+        columns = piece.columns
+        if self._null_text is not None:
+            columns = [_with_nulls(column, self._null_text) for column in columns]
+        return checked(
+            pa.record_batch(list(columns), schema=schema_of(self.columns)), piece.numbers
+        )
+
+    def _show_the_fault(self) -> None:
+        """Read up to what cannot be read, so that the error names its row and byte."""
+        if self._set_aside is None:
+            for _ in self._pieces():
+                pass
+
+    def _demand_same(self, stream: PlainStream) -> None:
+        self._demand_stamp(stream.stamp())
 
 
-class _Rows:
-    """Rows of a CSV file, counting; what goes wrong is raised with the row's number."""
+class _Sample:
+    """The first lines of a file as far as they are text, and what stopped them if anything did."""
 
-    def __init__(self, lines: _Lines, delimiter: str) -> None:
-        self._lines = lines
-        self._reader = csv.reader(lines.read(), delimiter=delimiter, strict=True)
-        self.number = 0
+    def __init__(self, content: Content, encoding: Encoding) -> None:
+        self.mark = len(mark_in(encoding.codec)) if encoding.bom else 0
+        self.failure: TableError | None = None
+        self.lines: list[str] = []
+        with content.open() as stream:
+            feed = Feed(stream, encoding, self.mark, None)
+            text, self.whole = _first_text(feed)
+        for line in text.splitlines(keepends=True):
+            if len(self.lines) == _SAMPLE_LINES:
+                self.whole = False
+                break
+            if self._unfit(line, encoding, feed):
+                break
+            self.lines.append(line.decode())
 
-    def take(self, most: int) -> list[list[str]]:
-        """Return the next rows, fewer if they are large, none at the end."""
-        rows: list[list[str]] = []
-        start = self._lines.bytes_read
+    def _unfit(self, line: bytes, encoding: Encoding, feed: Feed) -> bool:
+        before = self.mark + len("".join(self.lines).encode(encoding.codec))
         try:
-            while len(rows) < most and self._lines.bytes_read - start < _PIECE_BYTES:
-                wanted = min(_STEP_ROWS, most - len(rows))
-                before = len(rows)
-                rows.extend(islice(self._reader, wanted))
-                if len(rows) - before < wanted:
-                    break
-        except TableError as error:
-            error.row = self.number + len(rows) + 1
-            raise
-        except csv.Error as error:
-            raise _syntax_error(str(error), self.number + len(rows) + 1) from None
-        self.number += len(rows)
-        return rows
-
-
-class _Lines:
-    """Lines of a stream of bytes, ends kept; a line that cannot be read raises in its turn.
-
-    Lines before the fault are yielded first, so that whoever counts rows knows which it is.
-    """
-
-    def __init__(self, stream: BinaryIO, codec: str, *, bom: bool) -> None:
-        self._stream = stream
-        self._codec = codec
-        self._decoder = codecs.getincrementaldecoder(codec)("strict")
-        self._bom = bom
-        self.bytes_read = 0
-
-    def read(self) -> Iterator[str]:
-        """Yield the lines. Raises: TableEncoding, TableSyntax, TableTooLarge."""
-        held: list[str] = []
-        size = 0
-        chunk = b"-"
-        while chunk:
-            chunk = self._stream.read(_CHUNK)
-            text, failure = self._text(chunk)
-            end = _end_of_lines(text) if chunk and not failure else _last_end(text)
-            if end or not chunk:
-                whole = "".join([*held, text[: end if chunk else None]])
-                held, size, text = [], 0, text[end:]
-                yield from io.StringIO(whole, newline="")
-            if failure:
-                raise failure
-            held.append(text)
-            size += len(text)
-            if size > LIMITS.batch_bytes:
-                raise TableTooLarge(f"a line above {LIMITS.batch_bytes} characters")
-
-    def _text(self, chunk: bytes) -> tuple[str, TableError | None]:
-        """Decode as far as there is no fault, and say which it was."""
-        failure: TableError | None = None
-        state = self._decoder.getstate()
-        try:
-            text = self._decoder.decode(chunk, not chunk)
+            if "\0" not in line.decode():
+                return False
+            at = before + len(feed.original(line[: line.find(b"\0")]))
+            self.failure = TableSyntax("a NUL character", byte_offset=at, hint=DAMAGED)
         except UnicodeDecodeError as error:
-            start = error.start - (len(error.object) - len(chunk))
-            failure = self._undecodable(self.bytes_read + start)
-            text = self._before(chunk[: max(start, 0)], state)
-        text, failure = self._without_nul(text, chunk, failure)
-        if self._bom and text:
-            text, self._bom = text.removeprefix(BOM), False
-        self.bytes_read += len(chunk)
-        return text, failure
-
-    def _before(self, sound: bytes, state: tuple[bytes, int]) -> str:
-        self._decoder.setstate(state)
-        return self._decoder.decode(sound)
-
-    def _without_nul(
-        self, text: str, chunk: bytes, failure: TableError | None
-    ) -> tuple[str, TableError | None]:
-        at = text.find("\0")
-        if at < 0:
-            return text, failure
-        one_byte = "\0".encode(self._codec) == b"\0"
-        offset = self.bytes_read + chunk.find(b"\0") if one_byte else None
-        hint = "the file is damaged, or its encoding is another (--encoding utf-16-le, say)"
-        return text[:at], TableSyntax("a NUL character", byte_offset=offset, hint=hint)
-
-    def _undecodable(self, offset: int) -> TableError:
-        return TableEncoding(
-            f"bytes that are not {self._codec}",
-            byte_offset=offset,
-            hint="name the file's encoding: --encoding gb18030 (Chinese Excel), cp1252 (Western "
-            "Windows), shift_jis, utf-16",
-        )
-
-
-def _allow_large_fields() -> None:
-    """Raise csv's limit, which is one for the whole process, and never lower it."""
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_CHARACTERS))
-
-
-def _end_of_lines(text: str) -> int:
-    """Return where the last whole line ends; a CR at the very end may be half a CRLF."""
-    return max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
-
-
-def _last_end(text: str) -> int:
-    return max(text.rfind("\n"), text.rfind("\r")) + 1
-
-
-def _sample(lines: _Lines) -> tuple[list[str], TableError | None]:
-    sample: list[str] = []
-    try:
-        for line in islice(lines.read(), _SAMPLE_LINES):
-            sample.append(line)
-    except TableError as error:
-        return sample, error
-    return sample, None
-
-
-def _header(sample: list[str], delimiter: str, failure: TableError | None) -> list[str]:
-    """Return the first row. Raises: TableError where there is none that names columns."""
-    header = next(iter(_rows_until(sample, delimiter, failure)), None)
-    if header is None:
-        raise TableEmpty("the file is empty", row=1, hint="its first row must name the columns")
-    if not any(header):
-        raise TableEmpty("no name in the header", row=1, hint="the first row names the columns")
-    return header
-
-
-def _rows_until(
-    sample: list[str], delimiter: str, failure: TableError | None
-) -> Iterator[list[str]]:
-    try:
-        yield from csv.reader(sample, delimiter=delimiter, strict=True)
-    except csv.Error as error:
-        if failure is None:
-            raise _syntax_error(str(error), 1) from None
-    if failure:
-        failure.row = 1
-        raise failure
-
-
-def _check_widths(rows: list[list[str]], numbers: Sequence[int], width: int) -> None:
-    for number, row in zip(numbers, rows, strict=True):
-        if len(row) != width:
-            raise TableRagged(
-                f"{len(row)} cells where the header has {width}",
-                row=number,
-                hint="the header must be the first line; quote cells that hold the delimiter, or "
-                "name the --delimiter",
+            at = before + len(feed.original(line[: error.start]))
+            self.failure = TableEncoding(
+                f"bytes that are not {encoding.codec}", byte_offset=at, hint=encoding.hint()
             )
+        self.whole = False
+        return True
 
 
-def _syntax_error(text: str, row: int) -> TableError:
-    if "field larger" in text:
-        return TableTooLarge(
-            f"a cell above {_FIELD_CHARACTERS} characters",
-            row=row,
-            hint=f"a quote is never closed, or the cell is too large (at most "
-            f"{LIMITS.cell_bytes} bytes)",
-        )
-    for part, message, hint in _SYNTAX:
-        if part in text:
-            return TableSyntax(message, row=row, hint=hint)
-    return TableSyntax("not CSV", row=row)
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """Which bytes of a file are rows, and the lines above the header and below the last row."""
+
+    start: int
+    end: int | None
+    before: str
+    after: str
+    final_newline: bool
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def of(
+        cls,
+        content: Content,
+        encoding: Encoding,
+        sample: _Sample,
+        layout: Layout,
+        options: ReadOptions,
+    ) -> _Region:
+        """Find it by the lines of the header, and by the last lines of the file."""
+        before = "".join(sample.lines[: layout.above])
+        head = "".join(sample.lines[: layout.above + layout.header_lines])
+        start = sample.mark + len(head.encode(encoding.codec))
+        tail, size, ended = _tail(content, encoding, start)
+        below = footer_lines(tail, layout, options.footer)
+        after = "".join(tail[len(tail) - below :])
+        end = size - len(original(after, encoding.codec)) if below else None
+        ended = bool(below) or (ended if size > start else head.endswith(("\n", "\r")))
+        finding = _footer_finding(below, options.footer)
+        found = (finding,) if finding else ()
+        return cls(start, end, before, after, ended, found)
 
 
-def _ends_in_newline(path: Path, codec: str) -> bool:
-    with open_binary(path) as stream:
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(max(0, size - 8))
-        tail = stream.read()
-    return tail.endswith(("\n".encode(codec), "\r".encode(codec)))
+def _layout(sample: _Sample, options: ReadOptions) -> Layout:
+    """Find the layout; a header that is cut short by a fault is blamed on the fault."""
+    try:
+        layout = find_layout(sample.lines, options, whole=sample.whole)
+    except TableError:
+        if sample.failure is None:
+            raise
+        sample.failure.row = 1
+        raise sample.failure from None
+    if layout.header_lines and not any(layout.names):
+        raise TableEmpty(
+            "no name in the header", row=layout.above + 1, hint="its cells name the columns; "
+            "--header-row says which line it is, 0 that there is none"
+        )  # fmt: skip
+    return layout
 
 
-def _lone(cell: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in cell)
+def _written(
+    encoding: Encoding, sample: _Sample, layout: Layout, region: _Region, null_text: str | None
+) -> dict[str, Any]:
+    """Return what of the format does not hang on the columns' names."""
+    kept = _is_kept(region.before + region.after)
+    body = sample.lines[layout.above :]
+    return {
+        "encoding": encoding.codec,
+        "bom": encoding.bom,
+        "delimiter": layout.dialect.delimiter,
+        "quote": layout.dialect.quote,
+        "newline": layout.newline,
+        "quoting": written_quoting(body, layout),
+        "header": bool(layout.header_lines),
+        "unheaded": layout.unheaded,
+        "final_newline": region.final_newline,
+        "null_text": null_text,
+        "before": region.before if kept else "",
+        "after": region.after if kept else "",
+    }
+
+
+def _is_kept(lines: str) -> bool:
+    try:
+        return len(lines.encode()) <= LONGEST_LINES
+    except UnicodeEncodeError:
+        return False
+
+
+def _lines_left_out(written: dict[str, Any], region: _Region) -> list[str]:
+    kept = bool(written["before"] or written["after"])
+    sides = [(region.before, "above the header"), (region.after, "below the last row")]
+    return [
+        f"{where}: {_counted_lines(text)}, {'kept beside the rows' if kept else 'left out'}"
+        for text, where in sides
+        if text.strip()
+    ]
+
+
+def _counted_lines(text: str) -> str:
+    count = len(text.encode("utf-8", "replace").splitlines())
+    return f"{count} line{'s' if count != 1 else ''}"
+
+
+def _footer_finding(below: int, wanted: int | None) -> Finding | None:
+    if not below:
+        return None
+    value = f"{below} line{'s' if below != 1 else ''}"
+    if wanted is not None:
+        return Finding("footer", value, "as you say", option="--footer")
+    why = "looks like a total, or words below the table; 0: it is rows"
+    return Finding("footer", value, why, False, f"--footer {below}")
+
+
+def _encoding_finding(encoding: Encoding) -> tuple[Finding, ...]:
+    if encoding.broken_at is not None:
+        return (Finding("encoding", encoding.codec, "but for some bytes", option="--encoding"),)
+    value = encoding.codec + (" with a byte order mark" if encoding.bom else "")
+    option = f"--encoding {encoding.codec}"
+    return (Finding("encoding", value, encoding.why, encoding.sure, option),)
+
+
+def _first_text(feed: Feed) -> tuple[bytes, bool]:
+    """Return enough text for a sample, and whether it is all there is."""
+    text = b""
+    while len(text) < _SAMPLE_CHARACTERS or not _has_line(text):
+        if len(text) > LIMITS.batch_bytes:
+            break
+        piece = feed.more()
+        if not piece:
+            return text, True
+        text += piece
+    return text[: max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1] or text, False
+
+
+def _tail(content: Content, encoding: Encoding, start: int) -> tuple[list[str], int, bool]:
+    """Return the last whole lines of a file from `start` on, its size, and if it ends in a line."""
+    size, held = content.tail(_TAIL)
+    ended = held.endswith(tuple(end.encode(encoding.codec) for end in ("\n", "\r")))
+    begin = size - len(held)
+    if begin <= start:
+        held = held[start - begin :]
+    else:
+        held = held[_first_line_end(held, begin, encoding.codec) :]
+    return list(io.StringIO(held.decode(encoding.codec, ESCAPED), newline="")), size, ended
+
+
+def _first_line_end(held: bytes, begin: int, codec: str) -> int:
+    """Return where the first line ends in bytes from the middle of a file, their end if none."""
+    ends = [mark.encode(codec) for mark in ("\n", "\r")]
+    for end in ends:
+        at = held.find(end)
+        while at >= 0 and (begin + at) % len(end):  # half of one character and half of the next
+            at = held.find(end, at + 1)
+        if at >= 0:
+            return at + len(end)
+    return len(held)
+
+
+def _has_line(text: bytes) -> bool:
+    return b"\n" in text or b"\r" in text[:-1]
+
+
+def _with_nulls(column: pa.Array, null_text: str) -> pa.Array:
+    return pc.if_else(pc.equal(column, null_text), pa.scalar(None, pa.string()), column)

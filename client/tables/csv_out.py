@@ -13,7 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from client.tables.csv_format import BOM, CsvFormat
+from client.tables.csv_encoding import BOM
+from client.tables.csv_format import CsvFormat
+from client.tables.csv_layout import NUMBER_PATTERN
+from client.tables.defusing import Defuser
 from client.tables.errors import TableValue
 from client.tables.sink import Sink
 from client.tables.source import Column
@@ -24,11 +27,20 @@ class CsvSink(Sink):
     """A CSV file in the format given."""
 
     def __init__(
-        self, path: Path, columns: Sequence[Column], written: CsvFormat, *, overwrite: bool
+        self,
+        path: Path,
+        columns: Sequence[Column],
+        written: CsvFormat,
+        *,
+        overwrite: bool,
+        defuse: bool = False,
     ) -> None:
         super().__init__(path, columns, overwrite=overwrite)
         self._format = written
-        self._special = f'[\\x{{{ord(written.delimiter):x}}}"\\r\\n]'
+        self._defuser = Defuser() if defuse else None
+        marks = (f"\\x{{{ord(mark):x}}}" for mark in written.delimiter + written.quote)
+        self._special = f"[{''.join(marks)}\\r\\n]"
+        self._begun = False
         try:
             self._write_header()
         except BaseException:
@@ -36,33 +48,56 @@ class CsvSink(Sink):
             raise
 
     def _write_header(self) -> None:
-        names = [self._format.renamed.get(column.name, column.name) for column in self.columns]
+        written = self._format
+        start = (BOM if written.bom else "") + written.before
+        self._file.stream.write(self._encoded(start.encode(), lambda: TableValue(
+            f"the lines above the header have a character that {written.encoding} lacks"
+        )))  # fmt: skip
+        if not written.header:
+            return
+        named = self.columns[: len(self.columns) - written.unheaded]
+        names = [written.renamed.get(column.name, column.name) for column in named]
         if any("\0" in name for name in names):
             raise TableValue("a NUL character in a column's name; CSV has none", row=1)
-        cells = self._quoted(pa.array(names, pa.large_string())).to_pylist()
-        if names[0].startswith(BOM) and cells[0] == names[0]:
-            cells[0] = f'"{cells[0]}"'  # else it would be read as a byte order mark
-        header = (BOM if self._format.bom else "") + self._format.delimiter.join(cells)
+        texts = self._defused(pa.array(names, pa.large_string()))
+        cells = self._quoted(texts, None).to_pylist()
+        if not start and names[0].startswith(BOM) and cells[0] == names[0] and written.quote:
+            # else it would be read as a byte order mark
+            cells[0] = f"{written.quote}{cells[0]}{written.quote}"
+        header = written.delimiter.join(cells)
+        self._begun = True
         self._file.stream.write(self._encoded(header.encode(), lambda: TableValue(
-            f"a column's name has a character that {self._format.encoding} lacks", row=1
+            f"a column's name has a character that {written.encoding} lacks", row=1
         )))  # fmt: skip
 
     def _write(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
         named = zip(batch.schema.names, batch.columns, strict=True)
-        texts = [self._texts(name, array) for name, array in named]
-        fields = [self._field(array) for array in texts]
+        texts = [self._defused(self._texts(name, array)) for name, array in named]
+        fields = [
+            self._field(array, name) for name, array in zip(batch.schema.names, texts, strict=True)
+        ]
         rows = pc.binary_join_element_wise(*fields, _scalar(self._format.delimiter))
         whole = pa.LargeListArray.from_arrays(pa.array([0, len(rows)], pa.int64()), rows)
         joined = pc.binary_join(whole, _scalar(self._format.newline))[0].as_buffer()
-        newline = self._format.newline.encode()
+        newline = self._format.newline.encode() if self._begun else b""
+        self._begun = True
         content = newline + joined.to_pybytes()
         self._file.stream.write(self._encoded(content, lambda: self._unencodable(texts)))
 
     def _finish(self) -> None:
-        if self._format.final_newline:
-            self._file.stream.write(self._format.newline.encode(self._format.encoding))
+        written = self._format
+        ends = self._begun and (written.final_newline or bool(written.after))
+        last = (written.newline if ends else "") + written.after
+        self._file.stream.write(self._encoded(last.encode(), lambda: TableValue(
+            f"the lines below the rows have a character that {written.encoding} lacks"
+        )))  # fmt: skip
+        if self._defuser is not None and self._defuser.changed:
+            self.note(self._defuser.told())
+
+    def _defused(self, texts: pa.Array) -> pa.Array:
+        return texts if self._defuser is None else self._defuser.defused(texts)
 
     def _texts(self, name: str, array: pa.Array) -> pa.Array:
         try:
@@ -80,24 +115,31 @@ class CsvSink(Sink):
                      "write Parquet instead")  # fmt: skip
         return texts
 
-    def _refuse(self, unfit: pa.Array, name: str, message: str, hint: str) -> None:
+    def _refuse(self, unfit: pa.Array, name: str | None, message: str, hint: str) -> None:
         at = pc.index(unfit, True).as_py()
         if at >= 0:
-            raise TableValue(message, row=self._row(at), column=name, hint=hint)
+            row = 1 if name is None else self._row(at)
+            raise TableValue(message, row=row, column=name, hint=hint)
 
-    def _field(self, texts: pa.Array) -> pa.Array:
-        return self._quoted(texts).fill_null(self._format.null_text or "")
+    def _field(self, texts: pa.Array, name: str) -> pa.Array:
+        return self._quoted(texts, name).fill_null(self._format.null_text or "")
 
-    def _quoted(self, texts: pa.Array) -> pa.Array:
+    def _quoted(self, texts: pa.Array, name: str | None) -> pa.Array:
         """Quote the cells that must be, or all; an empty one where it could pass for a null."""
-        quoted = pc.binary_join_element_wise(
-            _scalar('"'), pc.replace_substring(texts, '"', '""'), _scalar('"'), _scalar("")
-        )
-        if self._format.quoting == "all":
-            return quoted
         needed = pc.match_substring_regex(texts, self._special)
         if self._format.null_text == "" or len(self.columns) == 1:
             needed = pc.or_(needed, pc.equal(texts, ""))
+        quote = self._format.quote
+        if not quote:
+            self._refuse(needed, name, "a text that has to be quoted, and the format has no quotes",
+                         "name a --quote, or another --delimiter")  # fmt: skip
+            return texts
+        doubled = pc.replace_substring(texts, quote, quote * 2)
+        quoted = pc.binary_join_element_wise(_scalar(quote), doubled, _scalar(quote), _scalar(""))
+        if self._format.quoting == "all":
+            return quoted
+        if self._format.quoting == "nonnumeric":
+            needed = pc.or_(needed, pc.invert(pc.match_substring_regex(texts, NUMBER_PATTERN)))
         return pc.if_else(needed, quoted, texts)
 
     def _encoded(self, content: bytes, error: Callable[[], TableValue]) -> bytes:

@@ -60,6 +60,18 @@ class TableFormat(TableError):
     code = "table_format"
 
 
+class TableUnsure(TableError):
+    """Something was found in a table that only a person can decide, and nobody did."""
+
+    code = "table_unsure"
+
+
+class TablePackage(TableError):
+    """Another package has to be installed to read or write this kind of table."""
+
+    code = "table_package"
+
+
 class TableEmpty(TableError):
     """A file without a header row."""
 

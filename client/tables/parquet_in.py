@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from client.tables.arrow_types import value_type
-from client.tables.cells import encoded
+from client.tables.arrow_types import value_type, varies_in_length
+from client.tables.cells import contiguous, encoded
 from client.tables.errors import TableUnreadable
+from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
+    MOST_HELD,
     FileSource,
     checked,
     exact_batches,
@@ -22,10 +25,13 @@ from client.tables.source import (
     schema_of,
     stamp_of,
 )
-from protocol.limits import MIB
+from protocol.limits import KIB, MIB
 
 _BUFFER: Final = 1 * MIB
+# ValueError: a name that is no UTF-8. A length that nobody has memory for is a damaged one.
+_FAULTS: Final = (pa.ArrowException, OSError, ValueError, MemoryError)
 _PIECE_ROWS: Final = 8_192
+_SMALL_GROUP: Final = 4 * KIB
 # Types that Parquet has none for, alone or in a dictionary, and stores as another.
 _STORED_AS: Final = {
     pa.date64(): pa.date32(),
@@ -40,7 +46,8 @@ _STORED_AS: Final = {
 class ParquetSource(FileSource):
     """A Parquet file. `bytes_read` is the file's size times the share of rows read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions = NOTHING_SAID) -> None:
+        options.demand_only("a Parquet file")
         with open_binary(path) as stream:
             stamp = stamp_of(stream)
             file = _opened(stream, path)
@@ -55,29 +62,51 @@ class ParquetSource(FileSource):
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of exactly `max_rows` but for the last."""
         done = 0
-        for batch in exact_batches(self._pieces(max_rows), max_rows):
+        for batch in exact_batches(self._pieces(), max_rows):
             yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
             done += batch.num_rows
             self.bytes_read = (self.bytes_total or 0) * done // self._rows
 
-    def _pieces(self, max_rows: int) -> Iterator[pa.RecordBatch]:
+    def _pieces(self) -> Iterator[pa.RecordBatch]:
         schema = schema_of(self.columns)
         with open_binary(self.path) as stream:
             file = _opened(stream, self.path)
             try:
-                for piece in file.iter_batches(min(max(max_rows, 1), _PIECE_ROWS)):
-                    self._demand_unchanged(stream)
-                    columns = map(_restored, piece.columns, schema.types)
-                    yield pa.record_batch(list(columns), schema=schema)
-            except (pa.ArrowException, OSError):
+                for group in range(file.metadata.num_row_groups):
+                    rows = _rows_at_once(stream, file, group)
+                    for piece in file.iter_batches(rows, row_groups=[group]):
+                        self._demand_unchanged(stream)
+                        columns = map(_restored, piece.columns, schema.types)
+                        yield pa.record_batch(list(columns), schema=schema)
+            except _FAULTS:
                 raise _damaged(self.path) from None
             self._demand_unchanged(stream)
+
+
+def _rows_at_once(stream: object, file: pq.ParquetFile, group: int) -> int:
+    """Return how many rows of a group can be in memory at once.
+
+    In a dictionary a large value stands once, however many rows have it, so that a small file
+    can hold more text than any memory: the longest value of each dictionary counts for every row.
+    What the metadata says of single columns is not asked: damaged, it ends the process.
+    """
+    told = file.metadata.row_group(group)
+    longest = told.total_byte_size // max(told.num_rows, 1)
+    texts = [field.name for field in file.schema_arrow if varies_in_length(value_type(field.type))]
+    if texts and told.total_byte_size > _SMALL_GROUP:
+        probe = pq.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=texts)
+        for first in probe.iter_batches(1, row_groups=[group], columns=texts):
+            for column in first.columns:
+                values = column.dictionary if pa.types.is_dictionary(column.type) else column
+                longest = max(longest, pc.max(pc.binary_length(contiguous(values))).as_py() or 0)
+            break
+    return max(1, min(_PIECE_ROWS, MOST_HELD // max(int(longest), 1)))
 
 
 def _opened(stream: object, path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
-    except (pa.ArrowException, OSError):
+    except _FAULTS:
         raise _damaged(path) from None
 
 

@@ -22,7 +22,7 @@ class NewFile:
     """A file that appears whole or not at all, readable by its owner only.
 
     It is written under a temporary name in the same folder, mode 0600, and takes its own name
-    when committed; an abandoned one is removed.
+    when committed; an abandoned one is removed. What writes by name writes to `temporary`.
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
@@ -30,9 +30,9 @@ class NewFile:
         self._overwrite = overwrite
         if not overwrite and os.path.lexists(path):
             raise _exists(path)
-        self._temporary = path.with_name(f".sealroom-{secrets.token_hex(8)}.part")
+        self.temporary = path.with_name(f".sealroom-{secrets.token_hex(8)}.part")
         try:
-            opened = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            opened = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise TableUnreadable(
                 f"{path.name} cannot be written: {error.strerror}", hint="check the folder"
@@ -57,20 +57,20 @@ class NewFile:
         """Remove what was written under the temporary name."""
         with suppress(OSError):  # a full disk, which is why we are here
             self.stream.close()
-        self._temporary.unlink(missing_ok=True)
+        self.temporary.unlink(missing_ok=True)
 
     def _place(self) -> None:
         if self._overwrite:
-            self._temporary.replace(self._path)
+            self.temporary.replace(self._path)
             return
         try:  # a link, unlike a rename, never replaces a file that came meanwhile
-            os.link(self._temporary, self._path)
+            os.link(self.temporary, self._path)
         except FileExistsError:
             raise _exists(self._path) from None
         except OSError:  # a file system without links: the moment between is left open there
             if os.path.lexists(self._path):
                 raise _exists(self._path) from None
-            self._temporary.rename(self._path)
+            self.temporary.rename(self._path)
 
 
 class Sink(ABC):
@@ -79,6 +79,7 @@ class Sink(ABC):
     def __init__(self, path: Path, columns: Sequence[Column], *, overwrite: bool) -> None:
         self.columns = tuple(columns)
         self.rows_written = 0
+        self.notes: tuple[str, ...] = ()
         self._schema = schema_of(columns)
         self._file = NewFile(path, overwrite=overwrite)
         self._open = True
@@ -94,6 +95,11 @@ class Sink(ABC):
             raise ApiMisuse("a batch of other columns than the sink's")
         self._write(batch)
         self.rows_written += batch.num_rows
+
+    def note(self, text: str) -> None:
+        """Add a line to `notes`, once: what somebody who reads the file has to know."""
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
 
     def commit(self) -> None:
         """Finish the file and bring it into place, on the disk before this returns.

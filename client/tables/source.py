@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +23,12 @@ from client.tables.errors import (
     TableType,
     TableUnreadable,
 )
+from client.tables.findings import Finding
 from protocol.errors import ApiMisuse
-from protocol.limits import LIMITS
+from protocol.limits import LIMITS, MIB
+
+MOST_HELD: Final = 32 * MIB
+"""So many bytes of rows make a batch, however few they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Source(ABC):
     the user what was decided or changed on the way in (it may grow while rows are read).
     `format` holds what `open_sink` needs to write an equal file back: text, numbers, booleans,
     None and one map, so that it can travel in a catalog; it names columns, so nowhere else.
+    `findings` are what was found out by looking, to be shown before anything is sent.
+    `rereadable` says whether the rows can be had again, from the first one on.
     `total_rows` and `bytes_total` are None where nobody knows before the end.
     """
 
@@ -49,15 +55,19 @@ class Source(ABC):
     total_rows: int | None = None
     bytes_total: int | None = None
     bytes_read: int = 0
+    rereadable: bool = True
 
     def __init__(self, columns: tuple[Column, ...], table_format: dict[str, Any]) -> None:
         self.columns = columns
         self.format = table_format
         self.notes: tuple[str, ...] = ()
+        self.findings: tuple[Finding, ...] = ()
 
     @abstractmethod
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows, exactly `max_rows` a batch but for the last; none for an empty table.
+        """Yield the rows, `max_rows` a batch but for the last; none for an empty table.
+
+        A batch is smaller where its rows are large, and the same at each reading.
 
         Each batch has the columns' names and types, is valid to the last byte and has no cell
         above the limit. Memory is bounded by `max_rows` rows and a little. A file is read anew
@@ -103,7 +113,10 @@ class FileSource(Source):
         return digest
 
     def _demand_unchanged(self, stream: BufferedReader) -> None:
-        if stamp_of(stream) != self._stamp:
+        self._demand_stamp(stamp_of(stream))
+
+    def _demand_stamp(self, stamp: tuple[int, int]) -> None:
+        if stamp != self._stamp:
             raise TableChanged(
                 f"{self.name} was changed while it was read",
                 hint="close the program that writes it, or copy it, and begin again",
@@ -140,7 +153,11 @@ def named_columns(
         raise TableTooLarge(f"{len(names)} columns; a collection has at most {LIMITS.fields}")
     for name in names:
         if len(name.encode("utf-8", "replace")) > LIMITS.text_bytes:
-            raise TableTooLarge(f"a name above {LIMITS.text_bytes} bytes", column=name)
+            raise TableTooLarge(
+                f"a name above {LIMITS.text_bytes} bytes",
+                column=name,
+                hint="if the first row is no header, say so: --header-row 0",
+            )
     unique = _unique(names)
     notes = tuple(
         f"column {position}: {'its name is empty' if not old else f'another is called {old!r} too'}"
@@ -160,21 +177,25 @@ def schema_of(columns: Iterable[Column]) -> pa.Schema:
 def exact_batches(pieces: Iterable[pa.RecordBatch], max_rows: int) -> Iterator[pa.RecordBatch]:
     """Cut and join batches of any size to exactly `max_rows` rows, but for the last.
 
+    Rows so large that many would fill the memory come fewer at a time.
     Raises: TableType where dictionaries that differ cannot be joined.
     """
     if max_rows < 1:
         raise ApiMisuse("a batch has at least one row")
     held: list[pa.RecordBatch] = []
-    count = 0
+    count = size = 0
     for whole in pieces:
         piece = whole
         while count + piece.num_rows >= max_rows:
             missing = max_rows - count
             yield _joined([*held, piece.slice(0, missing)])
-            held, count, piece = [], 0, piece.slice(missing)
+            held, count, size, piece = [], 0, 0, piece.slice(missing)
         if piece.num_rows:
             held.append(piece)
-            count += piece.num_rows
+            count, size = count + piece.num_rows, size + piece.nbytes
+        if size > MOST_HELD:
+            yield _joined(held)
+            held, count, size = [], 0, 0
     if held:
         yield _joined(held)
 

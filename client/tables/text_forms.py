@@ -3,7 +3,8 @@
 By type:
 
     bool            true, false
-    floats          the shortest digits that give the same value back; nan, inf, -inf
+    floats          the shortest digits that give the same value back, without an exponent from
+                    1e-4 to 1e16; nan, inf, -inf
     dates, times    ISO 8601; timestamps with a zone in UTC and with Z, without one as they are
     durations       a whole number of the column's unit
     intervals       P1M2DT3N: months, days, nanoseconds
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,6 +43,8 @@ def text_form(array: pa.Array) -> pa.Array:
         return _each(array, _half)
     if pa.types.is_duration(kind):
         return array.cast(pa.int64()).cast(pa.large_string())
+    if pa.types.is_floating(kind):
+        return _floats(array)
     texts = array.cast(pa.large_string()) if not _zoned(kind) else _in_utc(array)
     return _iso(texts) if pa.types.is_temporal(kind) else texts
 
@@ -53,6 +57,18 @@ def _of_dictionary(array: pa.Array) -> pa.Array:
 def _each(array: pa.Array, text: Callable[..., str]) -> pa.Array:
     values = [None if value is None else text(value) for value in array.to_pylist()]
     return pa.array(values, pa.large_string())
+
+
+def _floats(array: pa.Array) -> pa.Array:
+    """Spell out what Arrow writes with an exponent and people without: 13800138000, 0.00001."""
+    texts = array.cast(pa.large_string())
+    size = pc.abs(array.cast(pa.float64()))
+    common = pc.and_(pc.less(size, 1e16), pc.greater_equal(size, 1e-4))
+    spelt = pc.and_(common, pc.match_substring(texts, "e"))
+    if not pc.any(spelt).as_py():
+        return texts
+    plain = [format(Decimal(text), "f") for text in texts.filter(spelt).to_pylist()]
+    return pc.replace_with_mask(texts, spelt.fill_null(False), pa.array(plain, pa.large_string()))
 
 
 def _half(value: float) -> str:

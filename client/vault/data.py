@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from client import erasing
 from client.errors import InputError
-from client.reading import export, read_batches, select_fields
+from client.exporting import export
+from client.filtering import select_matching
 from client.results import (
     ActResult,
     EraseResult,
@@ -24,8 +25,9 @@ from client.results import (
     no_progress,
 )
 from client.session import saying
-from client.tables import open_source
+from client.tables import ReadOptions, WriteOptions, open_source
 from client.tables import schema_of as arrow_schema
+from client.tables.options import AS_IT_CAME, NOTHING_SAID
 from client.uploads import plan_upload, upload
 from client.vault.face import Face
 from protocol import acts
@@ -50,11 +52,9 @@ def field_class(text: str) -> FieldClass:
 
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
-    """How a table is read and cut; None leaves it to what the file says."""
+    """How a table is read and cut."""
 
-    encoding: str | None = None
-    delimiter: str | None = None
-    null_text: str | None = None
+    read: ReadOptions = NOTHING_SAID
     batch_rows: int = LIMITS.batch_records_default
 
 
@@ -73,16 +73,12 @@ class Data(Face):
     ) -> UploadResult:
         """Seal a table field by field and commit it as a new collection; safe to repeat.
 
-        `table` is a file's path or an object with an Arrow stream; fields without a class are
-        sensitive. Raises as `client.uploads.upload` and `client.tables.open_source`.
+        `table` is a file's path, a database's address, an object with an Arrow stream, or what
+        `client.tables.open_source` made of one; fields without a class are sensitive. Raises as
+        `client.uploads.upload` and `client.tables.open_source`.
         """
         chosen = options or UploadOptions()
-        source = open_source(
-            table,
-            encoding=chosen.encoding,
-            delimiter=chosen.delimiter,
-            null_text=chosen.null_text,
-        )
+        source = open_source(table, chosen.read)
         plan = plan_upload(source, collection, classes or {}, default, chosen.batch_rows)
         return await upload(self.session, plan, on_progress)
 
@@ -93,17 +89,18 @@ class Data(Face):
         fields: Sequence[str] | None = None,
         limit: int | None = None,
         numbers: bool = False,
+        where: Sequence[str] = (),
     ) -> pa.Table:
         """Return verified records as an Arrow table, all in memory; see `export` for files.
 
-        With `numbers` a first column, `record`, has each record's number, as `erase` takes it.
+        With `numbers` a first column, `record`, has each record's number, as `erase` takes it;
+        `where` as for `stream`.
         """
-        stream = self.stream(collection, fields=fields, limit=limit, numbers=numbers)
+        stream = self.stream(collection, fields=fields, limit=limit, numbers=numbers, where=where)
         batches = [batch async for batch in stream]
-        chosen = await select_fields(
-            self.session, (await self._find_collection(collection)).id, fields, counted=numbers
-        )
-        return pa.Table.from_batches(batches, schema=arrow_schema(chosen.shown))
+        found = await self._find_collection(collection)
+        match = await select_matching(self.session, found.id, fields, where, counted=numbers)
+        return pa.Table.from_batches(batches, schema=arrow_schema(match.columns))
 
     async def stream(
         self,
@@ -112,12 +109,17 @@ class Data(Face):
         fields: Sequence[str] | None = None,
         limit: int | None = None,
         numbers: bool = False,
+        where: Sequence[str] = (),
     ) -> AsyncGenerator[pa.RecordBatch, None]:
-        """Yield verified records batch by batch, in bounded memory; `numbers` as in `read`."""
+        """Yield verified records batch by batch, in bounded memory; `numbers` as in `read`.
+
+        `where` lists conditions that all have to be met: FIELD=VALUE, also !=, <, <=, >, >=,
+        and FIELD~PART for texts that contain one. They are evaluated here, on opened values.
+        """
         await self.session.sync_as_member()
-        where = await self._find_collection(collection)
-        chosen = await select_fields(self.session, where.id, fields, counted=numbers)
-        async with aclosing(read_batches(self.session, chosen, limit=limit)) as batches:
+        found = await self._find_collection(collection)
+        match = await select_matching(self.session, found.id, fields, where, counted=numbers)
+        async with aclosing(match.read(self.session, limit)) as batches:
             async for batch in batches:
                 yield batch
 
@@ -132,17 +134,20 @@ class Data(Face):
         numbers: bool = False,
         on_batch: Callable[[pa.RecordBatch], None] = lambda _: None,
         on_progress: OnProgress = no_progress,
+        where: Sequence[str] = (),
+        options: WriteOptions = AS_IT_CAME,
     ) -> ReadResult:
-        """Write verified records to a CSV or Parquet file that appears whole or not at all.
+        """Write verified records to a file that appears whole or not at all.
 
-        Without a path each batch goes to `on_batch`; `numbers` as in `read`. Raises as
-        `client.reading.export`.
+        Its suffix says of which kind: CSV, Excel, Parquet, SQLite, Arrow, JSON lines. Without a
+        path each batch goes to `on_batch`; `numbers` as in `read`, `where` as for `stream`.
+        Raises as `client.exporting.export`.
         """
         await self.session.sync_as_member()
-        where = await self._find_collection(collection)
+        found = await self._find_collection(collection)
         return await export(
             self.session,
-            where.id,
+            found.id,
             fields=fields,
             limit=limit,
             path=None if path is None else Path(path),
@@ -150,6 +155,8 @@ class Data(Face):
             counted=numbers,
             on_batch=on_batch,
             on_progress=on_progress,
+            where=where,
+            options=options,
         )
 
     # --- for ever

@@ -1,0 +1,164 @@
+"""What was found out about a table, and its first rows, before anything of it is sent.
+
+Cells of core fields are masked even here: screens are looked at over shoulders. Everything goes
+to stderr, and cells only to a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.text import Text
+
+from client.cli.output import counted, size, visible
+from client.errors import Interrupted
+from client.tables import Source
+from client.tables.cells import decoded
+from client.tables.text_forms import text_form
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+SHOWN_ROWS: Final = 3
+MASK: Final = "*****"
+_LONGEST_CELL: Final = 60
+_LONGEST_TYPE: Final = 20
+_LEAST_CELL: Final = 6
+_GAP: Final = 2
+_STYLES: Final = {"general": "green", "sensitive": "yellow", "core": "red"}
+
+
+class Outlook:
+    """A table as it will be sealed: findings, notes, fields with their classes, first rows."""
+
+    def __init__(self, source: Source, classes: Mapping[str, str], default: str) -> None:
+        self._source = source
+        self._classes = [classes.get(column.name, default) for column in source.columns]
+        # Opened now, so that a row that cannot be read stops before anybody is asked anything.
+        first = next(source.batches(SHOWN_ROWS), None) if source.rereadable else None
+        self._known = first is not None
+        self._rows: list[tuple[str | None, ...]] = [] if first is None else list(
+            zip(*(_texts(column) for column in first.columns), strict=True)
+        )  # fmt: skip
+
+    def print(self) -> None:
+        """Print all of it on stderr; off a terminal without the cells."""
+        from rich.console import Console
+
+        terminal = sys.stderr.isatty()
+        console = Console(
+            file=sys.stderr, highlight=False, emoji=False, markup=False, soft_wrap=not terminal
+        )
+        if not terminal:
+            console.width = 200
+        console.print(self._title())
+        console.print(self._findings())
+        for note in self._source.notes:
+            _print_note(console, note)
+        if terminal:
+            console.print()
+            console.print(self._fields(console.width))
+        console.print()
+
+    def confirm(self, collection: str) -> None:
+        """Ask whether it is right. Raises: Interrupted, naming what says otherwise."""
+        fields = counted(len(self._source.columns), "field")
+        question = f"Is this right? Seal {fields} into {visible(collection)!r} and send them?"
+        try:
+            right = click.confirm(question, default=self._is_sure(), err=True)
+        except click.Abort:
+            right = False
+        if not right:
+            options = dict.fromkeys(
+                each.option.split(" ")[0] for each in self._source.findings if each.option
+            )
+            raise Interrupted(
+                "stopped, and nothing was sent",
+                hint=f"say otherwise with {', '.join([*options, '--class'])}",
+            )
+
+    def _is_sure(self) -> bool:
+        return all(finding.sure for finding in self._source.findings)
+
+    def _title(self) -> Text:
+        source = self._source
+        facts = [
+            counted(source.total_rows, "row") if source.total_rows is not None else None,
+            counted(len(source.columns), "field"),
+            size(source.bytes_total) if source.bytes_total is not None else None,
+        ]
+        title = Text(visible(source.name or "table"), "bold")
+        return title.append("   " + ", ".join(fact for fact in facts if fact), "not bold dim")
+
+    def _findings(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for finding in self._source.findings:
+            mark = Text("✓", "green") if finding.sure else Text("?", "bold yellow")
+            style = "" if finding.sure else "yellow"
+            table.add_row(
+                Text(" ").append(mark),
+                Text(finding.what, "dim"),
+                Text(visible(finding.value), style),
+                Text(visible(finding.why), "dim" if finding.sure else style),
+                Text("" if finding.sure else finding.option, "bold"),
+            )
+        return table
+
+    def _fields(self, width: int) -> RenderableType:
+        """Return a row a field, since tables are wider than screens: class, type, first cells."""
+        from rich import box
+        from rich.table import Table
+
+        columns = self._source.columns
+        head = [
+            ("field", [Text(visible(column.name), "bold") for column in columns], width // 4),
+            ("class", [Text(each, _STYLES[each]) for each in self._classes], width),
+            ("type", [Text(_kind(column.type), "dim") for column in columns], _LONGEST_TYPE),
+        ]
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+        left = width
+        for title, cells, most in head:
+            widest = min(max(cell.cell_len for cell in cells), most)
+            table.add_column(title, no_wrap=True, width=max(widest, len(title)))
+            left -= max(widest, len(title)) + _GAP
+            for cell in cells:
+                cell.truncate(widest, overflow="ellipsis")
+        each_row = max(left // max(len(self._rows), 1) - _GAP, _LEAST_CELL)
+        for number in range(1, len(self._rows) + 1):
+            table.add_column(f"row {number}", no_wrap=True)
+        for at, its_class in enumerate(self._classes):
+            shown = [_cell(row[at], its_class == "core", each_row) for row in self._rows]
+            table.add_row(*(cells[at] for _, cells, _ in head), *shown)
+        return table
+
+
+def _kind(text: str) -> str:
+    """Return a type in few letters: what a dictionary holds is what counts."""
+    return text.removeprefix("dictionary<values=").partition(",")[0] if "<" in text else text
+
+
+def _print_note(console: Console, note: str) -> None:
+    console.print(Text(" ! ", "bold yellow").append(visible(note), "not bold default"))
+
+
+def _texts(column: object) -> Sequence[str | None]:
+    try:
+        texts: list[str | None] = text_form(decoded(column)).to_pylist()
+    except ValueError:  # a date beyond the years that have a text
+        return ["..."] * SHOWN_ROWS
+    return list(islice(texts, SHOWN_ROWS))
+
+
+def _cell(text: str | None, masked: bool, width: int) -> Text:
+    if text is None:
+        return Text("NULL", "dim")
+    if masked:
+        return Text(MASK, "dim red")
+    cell = Text(visible(text[:_LONGEST_CELL]))
+    cell.truncate(width, overflow="ellipsis")
+    return cell

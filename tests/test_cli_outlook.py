@@ -1,0 +1,316 @@
+"""What `upload` shows before it sends anything, what it asks, and how a script decides."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pyarrow as pa
+import pytest
+
+from client.cli import outlook, table_options
+from client.cli.outlook import MASK, Outlook
+from client.errors import Interrupted
+from client.tables import ReadOptions, TableRagged, open_source
+from tests.deals import cheap_keyrings
+from tests.real_commands import Ended, Server, command, environment, quickly, running
+
+CRM = (
+    "客户名单\n姓名,城市,身份证号,备注\n张三,上海,110101199003070000,\n"
+    "李四,北京,44010619,VIP\n合计,,,2\n"
+)
+FLAGS = ("--class", "姓名=general", "--class", "身份证号=core")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server")) as made:
+        yield made
+
+
+@pytest.fixture
+def run(server: Server, tmp_path: Path) -> Iterator[Callable[..., Ended]]:
+    with cheap_keyrings():
+        home = ("--home", tmp_path / "home")
+        create = ("vault", "create", *server.create, "--title", "Lark", "--name", "Sue")
+        quickly(*home, "--json", *create).ok()
+        yield lambda *arguments: quickly(*home, *arguments)
+
+
+@pytest.fixture
+def crm(tmp_path: Path) -> Path:
+    path = tmp_path / "crm.csv"
+    path.write_bytes(CRM.encode("gb18030"))
+    return path
+
+
+class Terminal:
+    """A screen that says it is one."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    made = Terminal()
+    monkeypatch.setattr(outlook, "sys", SimpleNamespace(stderr=made))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "dumb")
+    return made
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def outlook_of(path: Path, **classes: str) -> Outlook:
+    return Outlook(open_source(path, ReadOptions(guess=True)), classes, "sensitive")
+
+
+# --- what is shown
+
+
+def test_everything_found_is_shown_with_the_first_rows_and_core_is_masked(
+    crm: Path, screen: Terminal
+) -> None:
+    outlook_of(crm, 姓名="general", 身份证号="core").print()
+    shown = plain(screen.text)
+    for words in (
+        "crm.csv 4 fields,", "? encoding gb18030 a guess by its bytes (Chinese)",
+        "--encoding gb18030", "✓ delimiter comma", "? header line 2",
+        "line 1 looks like a title block", "--header-row 2", "? footer 1 line", "--footer 1",
+        "! above the header: 1 line, kept beside the rows", "张三", "上海", "VIP",
+    ):  # fmt: skip
+        assert words in re.sub(" +", " ", shown), words
+    assert "110101199003070000" not in shown
+    row = next(line for line in shown.splitlines() if line.startswith("身份证号"))
+    assert row.split() == ["身份证号", "core", "string", MASK, MASK]
+    named = next(line for line in shown.splitlines() if line.startswith("姓名"))
+    assert named.split() == ["姓名", "general", "string", "张三", "李四"]
+
+
+def test_nothing_hostile_reaches_the_screen(tmp_path: Path, screen: Terminal) -> None:
+    path = tmp_path / "t\x1b[2J.csv"
+    path.write_text("a\u202e,b\x1b[2J\n\x1b[31mred\x9b,x\n")
+    outlook_of(path).print()
+    assert "\x1b[2J" not in screen.text
+    assert "\u202e" not in screen.text
+    assert "\\x1b[31mred" in screen.text
+
+
+def test_long_names_and_cells_are_cut_and_nulls_told_apart(
+    tmp_path: Path, screen: Terminal
+) -> None:
+    table = pa.table({
+        "n" * 80: ["c" * 500, None, ""], "when": pa.array([2**62, 1, 2], pa.timestamp("s")),
+        "kind": pa.array(["x", "y", "x"]).dictionary_encode(), "x": pa.array([None, None, b"\0"]),
+    })  # fmt: skip
+    path = tmp_path / "t.arrow"
+    with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_file(stream, table.schema) as writer:
+        writer.write_table(table)
+    outlook_of(path, x="core").print()
+    lines = [line.rstrip() for line in plain(screen.text).splitlines()]
+    assert max(map(len, lines)) <= 100
+    assert any("…" in line and "NULL" in line for line in lines)
+    assert any(line.startswith("kind") and "string" in line for line in lines)
+    assert any(line.split()[:2] == ["when", "sensitive"] and "..." in line for line in lines)
+
+
+def test_off_a_terminal_no_cell_is_shown(crm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outlook_of(crm).print()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "gb18030" in err
+    assert "--footer 1" in err
+    assert "张三" not in err
+
+
+def test_a_table_in_memory_is_shown_without_its_rows(screen: Terminal) -> None:
+    source = open_source(pa.table({"a": ["secret"]}))
+    Outlook(source, {}, "general").print()
+    assert "1 row, 1 field" in screen.text
+    assert "secret" not in screen.text
+
+
+def test_a_row_that_cannot_be_read_stops_before_anybody_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1\n")
+    with pytest.raises(TableRagged):
+        outlook_of(path)
+
+
+# --- what is asked
+
+
+@pytest.mark.parametrize(("answer", "goes_on"), [(True, True), (False, False), (None, False)])
+def test_the_answer_decides(
+    crm: Path, monkeypatch: pytest.MonkeyPatch, answer: bool | None, goes_on: bool
+) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def confirm(question: str, *, default: bool, err: bool) -> bool:
+        asked.append((question, default))
+        if answer is None:
+            raise click.Abort
+        return answer
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    shown = outlook_of(crm)
+    if goes_on:
+        shown.confirm("crm")
+    else:
+        with pytest.raises(Interrupted, match="nothing was sent") as caught:
+            shown.confirm("crm")
+        assert caught.value.hint == (
+            "say otherwise with --encoding, --delimiter, --header-row, --footer, --class"
+        )
+    assert asked == [("Is this right? Seal 4 fields into 'crm' and send them?", False)]
+
+
+def test_where_all_is_sure_yes_is_the_answer_of_a_bare_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.csv").write_text("a,b\nx,y\n")
+    defaults: list[bool] = []
+
+    def confirm(_: str, *, default: bool, err: bool) -> bool:
+        defaults.append(default)
+        return default
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    outlook_of(tmp_path / "t.csv").confirm("t")
+    assert defaults == [True]
+
+
+# --- scripts
+
+
+def test_a_script_says_what_is_not_sure(crm: Path, run: Callable[..., Ended]) -> None:
+    refused = run("upload", crm, "--collection", "crm", *FLAGS)
+    assert refused.code == 1
+    assert "row 1, byte 0: bytes that are not utf-8" in refused.err
+    assert "--encoding gb18030" in refused.err
+    unsure = run("upload", crm, "--collection", "crm", *FLAGS, "--encoding", "gb18030")
+    assert unsure.code == 1
+    assert "--header-row 2 --footer 1" in unsure.err
+    said = ("--encoding", "gb18030", "--header-row", "2", "--footer", "1")
+    done = run("upload", crm, "--collection", "crm", *FLAGS, *said)
+    assert done.code == 0
+    assert "2 records of 4 fields sealed and committed: crm" in done.out
+    assert "张三" not in done.out + done.err
+
+
+def test_yes_takes_everything_as_it_was_found(crm: Path, run: Callable[..., Ended]) -> None:
+    assert run("upload", crm, "--collection", "crm", "--yes").code == 0
+    rows = run("--json", "read", "crm", "--where", "城市=北京").ok()["rows"]
+    assert rows == [{"姓名": "李四", "城市": "北京", "身份证号": "44010619", "备注": "VIP"}]
+
+
+def test_json_prints_one_document_and_nothing_beside(
+    tmp_path: Path, run: Callable[..., Ended]
+) -> None:
+    (tmp_path / "t.csv").write_text("a,b\nx,y\n")
+    done = run("--json", "upload", tmp_path / "t.csv", "--collection", "t")
+    assert done.ok()["records"] == 1
+    assert done.err == ""
+
+
+def test_a_class_for_a_column_that_is_not_there_is_found_first(
+    tmp_path: Path, run: Callable[..., Ended]
+) -> None:
+    (tmp_path / "t.csv").write_text("a,b\nx,y\n")
+    refused = run("upload", tmp_path / "t.csv", "--collection", "t", "--class", "c=core")
+    assert refused.code == 1
+    assert "no column 'c'" in refused.err
+    assert "✓" not in refused.err
+
+
+def test_bad_rows_are_set_aside_beside_a_count(
+    tmp_path: Path, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("a,b\nx,y\nonly one\n")
+    done = run("upload", "t.csv", "--collection", "t", "--on-error", "set-aside")
+    assert done.code == 0
+    assert "1 row was set aside in t.csv.set-aside (row 3)" in done.out
+    assert (tmp_path / "t.csv.set-aside").read_text() == "only one\n"
+    again = run("upload", "t.csv", "--collection", "u", "--set-aside", tmp_path / "bad.csv")
+    assert again.code == 0
+    assert (tmp_path / "bad.csv").read_text() == "only one\n"
+
+
+def test_a_file_is_written_as_asked(tmp_path: Path, run: Callable[..., Ended]) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n=1,y\n")
+    assert run("upload", tmp_path / "t.csv", "--collection", "t").code == 0
+    out = tmp_path / "o.csv"
+    asked = ("--delimiter", "tab", "--newline", "crlf", "--defuse")
+    done = run("read", "t", "--out", out, *asked)
+    assert done.code == 0
+    assert out.read_bytes() == b"a\tb\r\n'=1\ty\r\n"
+    assert "apostrophe" in done.out
+    assert run("read", "t", "--delimiter", ";").code == 2
+    filtered = run("read", "t", "--where", "b=y")
+    assert "1 record that meet it, of 1, verified" in filtered.err
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("tab", "\t"), ("\\t", "\t"), (";", ";")])
+def test_a_tab_can_be_typed(typed: str, meant: str) -> None:
+    assert table_options.delimiter(typed) == meant
+
+
+# --- a terminal, for real
+
+
+def test_on_a_terminal_it_shows_asks_and_sends(crm: Path, server: Server, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    create = ("vault", "create", *server.create, "--title", "Lark", "--name", "Sue")
+    quickly("--json", "--home", home, *create).ok()
+    for answer, ended, words in (("n", 130, "nothing was sent"), ("y", 0, "sealed and committed")):
+        code, shown = typed(answer, "--home", home, "upload", crm, "--collection", "crm", *FLAGS)
+        assert code == ended, shown
+        assert "Is this right? Seal 4 fields into 'crm' and send them? [y/N]" in shown
+        assert "张三" in shown
+        assert "110101199003070000" not in shown
+        assert words in shown
+
+
+def typed(answer: str, *arguments: str | Path) -> tuple[int, str]:
+    """Run the command at a terminal, and answer when it asks."""
+    mine, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [command(), *map(str, arguments)],
+        env=environment(COLUMNS="110", LINES="50", TERM="xterm"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown, answered, until = b"", False, time.monotonic() + 60
+    with contextlib.suppress(OSError):  # the other end closed: it ended
+        while time.monotonic() < until and (piece := os.read(mine, 4_096)):
+            shown += piece
+            if not answered and b"send them?" in shown:
+                os.write(mine, f"{answer}\n".encode())
+                answered = True
+    os.close(mine)
+    return process.wait(60), plain(shown.decode())

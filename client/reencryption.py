@@ -7,7 +7,8 @@ the server deletes what lay under them.
 
 Until the last part lands the old blocks are current, and readers read them. A journal in this
 home says what was staged, so the same command goes on after any interruption. The work is done
-when nothing lies under an epoch that was there at its start, whoever moved it.
+when nothing lies under an epoch that was there at its start, or whose key somebody has who holds
+it no more, whoever moved it.
 """
 
 from __future__ import annotations
@@ -161,12 +162,17 @@ class _Job:
     # --- the journal
 
     def _journal(self) -> JournalledRotation:
-        """Return the journal of this very rotation, an interrupted one where there is one."""
+        """Return the journal of this very rotation, an interrupted one where there is one.
+
+        One whose work others have done since is no reason to do nothing now.
+        """
         numbers = {number for _, number in self._fields}
         for begun in self._session.store.unfinished_rotations():
             same = begun.collection == self._collection
             if same and {address.field for address in begun.started} == numbers:
-                return begun
+                if _unfinished(self._session.state, begun):
+                    return begun
+                self._session.store.end_rotation(begun.upload)
         newest = (self._session.state.newest(*each) for each in self._fields)
         started = tuple(
             Address(collection, number, 0) if epoch is None else epoch.address
@@ -200,7 +206,8 @@ class _Job:
             return True
         made = session.store.made_anew(journal.upload)
         refs = (ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks)
-        return not all(self._open(ref) for ref in refs)
+        serving = self._serving()
+        return any(Address(self._collection, ref.field, ref.epoch) not in serving for ref in refs)
 
     # --- epochs
 
@@ -228,19 +235,40 @@ class _Job:
     def _chosen(self, journal: JournalledRotation) -> dict[Field, int]:
         made = self._session.store.made_anew(journal.upload)
         refs = [ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks]
-        return {(self._collection, ref.field): ref.epoch for ref in refs if self._open(ref)}
+        serving = self._serving()
+        return {
+            (self._collection, ref.field): ref.epoch
+            for ref in refs
+            if Address(self._collection, ref.field, ref.epoch) in serving
+        }
 
     def _left(self, journal: JournalledRotation) -> Iterator[Listed]:
-        """Yield what lies under epochs that were there at the start, but for what does not open."""
-        started = _started(journal)
+        """Yield what lies under old epochs or spoilt ones, but for what does not open.
+
+        An interrupted rotation may have moved blocks to keys that somebody took along since.
+        """
+        started, serving = _started(journal), self._serving()
         for where, batch, ref in lying_in(self._session.state, self._fields):
             old = ref.epoch <= started[where.id, ref.field]
-            if old and (batch.id, ref.field) not in self._unreadable:
+            spoilt = Address(where.id, ref.field, ref.epoch) not in serving
+            if (old or spoilt) and (batch.id, ref.field) not in self._unreadable:
                 yield batch, ref
 
-    def _open(self, ref: BlockRef) -> bool:
-        epoch = self._session.state.epoch(Address(self._collection, ref.field, ref.epoch))
-        return epoch is not None and not epoch.tainted
+    def _serving(self) -> frozenset[Address]:
+        return _serving(self._session.state, self._fields)
+
+    def _where(self, state: State) -> Collection:
+        """Return the collection as it stands.
+
+        Raises:
+            Refused: somebody retired it meanwhile, or destroyed the vault.
+        """
+        where = state.collections.get(self._collection)
+        if where is None:
+            raise Refused(
+                "the collection was retired while it was being sealed anew", code="out_of_order"
+            )
+        return where
 
     # --- sealing anew
 
@@ -286,9 +314,7 @@ class _Job:
             return
         await self._session.sync_as_member()
         self._looked = time.monotonic()
-        state = self._session.state
-        epochs = (state.epoch(Address(*each, epoch)) for each, epoch in targets.items())
-        if not all(epoch is not None and not epoch.tainted for epoch in epochs):
+        if not {Address(*each, epoch) for each, epoch in targets.items()} <= self._serving():
             raise _KeysMoved
 
     async def _usable(
@@ -312,7 +338,7 @@ class _Job:
         self, todo: Sequence[Listed], targets: dict[Field, int], names: Names
     ) -> AsyncGenerator[tuple[Batch, MadeAnew, tuple[bytes, ...]], None]:
         """Yield each batch's blocks as they are sealed anew, in bounded memory."""
-        session, where = self._session, self._session.state.collections[self._collection]
+        session, where = self._session, self._where(self._session.state)
         async with aclosing(fetch_blocks(session, self._collection, todo)) as stream:
             for batch, refs in _by_batch(todo):
                 made: list[tuple[BlockRef, BlockRef, bytes]] = []
@@ -398,7 +424,7 @@ class _Job:
         self._count(moves)
 
     def _count(self, moves: Sequence[MovedBlock]) -> None:
-        known = self._session.state.collections[self._collection].by_id()
+        known = self._where(self._session.state).by_id()
         for move in moves:
             stands = move.block in known[move.batch].manifest.blocks
             self._done.blocks += stands
@@ -406,20 +432,20 @@ class _Job:
             self._done.by_others += not stands
 
     async def _retire(self, journal: JournalledRotation) -> None:
-        """Retire what was there at the start or is tainted, if nothing lies under it any more.
+        """Retire what was there at the start or is spoilt, if nothing lies under it any more.
 
         A newer epoch that is still empty may be another rotation's, on its way.
         """
         session, started = self._session, _started(journal)
 
         def behind(state: State) -> list[Address]:
-            used = state.collections[self._collection].addresses()
+            used, serving = self._where(state).addresses(), self._serving()
             return sorted(
                 epoch.address
                 for each in self._fields
                 for epoch in state.epochs.get(each, ())[:-1]
                 if not epoch.retired
-                and (epoch.tainted or epoch.address.epoch <= started[each])
+                and (epoch.address not in serving or epoch.address.epoch <= started[each])
                 and epoch.address not in used
             )
 
@@ -444,9 +470,33 @@ def _started(journal: JournalledRotation) -> dict[Field, int]:
     return {(each.collection, each.field): each.epoch for each in journal.started}
 
 
+def _unfinished(state: State, journal: JournalledRotation) -> bool:
+    """Say whether an epoch that was there when the rotation began is there still."""
+    started = _started(journal)
+    return any(
+        not epoch.retired and epoch.address.epoch <= started[each]
+        for each in started
+        for epoch in state.epochs.get(each, ())
+    )
+
+
 def _closed(state: State, at: Field, started: int) -> bool:
     newest = state.newest(*at)
-    return newest is None or newest.tainted or newest.address.epoch <= started
+    if newest is None or newest.address.epoch <= started:
+        return True
+    return newest.address not in _serving(state, [at])
+
+
+def _serving(state: State, fields: Sequence[Field]) -> frozenset[Address]:
+    """Return the epochs whose keys are good for what is to stay: open, and known to holders only.
+
+    The end of a grant taints no names; yet whoever held their key, and does no longer, has it.
+    """
+    kept = {address for member in state.members.values() for address in member.kept}
+    known = (epoch for each in fields for epoch in state.epochs.get(each, ()))
+    return frozenset(
+        each.address for each in known if not each.tainted and each.address not in kept
+    )
 
 
 def _by_batch(todo: Sequence[Listed]) -> Iterator[tuple[Batch, list[BlockRef]]]:

@@ -105,10 +105,13 @@ class Session:
 
         Where this identity was replaced by another one of this home, the session goes on as that.
         """
-        landed = await self.believed.sync(self.transport, self.clock())
+        landed = await self._read_log()
         if await self._followed():
-            landed += await self.believed.sync(self.transport, self.clock())
+            landed += await self._read_log()
         return landed
+
+    async def _read_log(self) -> tuple[Landed, ...]:
+        return await self.believed.sync(self.transport, self.clock(), self.identity.member_id)
 
     async def _followed(self) -> bool:
         """Go on as this identity's successor, if the log has it in its place."""

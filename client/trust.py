@@ -78,6 +78,7 @@ class Believed:
         self._wraps: dict[tuple[Address, bytes], Wrap] = {}
         self._keys: dict[tuple[bytes, Address], OpenedKey] = {}
         self._pin: Checkpoint | None = None
+        self._owed: dict[Address, int] = {}
         self._reload()
 
     @property
@@ -118,8 +119,10 @@ class Believed:
 
     # --- syncing
 
-    async def sync(self, transport: Transport, now: float) -> tuple[Landed, ...]:
+    async def sync(self, transport: Transport, now: float, reader: bytes) -> tuple[Landed, ...]:
         """Fetch, verify and keep what is new; return it (SPEC section 10.5).
+
+        `reader` is whom the server shows the log: to a former member it ends with the removal.
 
         Obligations, in this order:
         (1) the checkpoint is this vault's server's, and not older than the pinned one;
@@ -127,7 +130,7 @@ class Believed:
         (3) the pinned tree is a prefix of its tree, by a consistency proof;
         (4) every leaf is one that the ledger's rules allow where it stands;
         (5) every act carries exactly the wraps it must, each proved; none is missing but of
-            epochs that are retired by the end of the log;
+            epochs that are retired by the end of the log, or were since a former member's ended;
         (6) the leaves give the checkpoint's root.
         Only then is anything kept, or seen in `state`.
 
@@ -139,19 +142,46 @@ class Believed:
         async with self._syncing:
             for _ in range(ATTEMPTS):
                 try:
-                    return await self._synced(transport, now)
+                    return await self._synced(transport, now, reader)
                 except StoreMoved:
                     self._reload()
         raise Refused(
             "other commands keep changing this home", code="busy", hint="Wait for them to end."
         )
 
-    async def _synced(self, transport: Transport, now: float) -> tuple[Landed, ...]:
-        progress = _Progress(self._ledger)
+    async def _synced(self, transport: Transport, now: float, reader: bytes) -> tuple[Landed, ...]:
+        progress = _Progress(self._ledger, gone=dict(self._owed))
         page = await self._page(transport, self._ledger.size)
         if not self.known:
             self._first_leaf(page.leaves, progress)
-        checkpoint = self._checkpoint(page.checkpoint, progress.ledger.state)
+        checkpoint = await self._read_on(transport, now, page, progress)
+        # (5)
+        for _ in range(ATTEMPTS):
+            if _is_former(progress.ledger.state, reader) or not _withheld(progress):
+                break
+            # Epochs may have been retired while the log was being read: see whether they were.
+            size, page = checkpoint.size, await self._page(transport, progress.ledger.size)
+            checkpoint = await self._read_on(transport, now, page, progress)
+            if checkpoint.size == size:
+                _expect_retired(progress)
+        else:
+            _expect_retired(progress)
+        # (6)
+        if progress.ledger.tree.root(checkpoint.size) != checkpoint.root:
+            raise IntegrityError(
+                "the server's leaves are not those of its checkpoint",
+                hint="The server shows something that it did not sign. Keep this home as it is.",
+            )
+        self._keep(checkpoint, progress)
+        # Whoever goes on as this member's successor sees the rest, and what is owed with it.
+        self._owed = dict(_withheld(progress))
+        return tuple(progress.landed)
+
+    async def _read_on(
+        self, transport: Transport, now: float, page: LogPage, progress: _Progress
+    ) -> Checkpoint:
+        """Verify all leaves up to the checkpoint of a page, which begins where that is due."""
+        checkpoint = self._checkpoint(page.checkpoint, progress.ledger)
         # (2)
         if abs(now - checkpoint.time) > LIMITS.checkpoint_age_seconds:
             raise Stale(
@@ -171,16 +201,7 @@ class Believed:
             for leaf in leaves[: checkpoint.size - progress.ledger.size]:
                 self._verify_leaf(leaf, progress)
             leaves = ()
-        # (5)
-        _expect_retired(progress)
-        # (6)
-        if progress.ledger.tree.root(checkpoint.size) != checkpoint.root:
-            raise IntegrityError(
-                "the server's leaves are not those of its checkpoint",
-                hint="The server shows something that it did not sign. Keep this home as it is.",
-            )
-        self._keep(checkpoint, progress)
-        return tuple(progress.landed)
+        return checkpoint
 
     async def _page(self, transport: Transport, start: int) -> LogPage:
         page = await transport.log_page(self.vault_id, start)
@@ -197,10 +218,10 @@ class Believed:
         if progress.ledger.state.vault_id != self.vault_id:
             raise ContextMismatch("the server sent another vault's genesis")
 
-    def _checkpoint(self, note: bytes, state: State) -> Checkpoint:
+    def _checkpoint(self, note: bytes, ledger: Ledger) -> Checkpoint:
         # (1)
-        checkpoint = parse_note(note, self.vault_id, state.server_key)
-        least = self._pin.size if self._pin else 1
+        checkpoint = parse_note(note, self.vault_id, ledger.state.server_key)
+        least = ledger.size
         # Sizes alone: a server's clock may be set right, and (2) bounds how old a time may be.
         if checkpoint.size < least:
             raise Rollback(
@@ -377,14 +398,25 @@ def _replaced(before: State, after: State) -> frozenset[tuple[bytes, int]]:
     return frozenset(gone)
 
 
+def _is_former(state: State, reader: bytes) -> bool:
+    """Say whether a log ends where its reader was removed or replaced."""
+    member = state.members.get(reader)
+    return member is not None and not member.live
+
+
+def _withheld(progress: _Progress) -> Mapping[Address, int]:
+    """Return each epoch of which something is missing beside the log, and which is in use."""
+    state = progress.ledger.state
+    return {address: at for address, at in progress.gone.items() if not state.is_retired(address)}
+
+
 def _expect_retired(progress: _Progress) -> None:
     """Check that whatever is missing beside the log is of epochs that are no more."""
-    for address, at in progress.gone.items():
-        if not progress.ledger.state.is_retired(address):
-            raise NotAuthorised(
-                f"leaf {at} of the log: the server withholds keys of {address}, which is in use",
-                hint="Keep this home as it is, and ask who runs the server.",
-            )
+    for address, at in _withheld(progress).items():
+        raise NotAuthorised(
+            f"leaf {at} of the log: the server withholds keys of {address}, which is in use",
+            hint="Keep this home as it is, and ask who runs the server.",
+        )
 
 
 def _given(error: SealroomError, at: int, act: Act | None) -> SealroomError:

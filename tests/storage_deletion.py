@@ -295,7 +295,10 @@ class DeletionContract(OnAnEngine):
         await anew(storage, b"staged by two", FOURTH, member=BOB)
         await log.append(Effects(rewrite=(rewrite(OLD, NEW),)))
         assert not await is_shown(storage, NEWER)
-        # to publish what is gone is no harm, and shows nothing
+        # what it is to show, it must have; else to publish it is no harm, and shows nothing
+        with pytest.raises(NotStaged):
+            shown = (key_of(b"staged by one"),)
+            await log.append(Effects(publish=(Publish(THIRD, (BATCH,), shown),)))
         await log.append(Effects(publish=(Publish(THIRD, (BATCH,)), Publish(FOURTH, (BATCH,)))))
         for gone in (OLD, NEWER, b"staged by one", b"staged by two"):
             assert not await is_shown(storage, gone)
@@ -340,13 +343,16 @@ class DeletionContract(OnAnEngine):
         await storage.append(OTHER, 1, [leaf(1)], publish())
         await anew(storage)
         await log.append(publish(SECOND))
-        unknown = key_of(b"no such"), key_of(OLD, 7), key_of(OLD, 0, NEXT)
+        await anew(storage, NEWER, THIRD)
+        unknown = key_of(b"no such"), key_of(OLD, 7), key_of(OLD, 0, NEXT), key_of(NEWER)
         await log.append(Effects(doom=(key_of(OLD), *unknown)))
         assert not await is_shown(storage, OLD)
         assert await is_shown(storage, NEW)
         assert await is_shown(storage, b"another field", 1)
         assert await is_shown(storage, OLD, vault=OTHER)
         await log.append(Effects(doom=(key_of(OLD),)))  # again is no harm
+        await log.append(Effects(publish=(Publish(THIRD, (BATCH,), (key_of(NEWER),)),)))
+        assert await is_shown(storage, NEWER)  # which was only staged
         await swept(storage)
         assert not await is_shown(storage, OLD)
         assert await is_shown(storage, NEW)

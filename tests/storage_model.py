@@ -214,7 +214,7 @@ class Model:
         luck = self.random_.random()
         if luck < 0.6:
             await self.append(storage, Effects(doom=(key_of(content, 0, batch),)))
-            self.forget(lambda place: place == (batch, content))
+            self.shown.discard((batch, content))
         elif luck < 0.95:
             await self.append(storage, Effects(doom_batches=(batch,)))
             self.forget(lambda place: place[0] == batch)

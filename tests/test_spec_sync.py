@@ -111,6 +111,10 @@ class Served:
         pass
 
 
+READER = bytes(32)
+"""Whoever reads with a link, say: nobody to whom the log ends before its end."""
+
+
 def member() -> Identity:
     return Identity(Seed(bytes.fromhex(FOUND["seeds"]["bidder"])))
 
@@ -123,7 +127,7 @@ class Client:
         self.believed = Believed(vault_id, self.store, member())
 
     async def sync(self, served: Served, now: float = NOW) -> None:
-        await self.believed.sync(served, now)
+        await self.believed.sync(served, now, READER)
 
     def kept(self) -> Any:
         return (

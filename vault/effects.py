@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from protocol import acts
 from protocol.blocks import BlockRef, Manifest, empty_cells
@@ -43,16 +44,16 @@ def effects_of(
     before, after, act = landed.before, landed.after, landed.act
     assert before is not None
     assert act is not None
-    ended, moves = after.ended and not before.ended, _moves(before, act.payload)
+    ended, moving = after.ended and not before.ended, _Moving.of(before, after, act.payload)
     gone = before.collections.keys() - after.collections.keys()
     return Effects(
-        publish=_published(before, act.payload, moves),
+        publish=_published(before, act.payload, moving),
         relies=relies,
         drop_members=_removed(before, after),
         hold_uploads=tuple(after.pending.keys() - before.pending.keys()),
         release_uploads=tuple(before.pending.keys() - after.pending.keys()),
         rewrite=tuple(rewrites),
-        doom=tuple(_superseded(after, act.payload, moves)),
+        doom=() if moving is None else tuple(moving.left()),
         doom_batches=tuple(batch.id for each in gone for batch in before.collections[each].batches),
         doom_all=ended,
         delete_parts=retired,
@@ -68,37 +69,62 @@ def _moves(before: State, payload: acts.Payload) -> tuple[acts.MovedBlock, ...]:
     return (*earlier, *payload.moves)
 
 
-def _published(
-    before: State, payload: acts.Payload, moves: Sequence[acts.MovedBlock]
-) -> tuple[Publish, ...]:
-    if isinstance(payload, acts.Reencrypt) and payload.last:
-        return (Publish(payload.upload, tuple({move.batch: None for move in moves})),)
+@dataclass(frozen=True, slots=True)
+class _Moving:
+    """A re-encryption's last part: all its moves, and each of their places before and after."""
+
+    moves: tuple[acts.MovedBlock, ...]
+    before: Mapping[tuple[bytes, int], bytes]
+    after: Mapping[tuple[bytes, int], bytes]
+
+    @classmethod
+    def of(cls, before: State, after: State, payload: acts.Payload) -> _Moving | None:
+        """Return what an act moves; None unless it is such a part."""
+        moves = _moves(before, payload)
+        if not isinstance(payload, acts.Reencrypt) or not moves:
+            return None
+        was, now = (_current(each, payload.collection) for each in (before, after))
+        return cls(moves, was, now)
+
+    def shown(self) -> Iterator[BlockKey]:
+        """Yield the new blocks that are there from now on."""
+        for move in self.moves:
+            place = (move.batch, move.block.field)
+            if self.after[place] != self.before[place]:
+                yield BlockKey(*place, self.after[place])
+
+    def left(self) -> Iterator[BlockKey]:
+        """Yield what is there no more: the old block, or else the new one that did not move.
+
+        What a move says that it was made from may be anything, such as a block that somebody
+        else has staged. Of records that are all erased both are the same bytes, and stay.
+        """
+        for move in self.moves:
+            place = (move.batch, move.block.field)
+            if self.after[place] != self.before[place]:
+                yield BlockKey(*place, self.before[place])
+            elif move.block.sha256 != self.after[place]:
+                yield BlockKey(*place, move.block.sha256)
+
+
+def _current(state: State, collection: bytes) -> dict[tuple[bytes, int], bytes]:
+    return {
+        (batch.id, ref.field): ref.sha256
+        for batch in state.collections[collection].batches
+        for ref in batch.manifest.blocks
+    }
+
+
+def _published(before: State, payload: acts.Payload, moving: _Moving | None) -> tuple[Publish, ...]:
+    if isinstance(payload, acts.Reencrypt) and moving is not None:
+        batches = tuple({move.batch: None for move in moving.moves})
+        return (Publish(payload.upload, batches, tuple(moving.shown())),)
     if isinstance(payload, acts.Replace) or (isinstance(payload, acts.Commit) and payload.last):
         pending = before.pending.get(payload.upload)
         earlier = pending.batches if isinstance(pending, PendingUpload) else ()
         ids = (*(b.id for b in earlier), *(m.batch_id for m in payload.manifests))
         return (Publish(payload.upload, ids),)
     return ()
-
-
-def _superseded(
-    after: State, payload: acts.Payload, moves: Sequence[acts.MovedBlock]
-) -> Iterator[BlockKey]:
-    """Yield what a re-encryption leaves behind: the old block, or a new one that did not move.
-
-    Of records that are all erased both are the same bytes, and stay.
-    """
-    if not isinstance(payload, acts.Reencrypt) or not moves:
-        return
-    current = {
-        (batch.id, ref.field): ref.sha256
-        for batch in after.collections[payload.collection].batches
-        for ref in batch.manifest.blocks
-    }
-    for move in moves:
-        place = (move.batch, move.block.field)
-        for digest in {move.before, move.block.sha256} - {current.get(place)}:
-            yield BlockKey(*place, digest)
 
 
 Listing = acts.Commit | acts.Replace | acts.Reencrypt

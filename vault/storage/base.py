@@ -131,24 +131,26 @@ class Relied:
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
-    """Make what is staged of one upload visible, and close the upload for ever.
-
-    `batch_ids` are batches of its own, or published ones for which it has blocks. What else the
-    upload has goes.
-    """
-
-    upload_id: bytes
-    batch_ids: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class BlockKey:
     """A block's place and its digest: several blocks may stand in one place for a while."""
 
     batch_id: bytes
     field: int
     digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Make what is staged of one upload visible, and close the upload for ever.
+
+    `batch_ids` are batches of its own, or published ones for which it has blocks; `shown` are
+    blocks that it must have: what was staged may have gone with a rewrite since. What else the
+    upload has goes.
+    """
+
+    upload_id: bytes
+    batch_ids: tuple[bytes, ...]
+    shown: tuple[BlockKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,8 @@ class Effects:
     all of these members' that are not; `delete_parts` lists (leaf index, part number) whose
     content goes and whose digest stays (what is already gone is passed over).
 
-    Of blocks go single ones (`doom`), all of some batches, or all that the vault has, which
-    also drops every upload that is not published (unknown ones are passed over).
+    Of blocks go single published ones (`doom`), all of some batches, or all that the vault has,
+    which also drops every upload that is not published (unknown ones are passed over).
 
     Whatever goes is there for nobody from then on. Its bytes are deleted by `Storage.sweep`,
     since many at once would keep everybody waiting, and need room on a disk that may be full;

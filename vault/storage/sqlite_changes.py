@@ -137,7 +137,11 @@ class Changes:
         anew = await self._sql(STAGED.format("made_anew"), vault, upload)
         there = {batch for batch, _ in (*its_own, *anew)}
         named = set(publish.batch_ids)
-        if not named or not named <= there:
+        brought = await self._sql(
+            "SELECT batch, field, digest FROM blocks WHERE vault = ? AND upload = ?", vault, upload
+        )
+        shown = {(key.batch_id, key.field, key.digest) for key in publish.shown}
+        if not named or not named <= there or not shown <= {*brought}:
             raise not_staged()
         of_batch = "vault = ? AND upload = ? AND batch = ?"
         left_out = [(vault, upload, batch) for batch in there - named]
@@ -183,7 +187,9 @@ class Changes:
 
     async def _doom(self, vault: bytes, effects: Effects) -> None:
         await self._let_go(
-            "vault = ? AND batch = ? AND field = ? AND digest = ?",
+            "vault = ? AND batch = ? AND field = ? AND digest = ?"
+            " AND EXISTS (SELECT 1 FROM uploads WHERE uploads.vault = blocks.vault"
+            " AND uploads.upload = blocks.upload AND published = 1)",
             [(vault, key.batch_id, key.field, key.digest) for key in effects.doom],
         )
         await self._let_go(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Final
+from itertools import groupby
+from typing import Final, NamedTuple
 
 from client.columns import Cells
 from client.crypto.cells import open_block
@@ -64,6 +65,28 @@ async def fetch_blocks(
                 if attempt == ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
+
+
+class Arrived(NamedTuple):
+    """The blocks of one batch that were asked for, each beside the manifest's entry."""
+
+    batch: Batch
+    blocks: tuple[tuple[BlockRef, bytes], ...]
+
+
+async def fetch_batches(
+    session: Session, collection: bytes, listed: Sequence[Listed]
+) -> AsyncGenerator[Arrived, None]:
+    """Yield what was listed one batch after the other; memory holds the blocks of one.
+
+    It ends only once the server's answers have, where it may have sent more than it was asked
+    for. Raises as `fetch_blocks`.
+    """
+    async with aclosing(fetch_blocks(session, collection, listed)) as stream:
+        for _, its_blocks in groupby(listed, key=lambda each: each[0].id):
+            arrived = [await anext(stream) for _ in its_blocks]
+            yield Arrived(arrived[0][0], tuple((ref, block) for _, ref, block in arrived))
+        await anext(stream, None)
 
 
 async def refreshed(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
-from client.catalogs import read_names
+from client.catalogs import Names, read_names
 from client.errors import Refused
-from client.fetching import Listed, fetch_blocks
+from client.fetching import Arrived, Listed, fetch_batches
+from client.overlap import in_order
 from client.people import remember_words, words_with
 from client.reading import open_cells
 from client.results import OnProgress, Progress
@@ -129,24 +131,33 @@ class _Tally:
 async def _verify_collection(
     session: Session, where: Collection, keys: dict[Address, bytes], tally: _Tally
 ) -> None:
-    """Open every cell of every data field of a collection, one block at a time.
+    """Open every cell of every data field of a collection, batch by batch.
 
     Catalog blocks have to be the committed ones; one that does not open names nothing.
     """
     names = await read_names(session, where.id)
-    async for batch, ref, block in fetch_blocks(session, where.id, list(_listed(where))):
-        if is_catalog(ref.field):
+    arriving = fetch_batches(session, where.id, list(_listed(where)))
+    async with aclosing(in_order(arriving, partial(_verify_batch, where, keys, names))) as verified:
+        async for cells in verified:
+            tally.add(cells)
+
+
+def _verify_batch(
+    where: Collection, keys: dict[Address, bytes], names: Names, arrived: Arrived
+) -> int:
+    """Verify the blocks of a batch; return how many cells are in them."""
+    batch = arrived.batch
+    for ref, block in arrived.blocks:
+        if is_catalog(ref.field) or not batch.records:
             # Which names open is seen when they are read: an admin's rubbish is no data missing.
+            # Of a batch that was erased nothing is left to open, and its key may be gone.
             verify_block(ref, block)
-            continue
-        if not batch.records:
-            verify_block(ref, block)  # nothing is left in it, and its key may be gone
             continue
         named = names.fields.get(ref.field)
         if named is None:
             raise names.failure or IntegrityError(f"the catalog does not name field {ref.field}")
-        await asyncio.to_thread(_verify_cells, where, keys, batch, ref, block, named.type)
-        tally.add(batch.records)
+        _verify_cells(where, keys, batch, ref, block, named.type)
+    return sum(batch.records for ref, _ in arrived.blocks if not is_catalog(ref.field))
 
 
 def _verify_cells(

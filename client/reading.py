@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Final
 
@@ -14,7 +14,8 @@ import pyarrow as pa
 from client.catalogs import Names, read_names
 from client.columns import Cells
 from client.errors import InputError, Refused
-from client.fetching import as_known_now, fetch_blocks, open_committed, refreshed
+from client.fetching import Arrived, as_known_now, fetch_batches, open_committed, refreshed
+from client.overlap import in_order
 from client.session import Session
 from client.tables import Column, cells_to_array, schema_of, type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
@@ -152,31 +153,14 @@ async def read_batches(
             wanted = await refreshed(session, chosen.where.id, wanted, error)
 
 
-async def _opened_batches(
+def _opened_batches(
     session: Session, chosen: Selection, wanted: Sequence[Batch]
 ) -> AsyncGenerator[pa.RecordBatch, None]:
-    """Yield each batch once all of it is verified; one is opened while the next one arrives."""
+    """Yield each batch once all of it is verified; some are opened while the next ones arrive."""
     listed = [(batch, ref) for batch in wanted for ref in refs_of(batch, chosen.numbers)]
-    stream = fetch_blocks(session, chosen.where.id, listed)
     keys = _keys(session, chosen, wanted)
-    opening: asyncio.Task[pa.RecordBatch] | None = None
-    try:
-        for batch in wanted:
-            blocks = [await anext(stream) for _ in chosen.numbers]
-            sealed = {ref.field: (ref, block) for _, ref, block in blocks}
-            following = asyncio.create_task(asyncio.to_thread(_opened, chosen, keys, batch, sealed))
-            previous, opening = opening, following
-            if previous is not None:
-                yield await previous
-        # To its very end, where the server may have sent more than it was asked for.
-        await anext(stream, None)
-        if opening is not None:
-            last, opening = opening, None
-            yield await last
-    finally:
-        if opening is not None:
-            await asyncio.gather(opening, return_exceptions=True)
-        await stream.aclose()
+    arriving = fetch_batches(session, chosen.where.id, listed)
+    return in_order(arriving, partial(_opened, chosen, keys))
 
 
 def batches_of(chosen: Selection, limit: int | None) -> list[Batch]:
@@ -207,13 +191,9 @@ def _keys(session: Session, chosen: Selection, wanted: Sequence[Batch]) -> dict[
     return {address: session.key(address).key.expose() for address in sorted(addresses)}
 
 
-def _opened(
-    chosen: Selection,
-    keys: dict[Address, bytes],
-    batch: Batch,
-    sealed: dict[int, tuple[BlockRef, bytes]],
-) -> pa.RecordBatch:
-    arrays = []
+def _opened(chosen: Selection, keys: dict[Address, bytes], arrived: Arrived) -> pa.RecordBatch:
+    arrays, batch = [], arrived.batch
+    sealed = {ref.field: (ref, block) for ref, block in arrived.blocks}
     for number, column in zip(chosen.numbers, chosen.columns, strict=True):
         ref, block = sealed[number]
         cells = open_cells(chosen.where, keys, batch, ref, block, column.type)

@@ -13,43 +13,35 @@ it no more, whoever moved it.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
-from client.catalogs import Names, read_names
-from client.crypto.cells import reseal_block
+from client.catalogs import read_names
 from client.errors import Refused
-from client.fetching import Listed, fetch_blocks
+from client.fetching import Listed
+from client.resealing import Resealer
 from client.results import OnProgress, Progress
 from client.session import Draft, Session, Unneeded, saying
-from client.store import JournalledRotation, MadeAnew
-from client.tables import type_from_text
-from client.tables.arrow_types import value_type, varies_in_length
+from client.store import JournalledRotation
 from protocol import acts
 from protocol.acts import EpochName, MovedBlock
 from protocol.blocks import (
     Address,
     BlockRef,
     Manifest,
-    Padding,
-    is_catalog,
-    join_batch_body,
-    verify_block,
 )
-from protocol.errors import CommitmentMismatch, IntegrityError, ManifestMismatch, WeakKey
+from protocol.errors import IntegrityError, ManifestMismatch
 from protocol.ledger.contents import Batch, Collection, PendingMoves
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
-from protocol.wire import from_bytes, to_bytes
+from protocol.wire import from_bytes
 
 RATE: Final = "cells sealed anew"
 ATTEMPTS: Final = 6
-IN_FLIGHT: Final = 3
 LOOK_SECONDS: Final = 20
 
 Field = tuple[bytes, int]
@@ -280,29 +272,22 @@ class _Job:
         todo = [(batch, ref) for batch, ref in left if (batch.id, ref.sha256) not in there]
         self._done.resumed += len(left) - len(todo)
         self._advance(sum(batch.records for batch, ref in left if (batch.id, ref.sha256) in there))
-        names = await read_names(self._session, self._collection)
-        started, cells = time.monotonic(), 0
-        flights: set[asyncio.Task[None]] = set()
+        resealer = Resealer(
+            self._session,
+            self._where(self._session.state),
+            journal.upload,
+            {number: epoch for (_, number), epoch in targets.items()},
+            await read_names(self._session, self._collection),
+        )
+        started = time.monotonic()
         try:
-            async with aclosing(self._sealed(todo, targets, names)) as batches:
-                async for batch, made, blocks in batches:
-                    if len(flights) >= IN_FLIGHT:
-                        ended, flights = await asyncio.wait(
-                            flights, return_when=asyncio.FIRST_COMPLETED
-                        )
-                        await asyncio.gather(*ended)
-                    flights.add(asyncio.create_task(self._stage(journal, made, blocks)))
-                    cells += batch.records * len(blocks)
-                    self._advance(batch.records * len(blocks))
-                    await self._look_at_keys(targets)
-            await asyncio.gather(*flights)
+            await resealer.run(todo, self._advance, partial(self._look_at_keys, targets))
         finally:
-            for flight in flights:
-                flight.cancel()
-            await asyncio.gather(*flights, return_exceptions=True)
-        if cells:
+            self._unreadable |= resealer.unreadable.keys()
+            self._done.unreadable += resealer.unreadable.values()
+        if resealer.cells:
             seconds = max(time.monotonic() - started, 1e-6)
-            self._session.store.keep_rate(RATE, cells / seconds)
+            self._session.store.keep_rate(RATE, resealer.cells / seconds)
 
     def _advance(self, cells: int) -> None:
         self._done.cells += cells
@@ -333,68 +318,6 @@ class _Job:
             if made.batch in staged and current:
                 usable |= {(made.batch, before) for before in made.before}
         return usable
-
-    async def _sealed(
-        self, todo: Sequence[Listed], targets: dict[Field, int], names: Names
-    ) -> AsyncGenerator[tuple[Batch, MadeAnew, tuple[bytes, ...]], None]:
-        """Yield each batch's blocks as they are sealed anew, in bounded memory."""
-        session, where = self._session, self._where(self._session.state)
-        async with aclosing(fetch_blocks(session, self._collection, todo)) as stream:
-            for batch, refs in _by_batch(todo):
-                made: list[tuple[BlockRef, BlockRef, bytes]] = []
-                for _ in refs:
-                    _, ref, block = await anext(stream)
-                    target = targets[self._collection, ref.field]
-                    sealed = await self._made_anew(where, batch, ref, block, target, names)
-                    if sealed is not None:
-                        made.append((ref, *sealed))
-                if made:
-                    new = tuple(ref for _, ref, _ in made)
-                    manifest = Manifest(batch.id, batch.manifest.records, new)
-                    before = tuple(ref.sha256 for ref, _, _ in made)
-                    blocks = tuple(block for _, _, block in made)
-                    yield batch, MadeAnew(batch.id, before, to_bytes(manifest)), blocks
-
-    async def _made_anew(
-        self,
-        where: Collection,
-        batch: Batch,
-        ref: BlockRef,
-        block: bytes,
-        target: int,
-        names: Names,
-    ) -> tuple[BlockRef, bytes] | None:
-        """Seal a block anew; None, and noted, where it is the committed one and does not open."""
-        session, old = self._session, Address(where.id, ref.field, ref.epoch)
-        new_key = session.key(Address(where.id, ref.field, target)).key.expose()
-        verify_block(ref, block)
-        try:
-            return await asyncio.to_thread(
-                reseal_block,
-                session.key(old).key.expose(),
-                new_key,
-                where.class_of(ref.field),
-                ref,
-                target,
-                batch.id,
-                batch.manifest.records,
-                block,
-                _varies(ref, names),
-                batch.erased,
-            )
-        except (IntegrityError, CommitmentMismatch, WeakKey) as error:
-            self._unreadable.add((batch.id, ref.field))
-            self._done.unreadable.append(str(error))
-            return None
-
-    async def _stage(
-        self, journal: JournalledRotation, made: MadeAnew, blocks: tuple[bytes, ...]
-    ) -> None:
-        session = self._session
-        manifest = from_bytes(Manifest, made.manifest)
-        body = await asyncio.to_thread(join_batch_body, manifest, blocks)
-        await session.transport.stage(session.vault_id, journal.upload, made.batch, body)
-        session.store.add_made_anew(journal.upload, made)
 
     # --- moving, and retiring
 
@@ -497,25 +420,6 @@ def _serving(state: State, fields: Sequence[Field]) -> frozenset[Address]:
     return frozenset(
         each.address for each in known if not each.tainted and each.address not in kept
     )
-
-
-def _by_batch(todo: Sequence[Listed]) -> Iterator[tuple[Batch, list[BlockRef]]]:
-    refs: list[BlockRef] = []
-    for at, (batch, ref) in enumerate(todo):
-        refs.append(ref)
-        if at + 1 == len(todo) or todo[at + 1][0].id != batch.id:
-            yield batch, refs
-            refs = []
-
-
-def _varies(ref: BlockRef, names: Names) -> bool:
-    """Say whether a field's values have no fixed width; its catalog says so, or its padding."""
-    named = names.fields.get(ref.field)
-    if is_catalog(ref.field):
-        return True
-    if named is None:
-        return ref.padding is not Padding.UNIFORM
-    return varies_in_length(value_type(type_from_text(named.type)))
 
 
 def _parts(moves: Sequence[MovedBlock]) -> Iterator[list[MovedBlock]]:

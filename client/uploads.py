@@ -1,4 +1,4 @@
-"""Sealing a table and sending it: read, seal and send overlap, in bounded memory (SPEC 10.5).
+"""A table uploaded as a new collection: planned, journalled, sent and committed (SPEC 10.5).
 
 A journal in this home says what was sealed and acknowledged. The same command on the same
 file goes on from there after any interruption; what is committed is only what the journal
@@ -12,41 +12,31 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Final
-
-import pyarrow as pa
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from client.catalogs import (
     NAME_CHARACTERS,
-    NamedField,
-    collection_rows,
     read_names,
-    read_people,
-    seal_rows,
 )
-from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
 from client.errors import InputError, Refused
-from client.results import OnProgress, Progress, UploadResult
+from client.results import OnProgress, UploadResult
+from client.sending import KeysMoved, Plan, Sender, all_open
 from client.session import Session, saying
 from client.store import JournalledUpload
-from client.tables import Source, column_cells
-from client.tables.csv_format import for_readers_of
+from client.tables import Source
 from protocol import acts
 from protocol.blocks import (
     Address,
     FieldClass,
     Manifest,
-    catalog_class,
     is_catalog,
     manifest_bytes_at_most,
 )
 from protocol.ledger.contents import PendingUpload
 from protocol.ledger.state import Phase, State
 from protocol.limits import KIB, LIMITS
-from protocol.wire import from_bytes, to_bytes
+from protocol.wire import from_bytes
 
 ATTEMPTS: Final = 6
 LOOK_SECONDS: Final = 20
@@ -54,16 +44,6 @@ IN_FLIGHT: Final = 3
 """Batches being sent at once: enough to hide the round trips, few enough to bound memory."""
 
 PART_BYTES: Final = LIMITS.act_bytes - 64 * KIB
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A table to upload: where it goes, and the class of each of its columns in order."""
-
-    source: Source
-    collection: str
-    classes: tuple[FieldClass, ...]
-    batch_rows: int = LIMITS.batch_records_default
 
 
 def plan_upload(
@@ -126,7 +106,7 @@ async def _seal_and_commit(
         session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), plan.classes))
     for attempt in range(ATTEMPTS):
         await _prepare_collection(session, plan, journal.collection)
-        sender = _Sender(session, plan, journal)
+        sender = Sender(session, plan, journal)
         try:
             await sender.run(on_progress)
             await _commit(session, journal)
@@ -239,16 +219,10 @@ async def _drop_unusable(session: Session, begun: JournalledUpload) -> int:
         manifest = _parsed(encoded)
         addresses = (Address(begun.collection, r.field, r.epoch) for r in manifest.blocks)
         there = manifest.batch_id in staged and manifest.batch_id not in state.batch_ids
-        if manifest.batch_id not in landed and not (there and _all_open(state, addresses)):
+        if manifest.batch_id not in landed and not (there and all_open(state, addresses)):
             unusable.append(sequence)
     session.store.drop_batches(begun.upload, unusable)
     return len(unusable)
-
-
-def _all_open(state: State, addresses: Iterable[Address]) -> bool:
-    """Say whether all of these epochs take commits."""
-    epochs = map(state.epoch, addresses)
-    return all(epoch is not None and not epoch.tainted for epoch in epochs)
 
 
 async def _refuse_taken(session: Session, name: str) -> None:
@@ -298,153 +272,6 @@ async def ensure_writable(session: Session, fields: Sequence[tuple[bytes, int]])
     if not wanting(session.state):
         return None
     return await session.act_if_needed(lambda state: session.next_epochs(wanting(state)))
-
-
-# --- sealing and sending
-
-
-class KeysMoved(Exception):
-    """A key under which an upload is being sealed takes no more commits."""
-
-
-class _Sender:
-    """One upload on its way: seals in a thread, sends a few batches at once, journals each."""
-
-    def __init__(self, session: Session, plan: Plan, journal: JournalledUpload) -> None:
-        self._session = session
-        self._plan = plan
-        self._journal = journal
-        self._acknowledged = session.store.batches(journal.upload)
-        self._where = session.state.collections[journal.collection]
-        self._sent = 0
-        self._looked = time.monotonic()
-        self._keys = {
-            number: (address, session.key(address).key.expose())
-            for number in self._where.fields
-            for address in (session.writable(journal.collection, number),)
-        }
-
-    async def run(self, on_progress: OnProgress) -> None:
-        """Seal and send everything that the journal does not list yet.
-
-        Raises:
-            KeysMoved: somebody was removed meanwhile who held one of the keys.
-            Stale: as `Session.keep_head_fresh`; what was sent is in the journal.
-        """
-        flights: set[asyncio.Task[None]] = set()
-        try:
-            async with aclosing(self._sealed()) as batches:
-                async for sequence, records, sealed in batches:
-                    if sealed is not None:
-                        if len(flights) >= IN_FLIGHT:
-                            done, flights = await asyncio.wait(
-                                flights, return_when=asyncio.FIRST_COMPLETED
-                            )
-                            await asyncio.gather(*done)
-                        flights.add(asyncio.create_task(self._send(sequence, records, sealed)))
-                    await self._look_at_keys()
-                    if not is_catalog_sequence(sequence, self._where.catalogs):
-                        self._sent += records
-                        on_progress(self._progress())
-            await asyncio.gather(*flights)
-        finally:
-            for flight in flights:
-                flight.cancel()
-            await asyncio.gather(*flights, return_exceptions=True)
-
-    async def _look_at_keys(self) -> None:
-        """Sync now and then: a removal should not cost more than a few seconds' work."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return
-        await self._session.sync_as_member()
-        await self._session.keep_head_fresh()
-        self._looked = time.monotonic()
-        if not self.keys_open():
-            raise KeysMoved
-
-    def keys_open(self) -> bool:
-        """Say whether all keys that it seals under take commits, as far as is known."""
-        return _all_open(self._session.state, (address for address, _ in self._keys.values()))
-
-    def _progress(self) -> Progress:
-        return Progress("sealing and sending", self._sent, self._plan.source.total_rows, "records")
-
-    async def _send(self, sequence: int, records: int, sealed: SealedBatch) -> None:
-        """Send one batch, and write it down once the server has it."""
-        upload, batch = self._journal.upload, sealed.manifest.batch_id
-        body = await asyncio.to_thread(sealed.body)
-        await self._session.transport.stage(self._session.vault_id, upload, batch, body)
-        self._session.store.add_batch(upload, sequence, records, to_bytes(sealed.manifest))
-
-    async def _sealed(self) -> AsyncGenerator[tuple[int, int, SealedBatch | None], None]:
-        """Yield (sequence, records, batch); the batch is None where the journal has it."""
-        for sequence, number in enumerate(self._where.catalogs):
-            if sequence in self._acknowledged:
-                yield sequence, 1, None
-            else:
-                yield sequence, 1, await self._catalog(number)
-        work = self._data(len(self._where.catalogs))
-        while (step := await asyncio.to_thread(next, work, None)) is not None:
-            yield step
-
-    async def _catalog(self, number: int) -> SealedBatch:
-        names = {
-            i: NamedField(column.name, column.type)
-            for i, column in enumerate(self._plan.source.columns)
-            if self._plan.classes[i] is catalog_class(number)
-        }
-        rows = collection_rows(
-            title=(await read_people(self._session)).title or "",
-            collection=self._plan.collection,
-            file=self._plan.source.name,
-            table_format=self._format(number),
-            fields=names,
-        )
-        return seal_rows(self._session, self._keys[number][0], rows)
-
-    def _format(self, number: int) -> dict[str, Any]:
-        """Return what of the table's format the readers of a class may know."""
-        its_class = catalog_class(number)
-        classes = self._plan.classes
-        named = zip(self._plan.source.columns, classes, strict=True)
-        columns = frozenset(column.name for column, each in named if each is its_class)
-        highest = its_class is max(classes)
-        return for_readers_of(self._plan.source.format, columns, everything=highest)
-
-    def _data(self, sequence: int) -> Iterator[tuple[int, int, SealedBatch | None]]:
-        """Cut the table into batches and seal those that are new; runs in a thread."""
-        for table in self._plan.source.batches(self._plan.batch_rows):
-            at = 0
-            while at < table.num_rows:
-                known = self._acknowledged.get(sequence)
-                if known is not None:
-                    records, sealed = known[0], None
-                else:
-                    records, sealed = self._seal(table.slice(at))
-                yield sequence, records, sealed
-                at += records
-                sequence += 1
-
-    def _seal(self, rows: pa.RecordBatch) -> tuple[int, SealedBatch]:
-        columns = self._columns(rows)
-        records = plan_rows(columns)
-        if records < rows.num_rows:
-            columns = self._columns(rows.slice(0, records))
-        return records, seal_batch(columns)
-
-    def _columns(self, rows: pa.RecordBatch) -> list[ColumnToSeal]:
-        columns = []
-        for number, column in enumerate(rows.columns):
-            address, key = self._keys[number]
-            field_class = self._plan.classes[number]
-            cells = column_cells(column)
-            columns.append(ColumnToSeal(number, address.epoch, field_class, key, cells))
-        return columns
-
-
-def is_catalog_sequence(sequence: int, catalogs: Sequence[int]) -> bool:
-    """Say whether a batch of an upload is one of its catalogs, which come first."""
-    return sequence < len(catalogs)
 
 
 # --- the commit

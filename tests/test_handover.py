@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from client import handover, uploads
+from client import handover, sending, uploads
 from client.catalogs import read_names, read_people
 from client.crypto import wraps
 from client.crypto.cells import SealedBatch, seal_batch
@@ -248,15 +248,15 @@ def resealed(change: Callable[[bytes], bytes]) -> Callable[[pytest.MonkeyPatch],
         manifest = replace(sealed.manifest, blocks=(ref, *sealed.manifest.blocks[1:]))
         return SealedBatch(manifest, (block, *sealed.blocks[1:]))
 
-    return lambda patch: patch.setattr(uploads, "seal_batch", spoiled)
+    return lambda patch: patch.setattr(sending, "seal_batch", spoiled)
 
 
 def wrong_type(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(uploads, "NamedField", lambda name, _: _Field(name, "int64"))
+    patch.setattr(sending, "NamedField", lambda name, _: _Field(name, "int64"))
 
 
 def no_type(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(uploads, "NamedField", lambda name, _: _Field(name, "no type"))
+    patch.setattr(sending, "NamedField", lambda name, _: _Field(name, "no type"))
 
 
 class _Field:

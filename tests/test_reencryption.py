@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client import reencryption
+from client import reencryption, resealing
 from client.errors import Refused, Unreachable
 from client.results import Progress, RotateResult
 from client.session import Draft
@@ -278,7 +278,7 @@ async def test_what_an_interrupted_run_has_sealed_is_not_sealed_again(
     await cut_before_it_moves(seller, monkeypatch)
     assert epochs_in_use(seller, 1) == {1}
     with monkeypatch.context() as patch:
-        patch.setattr(reencryption, "reseal_block", None)
+        patch.setattr(resealing, "reseal_block", None)
         done = await seller.rotate(collection="customers", fields=["orders"], reencrypt=True)
     assert done.reencrypted is not None
     assert done.reencrypted.resumed_blocks == done.reencrypted.blocks == 3

@@ -17,9 +17,9 @@ import pytest_asyncio
 
 from client import uploads
 from client.errors import Refused, Unreachable
+from client.overlap import IN_FLIGHT
 from client.results import Progress
 from client.tables import TableChanged, TableUnreadable
-from client.uploads import IN_FLIGHT
 from client.vault import Vault
 from tests.deals import (
     Breaking,

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from client import uploads
+from client import sending, uploads
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused, Unreachable
@@ -204,7 +204,7 @@ async def test_nothing_is_sealed_under_a_head_that_nobody_signed_for_too_long(
 async def test_a_head_that_grows_too_old_during_an_upload_stops_it(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(sending, "LOOK_SECONDS", 0)
     now = [time.time()]
 
     class Slow(Watched):
@@ -297,7 +297,7 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nothing was acknowledged yet that would have to be given up."""
-    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(sending, "LOOK_SECONDS", 0)
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await deal.seller.grant("Bo", classes=[SENSITIVE])
         revoked: list[bytes] = []
@@ -324,7 +324,7 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
 async def test_an_upload_whose_keys_are_replaced_again_and_again_is_given_up_for_now(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(sending, "LOOK_SECONDS", 0)
     async with with_ada(tmp_path / "deal") as (deal, ada):
         turn = asyncio.Lock()
 

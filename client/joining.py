@@ -67,8 +67,7 @@ class Joining(Keeper):
             await vault.close()
             raise
         if result.title != entry.title:
-            titled = replace(entry, invite=None, title=result.title)
-            self._edit(lambda keyring: keyring.with_vault(titled))
+            self._revise(entry.vault_id, lambda entry: replace(entry, title=result.title))
         return vault, result
 
     async def _joined_by(self, entry: VaultEntry, link: Link) -> bool:
@@ -104,7 +103,7 @@ class Joining(Keeper):
         await self._invite_session_check(link)
         name = identity if begun and identity else self._unused_identity(identity).name
         entry = VaultEntry(
-            link.vault_id, link.url, link.pin, "", name, link.secret, False, None, False
+            link.vault_id, link.url, link.pin, "", name, link.secret, False, (), False
         )
         self._edit(lambda keyring: keyring.with_vault(entry))
         return entry
@@ -131,8 +130,7 @@ class Joining(Keeper):
             await self._join_now(vault, entry, secret)
         if session.identity.member_id not in session.state.members:
             raise PinMismatch("the server knows this identity, but the log does not")
-        done = replace(entry, invite=None)
-        self._edit(lambda keyring: keyring.with_vault(done))
+        self._revise(entry.vault_id, lambda entry: replace(entry, invite=None))
 
     async def _join_now(self, vault: Vault, entry: VaultEntry, secret: InviteSecret) -> None:
         """Read with the link's access key, join with the invite's, go on with one's own."""

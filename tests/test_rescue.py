@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from client import rescue
 from client.errors import InputError, Refused, Unreachable
 from client.recovery import REQUEST_PREFIX
 from client.vault import Vault
@@ -15,7 +16,7 @@ from protocol.errors import PinMismatch
 from tests.company import TABLE, Company, company
 from tests.deals import Counter, acts_since, as_killed
 from tests.in_process import URL
-from tests.test_renewal import cut_by
+from tests.test_renewal import Holding, cut_by
 
 CUSTODIANS = ("Ada", "Kim", "Aud")
 
@@ -213,6 +214,35 @@ async def test_a_rebuilding_cut_off_at_any_call_goes_on(cast: Company, after: bo
     async with vault:
         assert done.new_id == vault.identity.member_id.hex()
         assert len(done.custodians) == 2
+
+
+@pytest.mark.threat("K16")
+@pytest.mark.parametrize("which", [0, 1])
+async def test_each_try_to_rebuild_has_a_seed_of_its_own_and_any_may_land(
+    cast: Company, which: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescue, "MAX_SUCCESSORS", 2)
+    text = asked(cast)
+    for name in ("ada", "kim"):
+        await (await cast(name)).release_share(text, yes=True)
+    home = cast.newcomer("new machine", lie := Holding())
+    for _ in range(2):
+        with pytest.raises(Refused, match="not today"):
+            await home.rebuild()
+    assert len({each.seed.expose() for each in home.keyring.identities}) == 3
+    with pytest.raises(Refused, match="tried 2 times") as caught:
+        await home.rebuild()
+    assert caught.value.hint is not None
+    assert "new home" in caught.value.hint
+    # The server lands one after all: to whom it is, this home finds out.
+    lie.telling = False
+    made = home.keyring.identities[1 + which]
+    olga = cast.open["olga"]
+    await cast.lab.service.submit(vault_id(cast), olga.id, lie.held[which])
+    vault, _ = await home.rebuild()
+    async with vault:
+        assert vault.identity.seed == made.seed
+    await owns(cast)
 
 
 async def owns(cast: Company) -> None:

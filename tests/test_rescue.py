@@ -146,6 +146,67 @@ async def test_setting_up_is_the_owners_and_has_sense(cast: Company) -> None:
     assert len(status.custodians) == 3
 
 
+async def confirmed_by_kim(cast: Company, *names: str) -> dict[str, str]:
+    """Let an admin confirm keys of its own under people's names; return the words with each."""
+    kim = await cast("kim")
+    for name in names:
+        invited = await kim.invite(Role.AUDITOR, name=name)
+        vault, _ = await cast.lab.home(name).join(invited.link)
+        await vault.close()
+        await kim.confirm(name, yes=True)
+    owner = await cast("olga")
+    return {name: await owner.words(name) for name in names}
+
+
+@pytest.mark.threat("K16")
+async def test_an_owner_deals_to_nobody_whose_words_it_has_not_compared_itself(
+    cast: Company,
+) -> None:
+    """Else an admin who enrols two keys under trusted names is the owner."""
+    words = await confirmed_by_kim(cast, "Zoe", "Yan")
+    owner, before = await cast("olga"), cast.open["olga"].session.state.recovery
+    everybody = ["Zoe", "Ada", "Yan"]
+    assert await owner.custodian_words(everybody) == words
+    with pytest.raises(Refused, match="twelve words of Yan, Zoe were never compared") as caught:
+        await owner.set_up_recovery(everybody, 2)
+    assert caught.value.refusal == "not_compared"
+    assert caught.value.hint is not None
+    for name, mine in words.items():
+        assert f"with {name}: {mine}" in caught.value.hint
+    # Compared with one, the other is left; words that differ are nobody's.
+    wrong = {"Zoe": words["Zoe"], "Yan": words["Zoe"]}
+    with pytest.raises(PinMismatch):
+        await owner.set_up_recovery(everybody, 2, words=wrong)
+    assert await owner.custodian_words(everybody) == words
+    with pytest.raises(Refused, match="words of Yan were never"):
+        await owner.set_up_recovery(everybody, 2, words={"Zoe": words["Zoe"]})
+    with pytest.raises(InputError, match="given for Kim, who is to be no custodian"):
+        await owner.set_up_recovery(everybody, 2, words={"Kim": await owner.words("Kim")})
+    assert cast.open["olga"].session.state.recovery == before
+    # Each that was compared stays so.
+    dealt = await owner.set_up_recovery(everybody, 2, words={"Yan": words["Yan"]})
+    assert len(dealt.custodians) == 3
+    await owner.set_up_recovery(everybody, 3)
+
+
+async def test_an_owner_may_say_that_it_has_compared_the_words_of_all(cast: Company) -> None:
+    await confirmed_by_kim(cast, "Zoe")
+    owner = await cast("olga")
+    await owner.set_up_recovery(["Zoe", "Ada"], 2, yes=True)
+    assert await owner.custodian_words(["Zoe", "Ada"]) == {}
+
+
+@pytest.mark.threat("K16")
+async def test_words_are_compared_only_for_what_the_rules_allow(cast: Company) -> None:
+    owner = await cast("olga")
+    with pytest.raises(Refused, match="confirmed") as caught:
+        await owner.set_up_recovery(["Ada", "Una"], 2, yes=True)
+    assert caught.value.refusal == "out_of_order"
+    ada = await cast("ada")
+    with pytest.raises(Refused, match="may not do this"):
+        await ada.custodian_words(["Kim"])
+
+
 async def test_what_was_dealt_anew_or_ended_is_not_what_was_released(cast: Company) -> None:
     owner, ada = await cast("olga"), await cast("ada")
     text = asked(cast)

@@ -199,6 +199,7 @@ class Vault:
     takeover = _waiting(waiting_vault.Vault.takeover)
 
     set_up_recovery = _waiting(waiting_vault.Vault.set_up_recovery)
+    custodian_words = _waiting(waiting_vault.Vault.custodian_words)
     end_recovery = _waiting(waiting_vault.Vault.end_recovery)
     recovery_status = _waiting(waiting_vault.Vault.recovery_status)
     release_share = _waiting(waiting_vault.Vault.release_share)

@@ -10,10 +10,12 @@ import os
 import time
 from collections.abc import Callable
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from client.crypto.identity import Identity
+from client.crypto.secrets import Seed
 from client.errors import InputError
 from client.keyring import Keyring, StoredIdentity
 from client.results import IdentityInfo, VaultInfo
@@ -97,17 +99,34 @@ class Folder:
         """
         if not self.keyring_path.exists():
             self.create_keyring()
-        made = self._generated(name)
-        self._edit(lambda keyring: keyring.with_identity(made))
-        return made
+        seed = Identity.generate().seed
 
-    def _generated(self, name: str | None = None) -> StoredIdentity:
-        """Return a fresh identity under a name that is free; nothing is kept yet."""
-        taken = {each.name for each in self.keyring.identities}
-        if name is not None and name in taken:
-            raise InputError(f"there is an identity {name!r} already", hint="Choose another name.")
-        name = name or next(n for i in range(1, 10_000) if (n := f"identity-{i}") not in taken)
-        return StoredIdentity(name, Identity.generate().seed, int(self.clock()))
+        def made(keyring: Keyring) -> StoredIdentity:
+            if name is None:
+                return self._named(keyring, seed)
+            if keyring.identity(name) is not None:
+                raise InputError(
+                    f"there is an identity {name!r} already", hint="Choose another name."
+                )
+            return StoredIdentity(name, seed, int(self.clock()))
+
+        return self._keep(made)
+
+    def _keep(self, make: Callable[[Keyring], StoredIdentity]) -> StoredIdentity:
+        """Keep what is made for the keyring as it is by then."""
+        made: list[StoredIdentity] = []
+
+        def kept(keyring: Keyring) -> Keyring:
+            made.append(make(keyring))
+            return keyring.with_identity(made[0])
+
+        self._edit(kept)
+        return made[0]
+
+    def _named(self, keyring: Keyring, seed: Seed, like: str = "identity") -> StoredIdentity:
+        """Return an identity under a name that is free; nothing is kept yet."""
+        name = next(n for i in count(1) if keyring.identity(n := f"{like}-{i}") is None)
+        return StoredIdentity(name, seed, int(self.clock()))
 
     def _unused_identity(self, name: str | None) -> StoredIdentity:
         """Return an identity for a new membership: each serves in one vault, so none links two.

@@ -63,7 +63,7 @@ class Home(Joining, Rescue):
         try:
             genesis = _genesis(owner, info, policy)
             entry = VaultEntry(
-                acts.vault_id_of(genesis), url, pin, title, stored.name, None, True, None, False
+                acts.vault_id_of(genesis), url, pin, title, stored.name, None, True, (), False
             )
             # Before the server has it: a vault whose keys were lost in a crash helps nobody.
             self._edit(lambda keyring: keyring.with_vault(entry))

@@ -56,7 +56,7 @@ class Joining(Keeper):
         elif entry.invite is not None and not _is_behind(entry, parsed):
             entry = await self._begin_join(parsed, entry.identity, begun=True)
         elif entry.invite is None and not await self._joined_by(entry, parsed):
-            entry = await self._begin_join(parsed, identity)
+            entry = await self._begin_join(parsed, identity, anew=True)
         vault = self._opened(entry)
         try:
             if entry.invite is not None:
@@ -67,8 +67,7 @@ class Joining(Keeper):
             await vault.close()
             raise
         if result.title != entry.title:
-            titled = replace(entry, invite=None, title=result.title)
-            self._edit(lambda keyring: keyring.with_vault(titled))
+            self._revise(entry.vault_id, lambda entry: replace(entry, title=result.title))
         return vault, result
 
     async def _joined_by(self, entry: VaultEntry, link: Link) -> bool:
@@ -95,16 +94,23 @@ class Joining(Keeper):
         return False
 
     async def _begin_join(
-        self, link: Link, identity: str | None, *, begun: bool = False
+        self, link: Link, identity: str | None, *, begun: bool = False, anew: bool = False
     ) -> VaultEntry:
         """Check the invite before anything of it is kept, then keep what a crash must not lose.
 
         A join that was begun with another link goes on with this one, as the same identity.
+        Whoever comes back `anew` is a fresh one: it may have been removed because somebody took
+        a copy of this keyring, and with it what lay there unused.
         """
         await self._invite_session_check(link)
-        name = identity if begun and identity else self._unused_identity(identity).name
+        if begun and identity:
+            name = identity
+        elif anew and identity is None:
+            name = self.new_identity().name
+        else:
+            name = self._unused_identity(identity).name
         entry = VaultEntry(
-            link.vault_id, link.url, link.pin, "", name, link.secret, False, None, False
+            link.vault_id, link.url, link.pin, "", name, link.secret, False, (), False
         )
         self._edit(lambda keyring: keyring.with_vault(entry))
         return entry
@@ -131,8 +137,7 @@ class Joining(Keeper):
             await self._join_now(vault, entry, secret)
         if session.identity.member_id not in session.state.members:
             raise PinMismatch("the server knows this identity, but the log does not")
-        done = replace(entry, invite=None)
-        self._edit(lambda keyring: keyring.with_vault(done))
+        self._revise(entry.vault_id, lambda entry: replace(entry, invite=None))
 
     async def _join_now(self, vault: Vault, entry: VaultEntry, secret: InviteSecret) -> None:
         """Read with the link's access key, join with the invite's, go on with one's own."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from client.crypto.identity import Identity
+from client.crypto.secrets import Seed
 from client.errors import InputError
 from client.folder import Folder
 from client.keyring import Keyring, StoredIdentity, VaultEntry
@@ -76,26 +77,33 @@ class Keeper(Folder):
         store = VaultStore(self._store_path(entry.vault_id))
         signer = Signer(identity.request_key, identity.member_id)
         transport = self.connect(entry.server, entry.tls_pin, signer)
-        # It may have taken the other's place just before this home was cut off.
-        successor = entry.successor and Identity(self._stored(entry.successor).seed)
-        others = (successor,) if successor else ()
+        # One may have taken the other's place just before this home was cut off.
+        others = [Identity(self._stored(name).seed) for name in entry.successors]
         # Whose boxes are its own, it learns from the log itself.
         newcomer = entry.invite is not None or entry.rescuing
         believed = Believed(entry.vault_id, store, identity, *others, newcomer=newcomer)
         session = Session(identity, believed, store, transport, self.clock)
-        if successor:
-            session.successor = self._successor(entry, successor)
+        session.successors = tuple(self._successor(entry, each) for each in others)
         return Vault(session, server=entry.server, pin=entry.tls_pin, title=entry.title)
 
     def _successor(self, entry: VaultEntry, identity: Identity) -> Successor:
-        """Return what a session needs to go on as the identity that an entry's successor names."""
+        """Return what a session needs to go on as one of an entry's successors."""
 
         def follow() -> Transport:
-            self._edit(lambda keyring: _succeeded(keyring, entry.vault_id))
+            self._edit(lambda keyring: _succeeded(keyring, entry.vault_id, identity.seed))
             signer = Signer(identity.request_key, identity.member_id)
             return self.connect(entry.server, entry.tls_pin, signer)
 
         return Successor(identity, follow)
+
+    def _entry(self, vault: Vault) -> VaultEntry:
+        entry = self.keyring.vault(vault.session.vault_id)
+        assert entry is not None  # the vault was opened from it
+        return entry
+
+    def _revise(self, vault_id: bytes, change: Callable[[VaultEntry], VaultEntry]) -> None:
+        """Change what a vault's entry is by now, whatever another process made of it meanwhile."""
+        self._edit(lambda keyring: keyring.with_vault(change(entry_of(keyring, vault_id))))
 
     def _stored(self, name: str) -> StoredIdentity:
         stored = self.keyring.identity(name)
@@ -106,10 +114,27 @@ class Keeper(Folder):
         return self.directory / VAULTS_FOLDER / f"{vault_id.hex()}.db"
 
 
-def _succeeded(keyring: Keyring, vault_id: bytes) -> Keyring:
-    """Put an entry's successor in its identity's place; the old seed goes."""
+def entry_of(keyring: Keyring, vault_id: bytes) -> VaultEntry:
+    """Return a vault's entry in a keyring under edit.
+
+    Raises:
+        InputError: another process of this home took it out.
+    """
     entry = keyring.vault(vault_id)
-    if entry is None or entry.successor is None:
+    if entry is None:
+        raise InputError(
+            "another command took this vault out of this home",
+            hint="'sealroom vault list' shows what is there.",
+        )
+    return entry
+
+
+def _succeeded(keyring: Keyring, vault_id: bytes, seed: Seed) -> Keyring:
+    """Put the successor of this seed in its identity's place; the old seed goes, and the others."""
+    entry = keyring.vault(vault_id)
+    names = () if entry is None else entry.successors
+    stored = next((one for one in keyring.identities if one.seed == seed), None)
+    if entry is None or stored is None or stored.name not in names:
         return keyring  # another process of this home did it
-    followed = replace(entry, identity=entry.successor, successor=None, rescuing=False)
-    return keyring.with_vault(followed).without_identity(entry.identity)
+    followed = replace(entry, identity=stored.name, successors=(), rescuing=False)
+    return keyring.with_vault(followed)

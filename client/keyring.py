@@ -71,6 +71,7 @@ Passphrase = Callable[[], str]
 MAX_FILE_BYTES: Final = 4 * MIB
 MAX_IDENTITIES: Final = 1_024
 MAX_VAULTS: Final = 4_096
+MAX_SUCCESSORS: Final = 32
 
 _UNIX_SECONDS: Final = Uint(2**40)
 _NAME: Final = Text(200, 1)
@@ -103,9 +104,10 @@ class VaultEntry:
     """One vault: where it is, the pin of its server's TLS key, and which identity is used there.
 
     `invite` is kept until the join succeeded; `owned` says that this machine created the vault
-    or accepted it, nothing about what the ledger says now. `successor` is the identity that is
-    to take the place of the one there is, from before the act that says so until it is found.
-    `rescuing` says that the identity is not a member, but waits for custodians' shares.
+    or accepted it, nothing about what the ledger says now. `successors` are the identities of
+    each try to take the place of the one there is, from before its act is sent until the act of
+    one is found. `rescuing` says that the identity is not a member, but waits for custodians'
+    shares.
     """
 
     vault_id: Annotated[bytes, Fixed(32)]
@@ -117,13 +119,13 @@ class VaultEntry:
         InviteSecret | None, Maybe(Parsed(InviteSecret.expose, InviteSecret, InviteSecret.size))
     ]
     owned: Annotated[bool, Flag]
-    successor: Annotated[str | None, Maybe(_NAME)]
+    successors: Annotated[tuple[str, ...], ListOf(_NAME, MAX_SUCCESSORS, unique=True)]
     rescuing: Annotated[bool, Flag]
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """The names of the identities that serve here, or are about to."""
-        return (self.identity,) if self.successor is None else (self.identity, self.successor)
+        """The names of the identities that serve here, or may be found to."""
+        return (self.identity, *self.successors)
 
 
 @record
@@ -145,6 +147,8 @@ class Keyring:
             raise MalformedMessage("a vault is listed twice")
         if not {name for entry in self.vaults for name in entry.identities} <= names:
             raise MalformedMessage("a vault names an identity that is not there")
+        if any(entry.identity in entry.successors for entry in self.vaults):
+            raise MalformedMessage("an identity is to be replaced by itself")
 
     def identity(self, name: str) -> StoredIdentity | None:
         """Return the identity of this name, or None."""
@@ -162,11 +166,17 @@ class Keyring:
     def with_vault(self, entry: VaultEntry) -> Keyring:
         """Return a keyring that holds this entry too, in place of one of the same vault.
 
+        An identity that served there, and does so no more, goes: its seed may be somebody
+        else's too by then, and must not be taken for the next vault.
+
         Raises:
             MalformedMessage: the entry's identity is not in the keyring.
         """
+        before = self.vault(entry.vault_id)
+        gone = set(before.identities) - set(entry.identities) if before else set()
+        kept = tuple(one for one in self.identities if one.name not in gone)
         others = self.without_vault(entry.vault_id).vaults
-        return replace(self, vaults=(*others, entry))
+        return replace(self, identities=kept, vaults=(*others, entry))
 
     def without_vault(self, vault_id: bytes) -> Keyring:
         """Return a keyring without the entry of this vault (32-byte id)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
 from client.catalogs import name_of, read_people
@@ -11,6 +12,7 @@ from client.errors import InputError, Refused
 from client.people import remember_words, words_with
 from client.results import CustodianInfo, RecoveryStatus
 from client.session import Session, saying
+from client.words import compare_words
 from protocol import acts
 from protocol.errors import CommitmentMismatch, IntegrityError, SealroomError
 from protocol.identity import IdentityCard, recovery_context, verify_card
@@ -54,23 +56,79 @@ def parse_request(text: str, vault_id: bytes) -> Request:
     return request
 
 
-async def set_up(session: Session, custodians: list[Member], threshold: int) -> int:
+async def set_up(
+    session: Session,
+    custodians: Sequence[tuple[str, Member]],
+    threshold: int,
+    *,
+    words: Mapping[str, str],
+    yes: bool,
+) -> int:
     """Deal the owner's seed to custodians, any `threshold` of whom can rebuild it.
 
+    Each comes with the name by which the owner asked for it, which `words` are listed by too.
+    Whoever stands behind so many of them is the owner. So the owner itself compares the words of
+    each: any admin could have confirmed a key of its own, and written that name beside it.
+
     Raises:
-        InputError: a threshold below two, or above the number of custodians; one named twice.
-        Refused: this member is not the owner, or a custodian is not confirmed.
+        InputError: a threshold below two, or above the number of custodians; one named twice;
+            words for somebody else.
+        PinMismatch: words differ; nobody's are taken as compared.
+        Refused: this member is not the owner, or a custodian is not confirmed, or its words were
+            never compared.
     """
     if not 2 <= threshold <= len(custodians):
         raise InputError(
             f"a threshold of {threshold} among {len(custodians)}",
             hint="At least two together, and no more than there are.",
         )
-    if len({each.id for each in custodians}) < len(custodians):
+    if len({member.id for _, member in custodians}) < len(custodians):
         raise InputError("a custodian was named twice", hint="One gets one share.")
-    public = [member.identity for member in custodians]
+    others = words.keys() - {name for name, _ in custodians}
+    if others:
+        raise InputError(f"words are given for {_listed(others)}, who is to be no custodian")
+    public = [member.identity for _, member in custodians]
     dealing = deal(session.identity, session.vault_id, public, threshold)
+    session.expect_allowed(acts.Custodians(dealing))
+    _expect_compared(session, custodians, threshold, words, yes)
     return await session.act(saying(acts.Custodians(dealing)))
+
+
+def _expect_compared(
+    session: Session,
+    custodians: Sequence[tuple[str, Member]],
+    threshold: int,
+    words: Mapping[str, str],
+    yes: bool,
+) -> None:
+    for name, member in custodians:
+        if name in words:
+            compare_words(words_with(session, member.id), words[name])
+    for name, member in custodians:
+        remember_words(session, member.id, words.get(name), yes)
+    strangers = not_compared(session, custodians)
+    if strangers:
+        yours = "; ".join(f"with {name}: {mine}" for name, mine in strangers.items())
+        raise Refused(
+            f"the twelve words of {_listed(strangers)} were never compared",
+            code="not_compared",
+            hint=f"Whoever stands behind {threshold} custodians is the owner. Ask each for them by "
+            f"voice, then give them with --words NAME='TWELVE WORDS'. Yours are {yours}",
+        )
+
+
+def not_compared(session: Session, custodians: Iterable[tuple[str, Member]]) -> dict[str, str]:
+    """Return the words to compare with each member with whom this home never did, by name."""
+    known = session.store.compared()
+    return {
+        name: words_with(session, member.id)
+        for name, member in custodians
+        if member.id not in known
+    }
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 async def status(session: Session) -> RecoveryStatus | None:

@@ -14,8 +14,8 @@ from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
 from client.errors import InputError, Refused
 from client.fields import tainted_fields
-from client.keeper import Keeper
-from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.keeper import Keeper, entry_of
+from client.keyring import MAX_SUCCESSORS, Keyring, StoredIdentity, VaultEntry
 from client.kits import Kit, write_page
 from client.people import words_with
 from client.removing import rotate
@@ -48,10 +48,14 @@ class Renewal(Keeper):
         old = session.identity
         await session.sync_as_member()
         if session.identity is old:
-            following = self._begin_succession(vault)
+            following = Identity.generate()
             card = following.card(rotation_context(session.vault_id, old.member_id))
-            session.expect_allowed(acts.RotateIdentity(card, None))
-            await session.act(saying(acts.RotateIdentity(card, None)))
+            rotation = acts.RotateIdentity(card, None)
+            session.expect_allowed(rotation)
+            if len(self._entry(vault).successors) == MAX_SUCCESSORS:
+                await self._end_earlier_tries(vault)
+            self._begin_succession(vault, following)
+            await session.act(saying(rotation))
         # Else an earlier try had landed, and the sync went on as whom it made.
         me = session.state.members[session.identity.member_id]
         replaced = None
@@ -70,24 +74,29 @@ class Renewal(Keeper):
             seconds=time.monotonic() - started,
         )
 
-    def _begin_succession(self, vault: Vault) -> Identity:
-        """Keep the new seed before anything is sent; an earlier try's where there is one."""
-        entry = self._entry(vault)
-        if entry.successor is None:
-            # Never one that lay unused in this keyring: whoever has the old seed may have it too.
-            made = self._generated()
-            begun = entry = replace(entry, successor=made.name)
-            self._edit(lambda keyring: keyring.with_identity(made).with_vault(begun))
-        assert entry.successor is not None
-        identity = Identity(self._stored(entry.successor).seed)
-        vault.session.believed.read_as(identity)
-        vault.session.successor = self._successor(entry, identity)
-        return identity
+    def _begin_succession(self, vault: Vault, identity: Identity) -> None:
+        """Keep a new seed, beside those of earlier tries, before anything is sent.
 
-    def _entry(self, vault: Vault) -> VaultEntry:
-        entry = self.keyring.vault(vault.session.vault_id)
-        assert entry is not None  # the vault was opened from it
-        return entry
+        It was made for this try: whoever has the old seed may have all that lay in this keyring.
+        The earlier ones stay, for the server may hold their acts back, and land one yet.
+        """
+        vault_id = vault.session.vault_id
+
+        def begun(keyring: Keyring) -> Keyring:
+            made = self._named(keyring, identity.seed)
+            entry = entry_of(keyring, vault_id)
+            tried = replace(entry, successors=(*entry.successors, made.name))
+            return keyring.with_identity(made).with_vault(tried)
+
+        self._edit(begun)
+        vault.session.believed.read_as(identity)
+        vault.session.successors += (self._successor(self._entry(vault), identity),)
+
+    async def _end_earlier_tries(self, vault: Vault) -> None:
+        """Spend the number that earlier tries bear on another act: none of them can land then."""
+        await vault.session.act(saying(acts.Noop()))
+        self._revise(vault.session.vault_id, lambda entry: replace(entry, successors=()))
+        vault.session.successors = ()
 
     # --- on paper
 
@@ -123,7 +132,7 @@ class Renewal(Keeper):
             await self._expect_gone(known)
         stored = self._kept_seed(kit.seed)
         entry = VaultEntry(
-            kit.vault_id, kit.server, kit.tls_pin, "", stored.name, None, False, None, False
+            kit.vault_id, kit.server, kit.tls_pin, "", stored.name, None, False, (), False
         )
         self._forget_log(kit.vault_id)
         self._edit(lambda keyring: keyring.with_vault(entry))
@@ -140,8 +149,8 @@ class Renewal(Keeper):
         vault = self._opened(entry)
         try:
             await vault.session.sync()
-            titled = replace(self._entry(vault), title=await vault.title())
-            self._edit(lambda keyring: keyring.with_vault(titled))
+            title = await vault.title()
+            self._revise(entry.vault_id, lambda entry: replace(entry, title=title))
         except BaseException:
             await vault.close()
             raise
@@ -166,11 +175,7 @@ class Renewal(Keeper):
         same = next((each for each in self.keyring.identities if each.seed == seed), None)
         if same is not None:
             return same
-        taken = {each.name for each in self.keyring.identities}
-        name = next(n for i in range(1, 10_000) if (n := f"restored-{i}") not in taken)
-        stored = StoredIdentity(name, seed, int(self.clock()))
-        self._edit(lambda keyring: keyring.with_identity(stored))
-        return stored
+        return self._keep(lambda keyring: self._named(keyring, seed, "restored"))
 
     def _forget_log(self, vault_id: bytes) -> None:
         path = self._store_path(vault_id)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from client.crypto.identity import Identity
 from client.crypto.sharing import CustodianShare, open_released, rebuild
 from client.errors import InputError, Refused
-from client.keyring import VaultEntry
+from client.keyring import MAX_SUCCESSORS, VaultEntry
 from client.recovery import Request
 from client.renewal import Renewal
 from client.results import RescueRequest, RescueResult
@@ -39,7 +39,7 @@ class Rescue(Renewal):
             )
         if entry is None:
             name = self._unused_identity(None).name
-            made = VaultEntry(vault_id, url, pin, "", name, None, False, None, True)
+            made = VaultEntry(vault_id, url, pin, "", name, None, False, (), True)
             self._edit(lambda keyring: keyring.with_vault(made))
             entry = made
         rebuilder = Identity(self._stored(entry.identity).seed)
@@ -93,26 +93,38 @@ class Rescue(Renewal):
         except Refused as refused:
             if refused.refusal != NotFound.code or not entry.rescuing:
                 raise
-            if session.successor is None:
-                raise _too_few("the server has nothing for this home") from refused
-            new = session.successor.identity
-            await session.transport.close()
-            signer = Signer(new.request_key, new.member_id)
-            session.transport = self.connect(entry.server, entry.tls_pin, signer)
-            try:
-                await session.sync()
-            except Refused as again:
-                if again.refusal != NotFound.code:
-                    raise
-                raise _too_few("the server has nothing for this home any more") from again
+            for each in session.successors:
+                if await self._syncs_as(session, entry, each.identity):
+                    return
+            raise _too_few("the server has nothing for this home") from refused
+
+    async def _syncs_as(self, session: Session, entry: VaultEntry, identity: Identity) -> bool:
+        """Sync as an identity that may have landed; False where the server does not know it."""
+        await session.transport.close()
+        signer = Signer(identity.request_key, identity.member_id)
+        session.transport = self.connect(entry.server, entry.tls_pin, signer)
+        try:
+            await session.sync()
+        except Refused as refused:
+            if refused.refusal != NotFound.code:
+                raise
+            return False
+        return True
 
     async def _rotate_rebuilt(self, vault: Vault, owner: Identity, recovery: Recovery) -> None:
         """Sign as the owner that was, once: the new identity takes its place."""
-        session = vault.session
-        new = self._begin_succession(vault)
+        session, entry = vault.session, self._entry(vault)
+        if len(entry.successors) == MAX_SUCCESSORS:
+            raise Refused(
+                f"this rescue was tried {MAX_SUCCESSORS} times, and may have ended by any of them",
+                code="limit_exceeded",
+                hint="Begin it in a new home, with 'sealroom recovery request'; custodians "
+                "release their shares to that.",
+            )
+        new = Identity.generate()
+        self._begin_succession(vault, new)
         session.believed.read_as(owner)
         card = new.card(rotation_context(session.vault_id, owner.member_id))
-        entry = self._entry(vault)
         signer = Signer(owner.request_key, owner.member_id)
         own, session.transport = (
             session.transport,

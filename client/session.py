@@ -62,7 +62,7 @@ def saying(payload: acts.Payload) -> Build:
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """An identity of this home that is to stand in the place of the one it has.
+    """An identity of this home that may come to stand in the place of the one it has.
 
     `follow` is told once it does, and returns the connection to go on with.
     """
@@ -87,7 +87,7 @@ class Session:
         self.store = store
         self.transport = transport
         self.clock = clock
-        self.successor: Successor | None = None
+        self.successors: tuple[Successor, ...] = ()
         self._acting = asyncio.Lock()
 
     @property
@@ -114,13 +114,14 @@ class Session:
         return await self.believed.sync(self.transport, self.clock(), self.identity.member_id)
 
     async def _followed(self) -> bool:
-        """Go on as this identity's successor, if the log has it in its place."""
-        following, known = self.successor, self.state.members
-        if following is None or following.identity.member_id not in known:
+        """Go on as one of this identity's successors, if the log has it in its place."""
+        known = self.state.members
+        following = next((s for s in self.successors if s.identity.member_id in known), None)
+        if following is None:
             return False
         transport = following.follow()
         await self.transport.close()
-        self.identity, self.transport, self.successor = following.identity, transport, None
+        self.identity, self.transport, self.successors = following.identity, transport, ()
         return True
 
     async def sync_as_member(self) -> None:

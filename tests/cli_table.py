@@ -211,7 +211,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
     ),
     (
         "recovery setup --custodians Ann,Bo --threshold 2",
-        ("set_up_recovery", (("Ann", "Bo"), 2), {}),
+        ("set_up_recovery", (("Ann", "Bo"), 2), {"words": {}, "yes": False}),
         RECOVERY,
         "2 of 2 custodians rebuild the owner's keys",
     ),

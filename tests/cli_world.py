@@ -112,6 +112,7 @@ ANSWERS: Mapping[str, Any] = {
     "policy": POLICY,
     "change_policy": POLICY,
     "set_up_recovery": RECOVERY,
+    "custodian_words": {"Ann": WORDS, "Bo": WORDS},
     "end_recovery": ACT,
     "recovery_status": RECOVERY,
     "release_share": ACT,

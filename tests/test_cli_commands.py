@@ -78,7 +78,7 @@ def test_a_command_for_programs(
 
 def test_every_command_that_asks_a_vault_is_in_the_table() -> None:
     asked = {call[0] for _, call, _, _ in COMMANDS}
-    assert asked | {"upload", "read", "words", "request_words"} == set(ANSWERS)
+    assert asked | {"upload", "read", "words", "request_words", "custodian_words"} == set(ANSWERS)
 
 
 def test_the_vault_that_is_named_is_opened(world: World) -> None:

@@ -18,6 +18,7 @@ from tests.cli_world import (
     ID,
     JOINED,
     LINK,
+    RECOVERY,
     WORDS,
     World,
     at_a_terminal,
@@ -80,6 +81,59 @@ def test_the_buyer_compares_the_sellers_words(
 def refused_once_then_accepted() -> Callable[[], Any]:
     answers = iter([Refused("not compared", code="not_compared"), ACCEPTED])
     return lambda: next(answers)
+
+
+def refused_once_then_dealt() -> Callable[[], Any]:
+    answers = iter([Refused("not compared", code="not_compared"), RECOVERY])
+    return lambda: next(answers)
+
+
+def test_an_owner_compares_the_words_of_each_custodian_that_is_new_to_it(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch, "y\ny\n")
+    world.answers["set_up_recovery"] = refused_once_then_dealt()
+    command = f"recovery setup --custodians Ann,Bo,Cy --words Cy='{WORDS}'"
+    assert world.run(*split(command)) == 0
+    names = ("Ann", "Bo", "Cy")
+    told = {"Cy": WORDS}
+    assert world.calls == [
+        ("set_up_recovery", (names, 2), {"words": told, "yes": False}),
+        ("custodian_words", (names,), {}),
+        ("set_up_recovery", (names, 2), {"words": dict.fromkeys(names, WORDS), "yes": False}),
+    ]
+    err = capsys.readouterr().err
+    for name in ("Ann", "Bo"):
+        assert f"Compare these words with {name}," in err
+        assert f"Does {name} read out the same words?" in err
+
+
+def test_a_custodian_whose_words_differ_ends_it_before_anything_is_dealt(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch, "y\nn\n")
+    world.answers["set_up_recovery"] = refused_once_then_dealt()
+    assert world.run("recovery", "setup", "--custodians", "Ann,Bo") == 4
+    assert [call[0] for call in world.calls] == ["set_up_recovery", "custodian_words"]
+    assert "do not go on: somebody is in between" in capsys.readouterr().err
+
+
+def test_in_a_script_custodians_with_whom_nobody_compared_are_a_refusal(
+    world: World, capsys: Any
+) -> None:
+    world.answers["set_up_recovery"] = refused_once_then_dealt()
+    assert world.run("--json", "recovery", "setup", "--custodians", "Ann,Bo") == 3
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "not_compared"
+    assert len(world.calls) == 1
+    assert world.run("recovery", "setup", "--custodians", "Ann,Bo", "--yes") == 0
+    assert world.calls[-1][2] == {"words": {}, "yes": True}
+
+
+def test_another_refusal_of_custodians_asks_nobody(world: World, monkeypatch: Any) -> None:
+    at_a_terminal(monkeypatch, "y\n")
+    world.answers["set_up_recovery"] = Refused("no", code="out_of_order")
+    assert world.run("recovery", "setup", "--custodians", "Ann,Bo") == 3
+    assert len(world.calls) == 1
 
 
 def test_words_that_differ_end_it(

@@ -167,14 +167,39 @@ def test_the_sdk_is_imported_by_its_package_and_nothing_else_is() -> None:
 
 
 def test_of_two_processes_that_find_a_successor_one_puts_it_in_place() -> None:
-    names = ("old", "new")
+    names = ("old", "tried", "new", "spare")
     stored = tuple(StoredIdentity(each, Identity.generate().seed, 0) for each in names)
-    entry = VaultEntry(bytes(32), URL, None, "T", "old", None, True, "new", True)
-    followed = _succeeded(Keyring(3, stored, (entry,)), entry.vault_id)
-    assert [each.name for each in followed.identities] == ["new"]
-    assert followed.vaults == (replace(entry, identity="new", successor=None, rescuing=False),)
-    assert _succeeded(followed, entry.vault_id) == followed
-    assert _succeeded(Keyring(3, (), ()), entry.vault_id).vaults == ()
+    entry = VaultEntry(bytes(32), URL, None, "T", "old", None, True, ("tried", "new"), True)
+    keyring, seed = Keyring(3, stored, (entry,)), stored[2].seed
+    followed = _succeeded(keyring, entry.vault_id, seed)
+    assert [each.name for each in followed.identities] == ["new", "spare"]
+    assert followed.vaults == (replace(entry, identity="new", successors=(), rescuing=False),)
+    assert _succeeded(followed, entry.vault_id, seed) == followed
+    assert _succeeded(keyring, entry.vault_id, stored[3].seed) == keyring
+    assert _succeeded(Keyring(3, (), ()), entry.vault_id, seed).vaults == ()
+
+
+async def test_what_another_process_took_out_of_a_home_is_not_put_back(tmp_path: Path) -> None:
+    async with a_server(tmp_path) as made:
+        home, other = made.home("olga"), made.home("olga")
+        async with await create(home, made) as vault:
+            entry = home.keyring.vaults[0]
+            other._edit(lambda keyring: keyring.without_vault(entry.vault_id))
+            with pytest.raises(InputError, match="another command took this vault out"):
+                await home.rotate_identity(vault)
+        assert made.home("olga").keyring.vaults == ()
+
+
+def test_two_processes_that_name_an_identity_at_once_keep_both(tmp_path: Path) -> None:
+    with cheap_keyrings():
+        first, second = (Home(tmp_path, lambda: "a") for _ in range(2))
+        first.create_keyring()
+        assert second.keyring.identities == ()
+        made = (first.new_identity(), second.new_identity())
+        assert [each.name for each in made] == ["identity-1", "identity-2"]
+        assert Home(tmp_path, lambda: "a").keyring.identities == made
+        with pytest.raises(InputError, match="'identity-2' already"):
+            first.new_identity("identity-2")
 
 
 # --- several vaults

@@ -345,6 +345,38 @@ async def test_whoever_was_removed_comes_back_by_a_new_link_as_somebody_new(
         assert len(cast.newcomer("ivy").vaults()) == 1
 
 
+@pytest.mark.threat("K15")
+async def test_whoever_is_invited_back_is_nobody_that_a_thief_knows(tmp_path: Path) -> None:
+    """A copy of the keyring has whatever lay in it, also what served nowhere yet."""
+    async with company(tmp_path) as cast:
+        olga, home = await cast("olga"), cast.lab.home("bo")
+        home.new_identity("spare")
+        stolen = [each.seed for each in home.keyring.identities]
+        done = await olga.revoke("Bo", Reason.KEY_LOST, reinvite=True)
+        assert done.invited is not None
+        vault, _ = await home.join(done.invited.link)
+        await vault.close()
+        serving = home.keyring.identity(home.vaults()[0].identity)
+        assert serving is not None
+        assert serving.seed not in stolen
+        # What had served here is not kept for the next vault; the other was never used.
+        assert {each.name for each in home.keyring.identities} == {"spare", serving.name}
+        mine = await home.create_vault(URL, title="Mine", name="Bo", token=cast.lab.token)
+        async with mine:
+            assert home.keyring.vaults[1].identity == "spare"
+
+
+async def test_whoever_is_invited_back_may_say_which_identity_to_be(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        done = await (await cast("olga")).revoke("Bo", Reason.KEY_LOST, reinvite=True)
+        assert done.invited is not None
+        home = cast.lab.home("bo")
+        home.new_identity("spare")
+        vault, _ = await home.join(done.invited.link, identity="spare")
+        async with vault:
+            assert [each.name for each in home.keyring.identities] == ["spare"]
+
+
 async def test_two_who_have_one_link_do_not_both_get_in(tmp_path: Path) -> None:
     """The other one is faster by a moment: the invite is closed when the act arrives."""
 

@@ -50,7 +50,7 @@ ENTRY = VaultEntry(
     identity="work",
     invite=InviteSecret(bytes([9]) * 32),
     owned=True,
-    successor=None,
+    successors=(),
     rescuing=False,
 )
 
@@ -123,7 +123,7 @@ def test_the_file_is_laid_out_as_documented(made: Path) -> None:
     contents = AESGCM(encryption_key).decrypt(nonce, ciphertext, associated)
     identity = ("work", bytes(range(32)), 1_700_000_000)
     entry = (ENTRY.vault_id, ENTRY.server, ENTRY.tls_pin, ENTRY.title, "work", bytes([9]) * 32)
-    assert contents == encode((2, (identity,), ((*entry, True, None, False),)))
+    assert contents == encode((2, (identity,), ((*entry, True, (), False),)))
 
 
 def test_nothing_in_the_file_is_in_clear(made: Path) -> None:
@@ -155,17 +155,20 @@ def keyrings(draw: st.DrawFn) -> Keyring:
     own = draw(st.lists(identities, max_size=4, unique_by=lambda one: one.name))
     vaults: list[VaultEntry] = []
     if own:
+        names = st.permutations([one.name for one in own])
         entries = st.builds(
-            VaultEntry,
-            ids,
-            texts,
-            st.none() | ids,
-            texts,
-            st.sampled_from([one.name for one in own]),
-            st.none() | st.builds(InviteSecret, ids),
-            st.booleans(),
-            st.none() | st.sampled_from([one.name for one in own]),
-            st.booleans(),
+            lambda names, tries, **rest: VaultEntry(
+                identity=names[0], successors=tuple(names[1 : 1 + tries]), **rest
+            ),
+            names,
+            st.integers(0, 3),
+            vault_id=ids,
+            server=texts,
+            tls_pin=st.none() | ids,
+            title=texts,
+            invite=st.none() | st.builds(InviteSecret, ids),
+            owned=st.booleans(),
+            rescuing=st.booleans(),
         )
         vaults = draw(st.lists(entries, max_size=4, unique_by=lambda one: one.vault_id))
     return Keyring(draw(st.integers(0, 2**62)), tuple(own), tuple(vaults))
@@ -320,14 +323,16 @@ def test_a_mac_that_fits_is_not_enough(made: Path) -> None:
 A, B = ("a", bytes(32), 1), ("b", bytes(32), 1)
 
 
-def entry(identity: str, successor: str | None = None) -> tuple[object, ...]:
-    return (bytes(32), "s", None, "t", identity, None, False, successor, False)
+def entry(identity: str, *successors: str) -> tuple[object, ...]:
+    return (bytes(32), "s", None, "t", identity, None, False, successors, False)
 
 
 INCONSISTENT = [
     ((1, (A, ("a", bytes(32), 2)), ()), "one name"),
     ((1, (A,), (entry("absent"),)), "not there"),
-    ((1, (A,), (entry("a", "absent"),)), "not there"),
+    ((1, (A, B), (entry("a", "b", "absent"),)), "not there"),
+    ((1, (A, B), (entry("a", "b", "a"),)), "by itself"),
+    ((1, (A, B), (entry("a", "b", "b"),)), "repeat"),
     ((1, (A, B), (entry("a"), entry("b"))), "listed twice"),
     ((1, (("a", bytes(31), 1),), ()), "seed"),
     ((1, (A,), (entry("a")[:-1],)), "a list of 9 fields"),
@@ -342,6 +347,15 @@ def test_contents_that_contradict_themselves_are_malformed(
 ) -> None:
     with pytest.raises(MalformedMessage, match=why):
         from_bytes(Keyring, encode(value))  # type: ignore[arg-type]
+
+
+def test_more_tries_to_replace_an_identity_than_are_kept_are_refused() -> None:
+    names = [f"{i}" for i in range(33)]
+    kept = tuple((name, bytes(32), 1) for name in (*names, "a"))
+    with pytest.raises(LimitExceeded, match="successors"):
+        from_bytes(Keyring, encode((1, kept, (entry("a", *names),))))  # type: ignore[arg-type]
+    read = from_bytes(Keyring, encode((1, kept, (entry("a", *names[1:]),))))  # type: ignore[arg-type]
+    assert len(read.vaults[0].identities) == 33
 
 
 def test_contents_that_agree_with_themselves_are_read() -> None:
@@ -409,6 +423,22 @@ def test_changes_replace_by_name_and_by_vault() -> None:
     assert changed.vault(bytes(32)) is None
     assert changed.without_vault(ENTRY.vault_id) == Keyring(3, (newer,), ())
     assert keyring == Keyring(3, (IDENTITY,), (ENTRY,))
+
+
+@pytest.mark.threat("K15")
+def test_an_identity_that_serves_no_more_goes_with_its_seed() -> None:
+    names = ("work", "tried", "tried again", "spare")
+    stored = tuple(replace(IDENTITY, name=name) for name in names)
+    keyring = Keyring(3, stored, (replace(ENTRY, successors=("tried", "tried again")),))
+    anew = keyring.with_vault(replace(ENTRY, identity="spare"))
+    assert anew.identities == stored[3:]
+    followed = keyring.with_vault(replace(ENTRY, identity="tried again"))
+    assert followed.identities == stored[2:]
+    # What serves on stays, and so does what serves elsewhere.
+    titled = replace(keyring.vaults[0], title="another")
+    assert keyring.with_vault(titled).identities == stored
+    other = keyring.with_vault(replace(ENTRY, vault_id=bytes(32), identity="spare"))
+    assert other.identities == stored
 
 
 # --- the disk
@@ -620,12 +650,12 @@ def test_a_file_of_version_1_stays_readable(tmp_path: Path) -> None:
 
 
 VERSION_1 = (
-    "7365616c726f6f6d206b657972696e672076310a0001000000000003000000015726e6eb5e82d1c7b78dc84e"
-    "6b4553be1e31de4b45f60cf0e1380974000000d73a0a3c0bb9c79ecdad4e67ecfba941e3e00d6ef0a930427f"
-    "e1ee56163c8703daf1febd35ba17d6b3b7d951704a1271c0d7af45716410c2b7edccdcc23d35dda4bc0a0ef2"
-    "71928a230e88f94456c14d11949585a1779a444627458b11f4516b1398b350604edee35869c25ed8ef35f2a3"
-    "8f7f4b83611517bf8d4f05b4e387eb8358534a0a27daa60cb84636dea74998cfb1085457fde8b5cb25b1359b"
-    "ce37334dfa935eb5b97a6c52937c129f4912d5712a140b81868a00f7adf011aa6362f5685c1ba16bbaf371cc"
-    "3b6051981e06dfadeb276260d94b39e1375be933225d13dfbdfcc94d5bcd1dd91f180ff32af72fd9e33fd53e"
-    "9e6df8"
+    "7365616c726f6f6d206b657972696e672076310a000100000000000300000001133ec5faa14f934f03f7327e"
+    "f68b080273ee8c8da2e93bd963463173000000d752b85c0e9b5e816d9fcafc0f2cef324d58ff0e1d0ae35a95"
+    "33aeab1848e5d06fbdb9820fb58b4f653ee4d11241e1d5b2398c4675fae007214c5ce4f0e43e47bffbd0933e"
+    "9a461d38f45c7be166520299b655b465790d51335492ddd571ebd77467846462ba347d5613b7de63b1f1401b"
+    "f80d26c7b22bd621250ab50af69cfad8aac5ed653d73aa99f5cac33c4769f7f877d6ba484b2145fc10d1203c"
+    "62c5ce8accc5a14a934002c46b8adf7312512f34db75900302e3bdf938ece163ee9b49dba20858627b633a20"
+    "d560270e9a1e5b458e6161063fc1c8e158d2dcbfcbf1688f1925ba873eba51ef6e609e7fdcae7c1efc4e4a8f"
+    "e95880"
 )

@@ -165,7 +165,7 @@ async def has_one_identity(cast: Company, name: str) -> None:
     home = cast.lab.home(name)
     (stored,) = home.keyring.identities
     assert home.keyring.vaults[0].identity == stored.name
-    assert home.keyring.vaults[0].successor is None
+    assert home.keyring.vaults[0].successors == ()
     async with home.vault() as vault:
         await whole(vault)
         me = vault.session.state.members[vault.identity.member_id]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from client import renewal
 from client.errors import InputError, Refused, Unreachable
 from client.home import Home
 from client.keyring import Keyring
@@ -21,7 +22,7 @@ from client.vault import Vault
 from protocol.acts import Reason, parse_envelope
 from protocol.api import SubmitAct, Submitted
 from protocol.checkpoint import parse_note
-from protocol.errors import Fork, PinMismatch
+from protocol.errors import Fork, PinMismatch, SealroomError
 from protocol.ledger import act_leaf
 from protocol.merkle import leaf_hash, verify_inclusion
 from tests.company import ALL, CLASSES, TABLE, Actor, Company, company
@@ -129,11 +130,12 @@ async def test_nobody_but_the_owner_rotates_under_an_offer_or_a_freeze(tmp_path:
         await olga.vault.freeze()
         with pytest.raises(Refused, match="only the owner"):
             await ada.home.rotate_identity(ada.vault)
+        # What the rules refuse is not sent, and leaves no seed behind.
+        assert len(ada.home.keyring.identities) == 1
         await olga.home.rotate_identity(olga.vault)
         await olga.vault.unfreeze()
         await olga.vault.rotate(tainted=True)
         assert await reads_all(olga.vault)
-        # The seed that was made for the refused try serves at the next.
         await ada.home.rotate_identity(ada.vault)
         assert len(ada.home.keyring.identities) == 1
 
@@ -155,7 +157,7 @@ async def usable(cast: Company, name: str) -> None:
             await home.rotate_identity(vault)
         (stored,) = home.keyring.identities
         assert home.keyring.vaults[0].identity == stored.name
-        assert home.keyring.vaults[0].successor is None
+        assert home.keyring.vaults[0].successors == ()
         if name == "olga":
             assert (await vault.status()).tainted_fields == 0
         assert await reads_all(vault)
@@ -231,6 +233,103 @@ async def test_one_whose_rotation_landed_unnoticed_goes_on_by_any_command(tmp_pa
         assert await reads_all(later.vault)
         assert later.id != old
         assert len(later.home.keyring.identities) == 1
+
+
+class Holding(Lie):
+    """Answers that acts are refused, and keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[SubmitAct] = []
+
+    async def submit(self, honest: Transport, vault_id: bytes, act: SubmitAct) -> Submitted:
+        self.held.append(act)
+        raise Refused("not today", code="rate_limited")
+
+
+async def held_back(cast: Company, name: str, tries: int) -> tuple[Actor, Holding]:
+    """Let somebody try to rotate so many times, against a server that holds the acts back."""
+    actor = await cast.actor(name, lie := Holding())
+    for _ in range(tries):
+        with pytest.raises(Refused, match="not today"):
+            await actor.home.rotate_identity(actor.vault)
+    lie.telling = False
+    return actor, lie
+
+
+@pytest.mark.threat("K15")
+@pytest.mark.parametrize("name", ["olga", "ada"])
+async def test_each_try_that_may_have_landed_has_a_seed_of_its_own(
+    tmp_path: Path, name: str
+) -> None:
+    """Whoever copies the keyring between two tries has the first one's seed."""
+    async with company(tmp_path) as cast:
+        actor, _ = await held_back(cast, name, 2)
+        stolen = seeds(actor.home)
+        assert len(stolen) == 3
+        await actor.home.rotate_identity(actor.vault)
+        assert not stolen & seeds(actor.home)
+        assert len(actor.home.keyring.identities) == 1
+        await usable(cast, name)
+
+
+@pytest.mark.threat("V4")
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_whichever_try_a_server_lands_in_the_end_the_home_goes_on_as_that(
+    tmp_path: Path, which: int
+) -> None:
+    async with company(tmp_path) as cast:
+        ada, lie = await held_back(cast, "ada", 3)
+        old = ada.id
+        made = ada.home.keyring.identities[1 + which]
+        await cast.lab.service.submit(ada.session.vault_id, old, lie.held[which])
+        # Another process of the home, or this one, finds out by whatever it does next.
+        async with cast.lab.home("ada").vault() as later:
+            assert await reads_all(later)
+            assert later.identity.seed == made.seed
+        assert await reads_all(ada.vault)
+        assert ada.vault.identity.seed == made.seed
+        assert len(cast.lab.home("ada").keyring.identities) == 1
+
+
+@pytest.mark.threat("V4")
+async def test_where_no_more_tries_are_kept_the_earlier_ones_are_ended_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "MAX_SUCCESSORS", 2)
+    async with company(tmp_path) as cast:
+        ada, lie = await held_back(cast, "ada", 2)
+        held, stolen = list(lie.held), seeds(ada.home)
+        # While that cannot be done, nothing is begun, and nothing forgotten.
+        lie.telling = True
+        with pytest.raises(Refused, match="not today"):
+            await ada.home.rotate_identity(ada.vault)
+        assert seeds(ada.home) == stolen
+        lie.telling, size, old = False, ada.session.state.size, ada.id
+        await ada.home.rotate_identity(ada.vault)
+        assert await acts_since(ada.vault, size) == ["noop", "rotate-identity"]
+        assert not stolen & seeds(ada.home)
+        for act in held:
+            with pytest.raises(SealroomError):
+                await cast.lab.service.submit(ada.session.vault_id, old, act)
+        await usable(cast, "ada")
+
+
+async def test_two_processes_that_rotate_at_once_lose_neither_seed(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        lies = (Holding(), Holding())
+        tries = [await cast.actor("ada", lie) for lie in lies]
+        for actor in tries:
+            assert actor.home.keyring.vaults[0].successors == ()  # each has read it by now
+        for actor in tries:
+            with pytest.raises(Refused, match="not today"):
+                await actor.home.rotate_identity(actor.vault)
+        for lie in lies:
+            lie.telling = False
+        vault_id, old = tries[0].session.vault_id, tries[0].id
+        await cast.lab.service.submit(vault_id, old, lies[0].held[0])
+        assert await reads_all((await cast.actor("ada")).vault)
+        await usable(cast, "ada")
 
 
 # --- on paper

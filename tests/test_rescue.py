@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from client import rescue
 from client.errors import InputError, Refused, Unreachable
 from client.recovery import REQUEST_PREFIX
 from client.vault import Vault
@@ -15,7 +16,7 @@ from protocol.errors import PinMismatch
 from tests.company import TABLE, Company, company
 from tests.deals import Counter, acts_since, as_killed
 from tests.in_process import URL
-from tests.test_renewal import cut_by
+from tests.test_renewal import Holding, cut_by
 
 CUSTODIANS = ("Ada", "Kim", "Aud")
 
@@ -145,6 +146,67 @@ async def test_setting_up_is_the_owners_and_has_sense(cast: Company) -> None:
     assert len(status.custodians) == 3
 
 
+async def confirmed_by_kim(cast: Company, *names: str) -> dict[str, str]:
+    """Let an admin confirm keys of its own under people's names; return the words with each."""
+    kim = await cast("kim")
+    for name in names:
+        invited = await kim.invite(Role.AUDITOR, name=name)
+        vault, _ = await cast.lab.home(name).join(invited.link)
+        await vault.close()
+        await kim.confirm(name, yes=True)
+    owner = await cast("olga")
+    return {name: await owner.words(name) for name in names}
+
+
+@pytest.mark.threat("K16")
+async def test_an_owner_deals_to_nobody_whose_words_it_has_not_compared_itself(
+    cast: Company,
+) -> None:
+    """Else an admin who enrols two keys under trusted names is the owner."""
+    words = await confirmed_by_kim(cast, "Zoe", "Yan")
+    owner, before = await cast("olga"), cast.open["olga"].session.state.recovery
+    everybody = ["Zoe", "Ada", "Yan"]
+    assert await owner.custodian_words(everybody) == words
+    with pytest.raises(Refused, match="twelve words of Yan, Zoe were never compared") as caught:
+        await owner.set_up_recovery(everybody, 2)
+    assert caught.value.refusal == "not_compared"
+    assert caught.value.hint is not None
+    for name, mine in words.items():
+        assert f"with {name}: {mine}" in caught.value.hint
+    # Compared with one, the other is left; words that differ are nobody's.
+    wrong = {"Zoe": words["Zoe"], "Yan": words["Zoe"]}
+    with pytest.raises(PinMismatch):
+        await owner.set_up_recovery(everybody, 2, words=wrong)
+    assert await owner.custodian_words(everybody) == words
+    with pytest.raises(Refused, match="words of Yan were never"):
+        await owner.set_up_recovery(everybody, 2, words={"Zoe": words["Zoe"]})
+    with pytest.raises(InputError, match="given for Kim, who is to be no custodian"):
+        await owner.set_up_recovery(everybody, 2, words={"Kim": await owner.words("Kim")})
+    assert cast.open["olga"].session.state.recovery == before
+    # Each that was compared stays so.
+    dealt = await owner.set_up_recovery(everybody, 2, words={"Yan": words["Yan"]})
+    assert len(dealt.custodians) == 3
+    await owner.set_up_recovery(everybody, 3)
+
+
+async def test_an_owner_may_say_that_it_has_compared_the_words_of_all(cast: Company) -> None:
+    await confirmed_by_kim(cast, "Zoe")
+    owner = await cast("olga")
+    await owner.set_up_recovery(["Zoe", "Ada"], 2, yes=True)
+    assert await owner.custodian_words(["Zoe", "Ada"]) == {}
+
+
+@pytest.mark.threat("K16")
+async def test_words_are_compared_only_for_what_the_rules_allow(cast: Company) -> None:
+    owner = await cast("olga")
+    with pytest.raises(Refused, match="confirmed") as caught:
+        await owner.set_up_recovery(["Ada", "Una"], 2, yes=True)
+    assert caught.value.refusal == "out_of_order"
+    ada = await cast("ada")
+    with pytest.raises(Refused, match="may not do this"):
+        await ada.custodian_words(["Kim"])
+
+
 async def test_what_was_dealt_anew_or_ended_is_not_what_was_released(cast: Company) -> None:
     owner, ada = await cast("olga"), await cast("ada")
     text = asked(cast)
@@ -213,6 +275,35 @@ async def test_a_rebuilding_cut_off_at_any_call_goes_on(cast: Company, after: bo
     async with vault:
         assert done.new_id == vault.identity.member_id.hex()
         assert len(done.custodians) == 2
+
+
+@pytest.mark.threat("K16")
+@pytest.mark.parametrize("which", [0, 1])
+async def test_each_try_to_rebuild_has_a_seed_of_its_own_and_any_may_land(
+    cast: Company, which: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescue, "MAX_SUCCESSORS", 2)
+    text = asked(cast)
+    for name in ("ada", "kim"):
+        await (await cast(name)).release_share(text, yes=True)
+    home = cast.newcomer("new machine", lie := Holding())
+    for _ in range(2):
+        with pytest.raises(Refused, match="not today"):
+            await home.rebuild()
+    assert len({each.seed.expose() for each in home.keyring.identities}) == 3
+    with pytest.raises(Refused, match="tried 2 times") as caught:
+        await home.rebuild()
+    assert caught.value.hint is not None
+    assert "new home" in caught.value.hint
+    # The server lands one after all: to whom it is, this home finds out.
+    lie.telling = False
+    made = home.keyring.identities[1 + which]
+    olga = cast.open["olga"]
+    await cast.lab.service.submit(vault_id(cast), olga.id, lie.held[which])
+    vault, _ = await home.rebuild()
+    async with vault:
+        assert vault.identity.seed == made.seed
+    await owns(cast)
 
 
 async def owns(cast: Company) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import click
 
 from client.cli.exits import from_server
-from client.cli.output import counted, note, print_json, rows_of_words
+from client.cli.output import counted, note, print_json, rows_of_words, visible
 from client.errors import InputError, Interrupted, Refused
 from protocol.errors import NoKeyring, PinMismatch, WrongPassphrase
 
@@ -255,19 +255,41 @@ def compared(attempt: Callable[[bool], T], words: Callable[[], str]) -> T:
     return attempt(True)
 
 
-def ask_whether_same(words: str) -> None:
+def compared_with_each(
+    attempt: Callable[[Mapping[str, str]], T], words: Callable[[], Mapping[str, str]]
+) -> T:
+    """Do as `compared` where several people's words count: `attempt` is told those compared now.
+
+    `words` returns them by name, of those with whom they were never compared.
+
+    Raises:
+        Refused: some were not compared, and nobody is there to ask.
+        PinMismatch: somebody's are not the same.
+    """
+    try:
+        return attempt({})
+    except Refused as refused:
+        if refused.refusal != "not_compared" or not somebody_there():
+            raise
+    open_ones = words()
+    for who, each in open_ones.items():
+        ask_whether_same(each, who)
+    return attempt(open_ones)
+
+
+def ask_whether_same(words: str, who: str = "the other person") -> None:
     """Show the twelve words and ask whether they are those that the other person reads out.
 
     Raises:
         PinMismatch: they are not the same.
     """
-    note("Compare these words with the other person, by voice or in person:")
+    note(f"Compare these words with {visible(who)}, by voice or in person:")
     note("")
     for row in rows_of_words(words):
         note(f"    {row}")
     note("")
     try:
-        same = click.confirm("Does the other person read out the same words?", err=True)
+        same = click.confirm(f"Does {visible(who)} read out the same words?", err=True)
     except click.Abort:
         raise Interrupted("stopped", hint="The words were not compared.") from None
     if not same:

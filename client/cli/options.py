@@ -203,6 +203,24 @@ def checked_words(typed: str | None) -> str | None:
     return " ".join(normalise_words(typed))
 
 
+def named_words(typed: Sequence[str]) -> dict[str, str]:
+    """Return NAME=WORDS pairs as a mapping, each as `checked_words` returns them.
+
+    Raises:
+        BadParameter: not a pair, or two of one name.
+    """
+    pairs: dict[str, str] = {}
+    for each in typed:
+        who, sign, words = each.rpartition("=")
+        if not sign or not who.strip():
+            raise click.BadParameter(f"{each!r} is not NAME='TWELVE WORDS'")
+        whom = name(who)
+        if whom in pairs:
+            raise click.BadParameter(f"there are two for {whom!r}")
+        pairs[whom] = checked_words(words) or ""
+    return pairs
+
+
 # --- options that several commands share
 
 

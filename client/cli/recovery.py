@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from client.cli import options
-from client.cli.invocation import Invocation, compared
+from client.cli.invocation import Invocation, compared, compared_with_each
 from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
 from client.results import ActResult, RecoveryStatus, RescueRequest, RescueResult
 
@@ -42,17 +43,47 @@ def recovery() -> None:
     metavar="N",
     help="How many of them it takes together.",
 )
+@click.option(
+    "--words",
+    multiple=True,
+    metavar="NAME='TWELVE WORDS'",
+    help="The twelve words that a custodian read out; they are compared. Once for each.",
+)
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="The words of all were compared already, by voice or in person, and are the same.",
+)
 @click.pass_obj
-def setup(invocation: Invocation, custodians: tuple[str, ...], threshold: int) -> None:
+def setup(
+    invocation: Invocation,
+    custodians: tuple[str, ...],
+    threshold: int,
+    words: tuple[str, ...],
+    yes: bool,
+) -> None:
     """Deal shares of your keys: so many custodians together rebuild them, fewer learn nothing.
 
-    Only the owner may. Each share can be checked by its custodian, with 'recovery status'.
-    After you rotate your identity, or remove a custodian, deal anew.
+    Only the owner may. Whoever stands behind enough custodians is the owner, so you compare the
+    twelve words of each yourself, unless you did at 'confirm'. Each share can be checked by its
+    custodian, with 'recovery status'. After you rotate your identity, or remove a custodian,
+    deal anew.
 
     Example:
       sealroom recovery setup --threshold 2 --custodians Ann,Bo,Cy
+      sealroom recovery setup --custodians Ann,Bo --words Bo="abandon ability able about ..."
     """
-    done = invocation.in_vault(lambda vault: vault.set_up_recovery(custodians, threshold))
+    typed = options.named_words(words)
+
+    def dealing(more: Mapping[str, str]) -> RecoveryStatus:
+        told = {**typed, **more}
+        return invocation.in_vault(
+            lambda vault: vault.set_up_recovery(custodians, threshold, words=told, yes=yes)
+        )
+
+    done = compared_with_each(
+        dealing, lambda: invocation.in_vault(lambda vault: vault.custodian_words(custodians))
+    )
     invocation.show(done, lambda: _print_status(done))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from client import recovery
 from client.people import find_member, words_with
@@ -10,27 +10,45 @@ from client.results import ActResult, RecoveryStatus
 from client.session import saying
 from client.vault.face import Face
 from protocol import acts
+from protocol.ledger.parties import Member
 
 
 class Custody(Face):
     """Dealing the owner's seed to custodians, and a custodian's own part."""
 
     async def set_up_recovery(
-        self, custodians: Sequence[str], threshold: int = 2
+        self,
+        custodians: Sequence[str],
+        threshold: int = 2,
+        *,
+        words: Mapping[str, str] | None = None,
+        yes: bool = False,
     ) -> RecoveryStatus:
         """Give each custodian a share of the owner's keys: any `threshold` of them rebuild it.
 
+        The words of each must have been compared in this home: at `confirm`, or now, by name in
+        `words`, or with `yes` for all of them.
+
         Raises:
-            InputError: a threshold that does not fit, or nobody of a name.
-            Refused: this member is not the owner, or a custodian is not confirmed.
+            InputError: a threshold that does not fit, nobody of a name, words for somebody else.
+            PinMismatch: words differ.
+            Refused: this member is not the owner, a custodian is not confirmed, or the words of
+                some were not compared.
         """
-        await self.session.sync_as_member()
-        self.session.expect_may(acts.Custodians)
-        found = [await find_member(self.session, each) for each in custodians]
-        await recovery.set_up(self.session, found, threshold)
+        found = await self._custodians(custodians)
+        await recovery.set_up(self.session, found, threshold, words=words or {}, yes=yes)
         status = await recovery.status(self.session)
         assert status is not None  # it has just landed
         return status
+
+    async def custodian_words(self, custodians: Sequence[str]) -> dict[str, str]:
+        """Return the words to compare with each of these whose words never were, by name."""
+        return recovery.not_compared(self.session, await self._custodians(custodians))
+
+    async def _custodians(self, names: Sequence[str]) -> list[tuple[str, Member]]:
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Custodians)
+        return [(name, await find_member(self.session, name)) for name in names]
 
     async def end_recovery(self) -> ActResult:
         """Let nobody rebuild the owner's keys any more."""

@@ -25,7 +25,7 @@ def report(conditions: Conditions, others: float | None, sizes: Sequence[Size]) 
 
     `others` is the share of the machine that other processes took meanwhile, None if unknown.
     """
-    lines = [*conditions.lines(), _others_line(others), "", *_READING]
+    lines = [*conditions.lines(), others_line(others), "", *_READING]
     for size in sizes:
         lines += ["", *_size_lines(size)]
     for small, large in pairwise(sizes):
@@ -33,7 +33,8 @@ def report(conditions: Conditions, others: float | None, sizes: Sequence[Size]) 
     return "\n".join(lines)
 
 
-def _others_line(others: float | None) -> str:
+def others_line(others: float | None) -> str:
+    """Say what share of the machine other processes took; None is unknown."""
     if others is None:
         return "what else the machine did is unknown"
     advice = " (measure again when it is idle)" if others > BUSY_SHARE else ""

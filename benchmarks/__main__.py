@@ -14,13 +14,13 @@ from typing import Final
 
 import click
 
-from benchmarks import engines
+from benchmarks import engines, starting
 from benchmarks.bare import Bare
 from benchmarks.blocks import BlockWork
 from benchmarks.conditions import Conditions, Neighbours
 from benchmarks.figures import Margin, Repetition, Size, growth
 from benchmarks.mixed_table import write_mixed_csv
-from benchmarks.report import report
+from benchmarks.report import picture, report
 from benchmarks.transfer import run_transfer
 
 RECORDS: Final = (1_000, 10_000, 100_000)
@@ -31,6 +31,7 @@ REPETITIONS: Final = 5
 BLOCK_RECORDS: Final = 100_000
 """How many records at most are sealed as a reference: more do not change what a cell costs."""
 RESULT: Final = Path("build/bench.json")
+PICTURE: Final = Path("build/bench.svg")
 
 Say = Callable[[str], None]
 
@@ -48,13 +49,25 @@ Say = Callable[[str], None]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write the figures as JSON.",
 )
-def main(quick: bool, engines_only: bool, large: bool, repetitions: int, result: Path) -> None:
-    """Measure sealing, opening, resealing and a whole transfer over TLS, and print tables."""
+@click.option(
+    "--svg",
+    default=PICTURE,
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to draw them.",
+)
+def main(
+    quick: bool, engines_only: bool, large: bool, repetitions: int, result: Path, svg: Path
+) -> None:
+    """Measure sealing, opening, resealing, cold starts, and a whole transfer over TLS."""
     conditions, started, neighbours = Conditions.now(), datetime.now(UTC), Neighbours()
     cells = engines.measure(**(QUICK_ENGINES if quick else {}), say=_progress)
+    starts = [] if engines_only else starting.measure(1 if quick else starting.ROUNDS, _progress)
     sizes = measure({} if engines_only else _sizes(quick, large, repetitions), _progress)
     others = neighbours.share()
     click.echo(report(conditions, others, sizes))
+    if starts:
+        click.echo("\n" + starting.report(starts))
     click.echo("\n" + engines.report(cells))
     written = {
         "command": _command(quick, large, repetitions),
@@ -67,10 +80,14 @@ def main(quick: bool, engines_only: bool, large: bool, repetitions: int, result:
             | {"each_record_more": asdict(Margin.of(one, other))}
             for one, other in pairwise(sizes)
         ],
+        "starts": [asdict(each) for each in starts],
         "engines": engines.as_json(cells),
     }
     result.parent.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    if sizes:
+        svg.parent.mkdir(parents=True, exist_ok=True)
+        svg.write_text(picture(conditions, sizes), encoding="utf-8")
 
 
 def measure(sizes: Mapping[int, int], say: Say) -> list[Size]:

@@ -97,8 +97,8 @@ def _body(bars: Bars, scale: _Scale) -> Iterator[str]:
     yield _text(10, y + LINE, bars.note, size=10)
     y += 2 * LINE
     for at, name in enumerate(bars.series):
-        yield _rect(LABELS + 110 * at, y, 11, 11, COLOURS[at])
-        yield _text(LABELS + 110 * at + 16, y + 10, name)
+        yield _rect(LABELS + 130 * at, y, 11, 11, COLOURS[at])
+        yield _text(LABELS + 130 * at + 16, y + 10, name)
     y += LINE + GAP
     top = y
     marks: list[str] = []

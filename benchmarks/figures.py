@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 from benchmarks.bare import Bare
@@ -47,8 +47,8 @@ class Figure:
     """One kind of work on so many cells.
 
     `ratio` is to reference (a), speed against speed in the same repetition: above 1 is faster
-    than (a). `busy` is the share of the time in which the measured process computed; where that
-    is well below 1 it waited for the server.
+    than (a). `busy` is the share of the time in which the measured process computed, `server` that
+    in which its server did, None where there is none or nobody knows.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Figure:
     cells_per_second: Spread
     ratio: Spread
     busy: Spread
+    server: Spread | None = None
 
     @classmethod
     def of(
@@ -91,7 +92,8 @@ class Figure:
     def of_steps(cls, name: str, steps: Sequence[Step], reference: Sequence[float]) -> Self:
         """Summarise steps of transfers."""
         timed = [(step.seconds, step.processor_seconds) for step in steps]
-        return cls.of(name, steps[0].cells, timed, reference)
+        figure = cls.of(name, steps[0].cells, timed, reference)
+        return replace(figure, server=_known([(s.server_seconds, s.seconds) for s in steps]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +116,14 @@ class KeyWork:
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Self:
         """Summarise repetitions."""
-        seconds = [step.seconds for step in steps]
-        client = [step.processor_seconds for step in steps]
-        server = [step.server_seconds for step in steps if step.server_seconds is not None]
-
-        def multiple(values: Sequence[float]) -> Spread:
-            curves = (step.curve_seconds for step in steps)
-            return Spread.of([value / one for value, one in zip(values, curves, strict=True)])
-
-        known = len(server) == len(steps)
         return cls(
             steps[0].keys,
-            Spread.of(seconds),
-            Spread.of(client),
-            Spread.of(server) if known else None,
-            multiple(seconds),
-            multiple(client),
-            multiple(server) if known else None,
+            Spread.of([step.seconds for step in steps]),
+            Spread.of([step.processor_seconds for step in steps]),
+            _known([(step.server_seconds, 1.0) for step in steps]),
+            Spread.of([step.seconds / step.curve_seconds for step in steps]),
+            Spread.of([step.processor_seconds / step.curve_seconds for step in steps]),
+            _known([(step.server_seconds, step.curve_seconds) for step in steps]),
         )
 
 
@@ -312,6 +305,12 @@ class Margin:
             one / every if one and every else None,
             (up + down) / every if up and down and every else None,
         )
+
+
+def _known(shares: Sequence[tuple[float | None, float]]) -> Spread | None:
+    """Summarise quotients, if all of what is divided is known."""
+    found = [value / whole for value, whole in shares if value is not None]
+    return Spread.of(found) if len(found) == len(shares) else None
 
 
 def _a_cell(step: Step) -> float:

@@ -57,7 +57,7 @@ def run_transfer(directory: Path, records: int) -> Transfer:
     write_mixed_csv(table, records)
     seller, buyer = directory / "seller", directory / "buyer"
     with serving(directory / "server") as server:
-        asyncio.run(_create(server, seller))
+        asyncio.run(create_vault(server, seller))
         upload = _stepped(server, "upload", seller, str(table))
         words = asyncio.run(_enrol(seller, {BUYER: buyer, LOSER: directory / "loser"}))
         revoke = _stepped(server, "revoke", seller, LOSER)
@@ -99,7 +99,8 @@ def home_at(directory: Path) -> Home:
     return Home(directory, lambda: PASSPHRASE)
 
 
-async def _create(server: Serving, seller: Path) -> None:
+async def create_vault(server: Serving, seller: Path) -> None:
+    """Make a vault on a server, and a home for its owner."""
     vault = await home_at(seller).create_vault(
         server.url, title="Benchmark", pin=server.pin, token=server.token
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks_main
-from benchmarks import bare, conditions, transfer
+from benchmarks import bare, conditions, starting, transfer
 from benchmarks import serving as serving_module
 from benchmarks.bare import MOST_BYTES, PIECE_BYTES, Bare
 from benchmarks.blocks import BlockWork, Round
@@ -384,7 +384,7 @@ def test_a_transfer_counts_only_if_the_table_came_back(
         return Step(1, 1, None, None)
 
     monkeypatch.setattr(transfer, "serving", nobody)
-    monkeypatch.setattr(transfer, "_create", nothing)
+    monkeypatch.setattr(transfer, "create_vault", nothing)
     monkeypatch.setattr(transfer, "_enrol", nothing)
     monkeypatch.setattr(transfer, "run_step", step)
     monkeypatch.setattr(serving_module, "processor_seconds", lambda _: None)
@@ -410,8 +410,9 @@ def test_sizes_take_turns_so_that_a_busy_hour_hits_all(monkeypatch: pytest.Monke
 
 def test_the_command_measures_a_whole_transfer(tmp_path: Path) -> None:
     result = tmp_path / "made" / "bench.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(result)],
+        [*command, "--json", str(result), "--svg", str(result.with_suffix(".svg"))],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -432,3 +433,5 @@ def test_the_command_measures_a_whole_transfer(tmp_path: Path) -> None:
     assert size["offer"]["curve_multiple"]["median"] > 1
     assert size["revoke"]["keys"] == list(CLASSES.values()).count(FieldClass.GENERAL) + 1
     assert size["reencryption"]["of_upload_and_accept"]["median"] > 0
+    assert [each["name"] for each in written["starts"]][-2:] == [starting.VERSION, starting.STATUS]
+    assert "rotate all" in result.with_suffix(".svg").read_text(encoding="utf-8")

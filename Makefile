@@ -9,10 +9,11 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test crash sanitize lint types demo bench table benchtables tables postgres lock clean
+.PHONY: help setup test crash sanitize lint types demo bench bench-large bench-peers table benchtables
+.PHONY: tables postgres lock lock-peers clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv from the pinned requirements (PYTHON=python3.12 chooses another)
 
@@ -77,6 +78,19 @@ postgres:  ## install PostgreSQL for the tests of databases, where it is absent 
 bench: $(STAMP)  ## measure
 	$(BIN)/python -m benchmarks
 
+bench-large: $(STAMP)  ## measure, with a table of 1,000,000 records too (some minutes more)
+	$(BIN)/python -m benchmarks --large
+
+# What is compared with is installed beside Sealroom's own libraries in the same versions, and in
+# no environment that Sealroom runs in. The compiled loop is that of this tree.
+PEERS := .venv-peers
+bench-peers: $(PEERS)/.installed  ## measure beside what users would take instead
+	PYTHONPATH=. $(PEERS)/bin/python -m benchmarks.peers
+
+$(PEERS)/.installed: $(STAMP) benchmarks/peers/requirements.lock
+	@$(BIN)/python -m benchmarks.peers.installing $(PEERS)
+	@touch $@
+
 benchtables: $(STAMP)  ## measure how fast tables are read and written
 	$(BIN)/python -m benchmarks.reading
 
@@ -92,7 +106,15 @@ lock:  ## resolve requirements.lock anew, to the newest versions allowed
 		--no-emit-index-url --no-emit-find-links --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements.lock > /dev/null
 
-clean:  ## remove what the other targets leave behind, but not .venv
+lock-peers: $(STAMP)  ## resolve what bench-peers compares with anew, beside the versions of `make lock`
+	@$(BIN)/uv pip compile benchmarks/peers/requirements.in pyproject.toml --quiet --no-config \
+		--upgrade --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate \
+		--custom-compile-command "make lock-peers" \
+		--output-file benchmarks/peers/requirements.lock > /dev/null
+
+clean:  ## remove what the other targets leave behind, but no environment
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .coverage .coverage.* htmlcov
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +

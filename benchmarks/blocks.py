@@ -21,7 +21,7 @@ from protocol.limits import LIMITS
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Nanoseconds a cell: of (a), and right after it of blocks.
+    """Nanoseconds a cell: of (a), and right after it of blocks, sealed, opened and sealed anew.
 
     `nonce` is what drawing one nonce costs, a part of `reference_seal` that is the system's
     and differs between machines far more than the cipher does.
@@ -31,6 +31,7 @@ class Round:
     reference_open: float
     seal: float
     open: float
+    reseal: float
     nonce: float
 
 
@@ -74,12 +75,23 @@ class BlockWork:
         """How many bytes all values have."""
         return sum(byte_length(part.cells.values) for parts in self.batches for part in parts)
 
+    @property
+    def bytes_per_cell(self) -> float:
+        """How many bytes a value has on average."""
+        return self.value_bytes / self.cells
+
     def measured(self) -> Round:
-        """Seal and open everything once each way."""
+        """Seal and open everything once each way, and seal blocks anew."""
         plain = reference_round(self.values)
         blocks = EngineWork(self.batches, default_engine()).round()
+        assert blocks.reseal is not None  # blocks can be
         return Round(
-            plain.seal, plain.open, blocks.seal, blocks.open, _nonce_nanoseconds(self.cells)
+            plain.seal,
+            plain.open,
+            blocks.seal,
+            blocks.open,
+            blocks.reseal,
+            _nonce_nanoseconds(self.cells),
         )
 
 

@@ -101,8 +101,8 @@ class Taken:
     reseal: float | None = None
 
 
-def reference_round(table: Table) -> Taken:
-    """Seal and open every cell the plain way."""
+def reference_round(table: Table, clock: Callable[[], float] = time.perf_counter) -> Taken:
+    """Seal and open every cell the plain way; the clock tells seconds."""
     cipher, address = AESGCM(bytes(32)), bytes(40)
 
     def seal() -> Iterator[bytes]:
@@ -124,7 +124,7 @@ def reference_round(table: Table) -> Taken:
             cipher.decrypt(cell[:12], cell[12:], address)
 
     cells = sum(map(len, table))
-    return Taken(_nanoseconds(seal_all, cells), _nanoseconds(open_all, cells))
+    return Taken(_nanoseconds(seal_all, cells, clock), _nanoseconds(open_all, cells, clock))
 
 
 _Buffers = tuple[Octets, Octets, Octets, Octets]
@@ -293,7 +293,9 @@ def each(
     return do
 
 
-def _nanoseconds(work: Callable[[], None], cells: int) -> float:
-    start = time.perf_counter()
+def _nanoseconds(
+    work: Callable[[], None], cells: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    start = clock()
     work()
-    return (time.perf_counter() - start) / cells * 1e9
+    return (clock() - start) / cells * 1e9

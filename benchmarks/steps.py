@@ -40,8 +40,9 @@ class Step:
     """One step done: its time by the clock, its own processor time, and what it came to.
 
     `before_bytes` is the peak of the process's memory when the step began, `peak_bytes` at the
-    end. `cells` are those it handled; `keys` are what an offer rewrapped, and `curve_seconds`
-    the median time of one X25519 in that same process.
+    end. `cells` are those it handled, `sealed_bytes` what they came to; `keys` are what an offer
+    rewrapped or a removal wrapped anew, and `curve_seconds` the median time of one X25519 in that
+    same process. `server_seconds` is the server's processor time meanwhile, None where unknown.
     """
 
     seconds: float
@@ -51,12 +52,15 @@ class Step:
     cells: int = 0
     keys: int = 0
     curve_seconds: float = 0.0
+    sealed_bytes: int = 0
+    server_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
     cells: int = 0
     keys: int = 0
+    sealed_bytes: int = 0
 
 
 Work = Callable[[Vault, str], Awaitable[_Done]]
@@ -65,7 +69,19 @@ Work = Callable[[Vault, str], Awaitable[_Done]]
 async def _upload(vault: Vault, file: str) -> _Done:
     options = UploadOptions(ReadOptions(null_text=NULL_TEXT))
     done = await vault.upload(file, collection=COLLECTION, classes=CLASSES, options=options)
-    return _Done(done.cells)
+    return _Done(done.cells, sealed_bytes=done.sealed_bytes)
+
+
+async def _revoke(vault: Vault, member: str) -> _Done:
+    return _Done(keys=(await vault.revoke(member)).rotated.wraps)
+
+
+async def _reencrypt(vault: Vault, field: str) -> _Done:
+    done = await vault.rotate(
+        collection=COLLECTION, fields=[field] if field else None, reencrypt=True
+    )
+    assert done.reencrypted is not None  # it was asked for
+    return _Done(done.reencrypted.cells, sealed_bytes=done.reencrypted.sealed_bytes)
 
 
 async def _offer(vault: Vault, buyer: str) -> _Done:
@@ -83,11 +99,15 @@ async def _export(vault: Vault, file: str) -> _Done:
 
 STEPS: Final[dict[str, Work]] = {
     "upload": _upload,
+    "revoke": _revoke,
+    "reencrypt": _reencrypt,
     "offer": _offer,
     "accept": _accept,
     "export": _export,
 }
-"""Each step, and what its argument is: a file, a member's name, twelve words, a file."""
+"""Each step. Their arguments: a file, a member's name, a field or "" for all of them and the
+names, a member's name, twelve words, a file.
+"""
 
 
 def run_step(step: str, home: Path, argument: str) -> Step:
@@ -119,7 +139,9 @@ async def _measured(work: Work, home: Path, argument: str) -> Step:
         seconds = time.perf_counter() - started
         processor = time.process_time() - processor
     curve = _curve_seconds() if done.keys else 0.0
-    return Step(seconds, processor, before, peak_bytes(), done.cells, done.keys, curve)
+    return Step(
+        seconds, processor, before, peak_bytes(), done.cells, done.keys, curve, done.sealed_bytes
+    )
 
 
 def _curve_seconds() -> float:

@@ -1,25 +1,46 @@
-"""One whole transfer, measured: upload, offer, accept, export, with a server of its own."""
+"""One whole transfer, measured, with a server of its own.
+
+Upload; a removal, and two re-encryptions; offer, acceptance, export. What is exported has been
+sealed anew before, all of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from benchmarks.mixed_table import write_mixed_csv
 from benchmarks.serving import Serving, serving
 from benchmarks.steps import PASSPHRASE, Step, run_step
 from client.home import Home
 from protocol.acts import Role
+from protocol.blocks import FieldClass
 
-BUYER = "Buyer"
+BUYER: Final = "Buyer"
+LOSER: Final = "Loser"
+"""A bidder with a class, who is removed."""
+ONE_FIELD: Final = "account"
+"""The field that is sealed anew alone: of all ten the nearest to a tenth of the sealed bytes."""
+_PAUSE_SECONDS: Final = 0.05
+_IDLE_SHARE: Final = 0.04
+_PAUSES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """The steps of one transfer, and the most memory that the server needed for all of it."""
+    """The steps of one transfer, and the most memory that the server needed for all of it.
+
+    `rotate_one` seals one field of ten anew, `rotate_all` all of them and their names.
+    """
 
     upload: Step
+    revoke: Step
+    rotate_one: Step
+    rotate_all: Step
     offer: Step
     accept: Step
     export: Step
@@ -36,16 +57,41 @@ def run_transfer(directory: Path, records: int) -> Transfer:
     write_mixed_csv(table, records)
     seller, buyer = directory / "seller", directory / "buyer"
     with serving(directory / "server") as server:
-        asyncio.run(_create(server, seller))
-        upload = run_step("upload", seller, str(table))
-        words = asyncio.run(_enrol(seller, buyer))
-        offer = run_step("offer", seller, BUYER)
-        accept = run_step("accept", buyer, words)
-        export = run_step("export", buyer, str(exported))
+        asyncio.run(create_vault(server, seller))
+        upload = _stepped(server, "upload", seller, str(table))
+        words = asyncio.run(_enrol(seller, {BUYER: buyer, LOSER: directory / "loser"}))
+        revoke = _stepped(server, "revoke", seller, LOSER)
+        one = _stepped(server, "reencrypt", seller, ONE_FIELD)
+        everything = _stepped(server, "reencrypt", seller, "")
+        offer = _stepped(server, "offer", seller, BUYER)
+        accept = _stepped(server, "accept", buyer, words)
+        export = _stepped(server, "export", buyer, str(exported))
         peak = server.peak_bytes()
     if exported.read_bytes() != table.read_bytes():
         raise RuntimeError("what was exported is not what was uploaded")
-    return Transfer(upload, offer, accept, export, peak)
+    return Transfer(upload, revoke, one, everything, offer, accept, export, peak)
+
+
+def _stepped(server: Serving, step: str, home: Path, argument: str) -> Step:
+    before = server.processor_seconds()
+    done = run_step(step, home, argument)
+    after = _settled(server)
+    taken = None if before is None or after is None else after - before
+    return replace(done, server_seconds=taken)
+
+
+def _settled(server: Serving) -> float | None:
+    """Wait until the server rests, and return its processor time.
+
+    What it deletes after its answer belongs to the step that asked, and not to the next one.
+    """
+    taken = server.processor_seconds()
+    for _ in range(_PAUSES):
+        time.sleep(_PAUSE_SECONDS)
+        before, taken = taken, server.processor_seconds()
+        if taken is None or before is None or taken - before < _PAUSE_SECONDS * _IDLE_SHARE:
+            break
+    return taken
 
 
 def home_at(directory: Path) -> Home:
@@ -53,18 +99,26 @@ def home_at(directory: Path) -> Home:
     return Home(directory, lambda: PASSPHRASE)
 
 
-async def _create(server: Serving, seller: Path) -> None:
+async def create_vault(server: Serving, seller: Path) -> None:
+    """Make a vault on a server, and a home for its owner."""
     vault = await home_at(seller).create_vault(
         server.url, title="Benchmark", pin=server.pin, token=server.token
     )
     await vault.close()
 
 
-async def _enrol(seller: Path, buyer: Path) -> str:
-    """Let a buyer join and confirm it; return the words that it compares at the acceptance."""
+async def _enrol(seller: Path, bidders: Mapping[str, Path]) -> str:
+    """Let bidders join and confirm them, each with a class but the buyer, who will have all.
+
+    Returns the words that the buyer compares at the acceptance.
+    """
+    words = {}
     async with home_at(seller).vault() as vault:
-        invite = await vault.invite(Role.BIDDER, name=BUYER)
-        joined, result = await home_at(buyer).join(invite.link)
-        await joined.close()
-        await vault.confirm(BUYER, words=result.words)
-    return result.words
+        for name, directory in bidders.items():
+            classes = () if name == BUYER else (FieldClass.GENERAL,)
+            invite = await vault.invite(Role.BIDDER, name=name, classes=classes)
+            joined, result = await home_at(directory).join(invite.link)
+            await joined.close()
+            await vault.confirm(name, words=result.words)
+            words[name] = result.words
+    return words[BUYER]

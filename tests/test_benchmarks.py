@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, replace
@@ -11,17 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import conditions, transfer
+from benchmarks import __main__ as benchmarks_main
+from benchmarks import bare, conditions, starting, transfer
+from benchmarks import serving as serving_module
+from benchmarks.bare import MOST_BYTES, PIECE_BYTES, Bare
 from benchmarks.blocks import BlockWork, Round
 from benchmarks.conditions import REPOSITORY, Conditions, Neighbours
-from benchmarks.figures import Memory, Repetition, Size, growth
+from benchmarks.figures import KeyWork, Margin, Memory, Repetition, Size, growth
 from benchmarks.memory import peak_bytes
 from benchmarks.mixed_table import CLASSES, NULL_TEXT, mixed_rows, write_mixed_csv
 from benchmarks.report import report
-from benchmarks.serving import Serving, serving
+from benchmarks.serving import Serving, processor_seconds, serving
 from benchmarks.steps import Step, run_step
 from benchmarks.transfer import Transfer, run_transfer
 from client.tables import ReadOptions, open_source
+from protocol.blocks import FieldClass
 
 MIB = 1024 * 1024
 on_linux = pytest.mark.skipif(
@@ -32,9 +38,13 @@ on_linux = pytest.mark.skipif(
 def a_repetition(slower: float = 1.0, cells: int = 1_000) -> Repetition:
     """Make one in which (a) needs 1,000 ns to seal and 2,000 ns to open a cell."""
     step = Step(0.004 * slower, 0.001 * slower, 10 * MIB, 20 * MIB, cells)
-    offer = Step(0.06, 0.03, 10 * MIB, 10 * MIB, keys=14, curve_seconds=0.00003)
-    blocks = Round(1_000, 2_000, 500 * slower, 250 * slower, 400)
-    return Repetition(blocks, Transfer(step, offer, step, step, 30 * MIB))
+    one = replace(step, seconds=step.seconds / 8, cells=cells // 10, sealed_bytes=110)
+    every = replace(step, seconds=step.seconds * 1.6, sealed_bytes=1_000)
+    keys = Step(0.06, 0.03, 10 * MIB, 10 * MIB, keys=14, curve_seconds=0.00003, server_seconds=0.02)
+    blocks = Round(1_000, 2_000, 500 * slower, 250 * slower, 600 * slower, 400)
+    step = replace(step, sealed_bytes=2 * MIB)
+    transfer = Transfer(step, replace(keys, keys=7), one, every, keys, step, step, 30 * MIB)
+    return Repetition(blocks, transfer, Bare(0.002, 0.001))
 
 
 def figures_of(size: Size) -> dict[str, tuple[float, float, float]]:
@@ -93,6 +103,9 @@ def test_figures_are_ratios_to_the_reference_of_the_same_repetition() -> None:
     assert shown["upload"] == pytest.approx((0.004, 250_000, 0.25))
     assert shown["accept"] == pytest.approx((0.004, 250_000, 0.5))
     assert shown["export"] == shown["accept"]
+    assert shown["reseal"] == pytest.approx((0.0006, 1e9 / 600, 1 / 0.6))
+    assert shown["rotate all"] == pytest.approx((0.0064, 156_250, 1 / 6.4))
+    assert shown["rotate one"] == pytest.approx((0.0005, 200_000, 0.2))
 
 
 def test_figures_are_medians_with_their_spread() -> None:
@@ -103,11 +116,42 @@ def test_figures_are_medians_with_their_spread() -> None:
     assert size.repetitions == 3
 
 
-def test_an_offer_is_a_multiple_of_one_curve_multiplication() -> None:
-    offer = Size.of(100, 100, 19.0, [a_repetition()]).offer
+def test_work_on_keys_is_a_multiple_of_one_curve_multiplication() -> None:
+    size = Size.of(100, 100, 19.0, [a_repetition()])
+    offer = size.offer
     assert offer.keys == 14
     assert offer.curve_multiple.median == pytest.approx(2_000)
     assert offer.client_curve_multiple.median == pytest.approx(1_000)
+    assert offer.server_curve_multiple is not None
+    assert offer.server_curve_multiple.median == pytest.approx(2_000 / 3)
+    assert size.revoke == replace(offer, keys=7)
+
+
+def test_a_server_whose_time_is_unknown_once_has_no_figure() -> None:
+    known = a_repetition().transfer.offer
+    work = KeyWork.of([known, replace(known, server_seconds=None)])
+    assert work.server is work.server_curve_multiple is None
+
+
+def test_sealing_anew_is_compared_with_all_fields_and_with_uploading_and_accepting() -> None:
+    found = Size.of(100, 100, 19.0, [a_repetition(), a_repetition(3.0)]).reencryption
+    assert found.one_of_all.median == pytest.approx(1 / 8 / 1.6)
+    assert found.bytes_of_all == pytest.approx(0.11)
+    assert found.of_upload_and_accept.median == pytest.approx(2 / 1.6)
+    assert found.of_seal_and_open.median == pytest.approx(750 / 600)
+
+
+def test_what_each_record_more_costs_leaves_out_what_is_paid_once() -> None:
+    # 0.004 s and 0.036 s more for 9,000 cells more: 4,000 ns a cell, beside 1,000 of (a).
+    small = Size.of(100, 100, 19.0, [a_repetition()])
+    large = Size.of(1_000, 1_000, 19.0, [a_repetition(10.0, cells=10_000)])
+    margin = Margin.of(small, large)
+    assert margin.ratio["upload"] == pytest.approx(0.25)
+    assert margin.ratio["accept"] == pytest.approx(0.5)
+    assert margin.ratio["rotate one"] == pytest.approx(0.2)
+    assert margin.one_of_all == pytest.approx(1 / 8 / 1.6)
+    assert margin.of_upload_and_accept == pytest.approx(2 / 1.6)
+    assert Margin.of(large, small) == Margin({}, None, None)
 
 
 def test_memory_is_the_most_of_all_repetitions() -> None:
@@ -124,7 +168,9 @@ def test_growth_is_told_by_name_and_only_where_it_is_known() -> None:
     unknown = replace(large, memory=tuple(replace(each, peak=None) for each in large.memory))
     grown = growth(small, large)
     assert grown["upload time"] == pytest.approx(8.0)
-    assert grown["offer time"] == grown["server memory"] == pytest.approx(1.0)
+    assert (
+        grown["offer time"] == grown["revoke time"] == grown["server memory"] == pytest.approx(1.0)
+    )
     assert not [name for name in growth(small, unknown) if "memory" in name]
 
 
@@ -140,12 +186,17 @@ def test_the_report_shows_conditions_every_figure_and_the_growth() -> None:
     text = report(known, 0.02, sizes)
     for shown in (known.processor, known.python, "100 records", "From 100 to 200"):
         assert shown in text
-    for row in ("(a) seal", "(a) open", "seal", "open", "upload", "accept", "export"):
-        assert f"\n  {row:<10} " in text
+    for row in ("(a) seal", "(a) open", *(each.name for each in sizes[0].figures)):
+        assert f"\n  {row:<12} " in text
     assert "2.00 (2.00 to 2.00)" in text
     assert "40% is drawing nonces" in text
     assert "without it seal is x 1.20" in text
-    assert "offer of 14 keys" in text
+    assert "offer of 14 keys: 0.060 (0.060 to 0.060) s, 2,000 X25519, 143 a key" in text
+    assert "removal, 7 keys replaced: 0.060" in text
+    assert "0.030 s, 1,000 X25519, and by the server 0.020 s, 667" in text
+    assert "11.0% of the sealed bytes" in text
+    assert "the bare disk takes 0.002 (0.002 to 0.002) s for 2 MiB sealed; upload is 2.0" in text
+    assert "each record more" not in text  # as many cells in both
     assert "server 30 MiB" in text
 
 
@@ -193,7 +244,92 @@ def test_conditions_say_what_was_measured() -> None:
     assert str(REPOSITORY) not in "\n".join(known.lines())
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_report_says_what_the_server_computed_where_that_is_known(known: bool) -> None:
+    repetition = a_repetition()
+    if not known:
+        offer = replace(repetition.transfer.offer, server_seconds=None)
+        repetition = replace(repetition, transfer=replace(repetition.transfer, offer=offer))
+    text = report(Conditions.now(), 0.0, [Size.of(200, 200, 19.0, [repetition])])
+    assert ("by the server unknown" in text) is not known
+
+
+def test_the_report_says_what_each_record_more_costs_where_time_grew() -> None:
+    small = Size.of(100, 100, 19.0, [a_repetition()])
+    large = Size.of(1_000, 1_000, 19.0, [a_repetition(10.0, cells=10_000)])
+    text = report(Conditions.now(), 0.0, [small, large])
+    assert "each record more, x (a): seal 0.18, open 0.73" in text
+    assert "each record more takes one field of ten 0.078 of the time of all" in text
+    assert "takes one field" not in report(Conditions.now(), 0.0, [large, small])
+
+
+# --- the disk and the loopback
+
+
+def test_the_bare_disk_and_loopback_take_time_for_each_byte(tmp_path: Path) -> None:
+    found = Bare.of(tmp_path, 3 * PIECE_BYTES + 5)
+    assert min(found.disk, found.loopback) > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_beyond_some_bytes_the_bare_costs_are_scaled_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[int] = []
+
+    def taking(*arguments: object) -> float:
+        moved.append(int(str(arguments[-1])))
+        return 2.0
+
+    monkeypatch.setattr(bare, "disk_seconds", taking)
+    monkeypatch.setattr(bare, "loopback_seconds", taking)
+    assert Bare.of(tmp_path, 3 * MOST_BYTES) == Bare(6.0, 6.0)
+    assert moved == [MOST_BYTES, MOST_BYTES]
+
+
+def test_a_sender_that_ends_early_is_no_figure() -> None:
+    here, there = socket.socketpair()
+    with here:
+        there.sendall(b"some")
+        there.close()
+        with pytest.raises(RuntimeError, match="4 of 1,000 bytes"):
+            bare._received_in(here, 1_000)
+
+
 # --- processes
+
+
+@on_linux
+def test_the_processor_time_of_a_process_counts_when_it_computes_and_not_when_it_sleeps() -> None:
+    computing = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(computing) as busy, subprocess.Popen(["sleep", "60"]) as idle:
+        before = processor_seconds(idle.pid)
+        while (processor_seconds(busy.pid) or 1.0) < 0.3:
+            time.sleep(0.01)
+        after = processor_seconds(idle.pid)
+        busy.kill()
+        idle.kill()
+    assert before is not None
+    assert after is not None
+    assert after - before < 0.1
+
+
+def test_elsewhere_than_on_linux_a_server_s_time_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Serving("https://localhost:1", bytes(32), "", 1).processor_seconds() is None
+
+
+def test_what_the_server_does_after_its_answer_is_the_step_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([1.0, 2.0, 2.5, 3.0, 3.0001, 99.0])
+    monkeypatch.setattr(serving_module, "processor_seconds", lambda _: next(clock))
+    monkeypatch.setattr(transfer, "run_step", lambda *_: Step(1, 1, None, None))
+    server = Serving("https://localhost:1", bytes(32), "", 1)
+    done = transfer._stepped(server, "upload", tmp_path, "")
+    assert done.server_seconds == pytest.approx(2.0001)
 
 
 @on_linux
@@ -248,9 +384,10 @@ def test_a_transfer_counts_only_if_the_table_came_back(
         return Step(1, 1, None, None)
 
     monkeypatch.setattr(transfer, "serving", nobody)
-    monkeypatch.setattr(transfer, "_create", nothing)
+    monkeypatch.setattr(transfer, "create_vault", nothing)
     monkeypatch.setattr(transfer, "_enrol", nothing)
     monkeypatch.setattr(transfer, "run_step", step)
+    monkeypatch.setattr(serving_module, "processor_seconds", lambda _: None)
     if change:
         with pytest.raises(RuntimeError, match="not what was uploaded"):
             run_transfer(tmp_path, 5)
@@ -258,10 +395,24 @@ def test_a_transfer_counts_only_if_the_table_came_back(
         assert run_transfer(tmp_path, 5).upload == Step(1, 1, None, None)
 
 
+def test_sizes_take_turns_so_that_a_busy_hour_hits_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[int] = []
+
+    def transferring(directory: Path, records: int) -> Transfer:
+        played.append(records)
+        return a_repetition(cells=records * 10).transfer
+
+    monkeypatch.setattr(benchmarks_main, "run_transfer", transferring)
+    sizes = benchmarks_main.measure({20: 2, 40: 2, 80: 1}, lambda _: None)
+    assert played == [20, 40, 80, 20, 40]
+    assert [(each.records, each.repetitions) for each in sizes] == [(20, 2), (40, 2), (80, 1)]
+
+
 def test_the_command_measures_a_whole_transfer(tmp_path: Path) -> None:
     result = tmp_path / "made" / "bench.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(result)],
+        [*command, "--json", str(result), "--svg", str(result.with_suffix(".svg"))],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -272,7 +423,15 @@ def test_the_command_measures_a_whole_transfer(tmp_path: Path) -> None:
     written = json.loads(result.read_text(encoding="utf-8"))
     assert str(tmp_path) not in json.dumps(written)
     (size,) = written["sizes"]
-    assert [each["cells"] for each in size["figures"]] == [3_000] * 5
+    assert [each["cells"] for each in size["figures"]] == [
+        *[3_000] * 6,
+        3_000 + 3,  # and a cell with the names of each class
+        300,
+    ]
     assert all(each["cells_per_second"]["median"] > 0 for each in size["figures"])
     assert size["offer"]["keys"] == len(CLASSES) + 4  # and the names of three classes, and people
     assert size["offer"]["curve_multiple"]["median"] > 1
+    assert size["revoke"]["keys"] == list(CLASSES.values()).count(FieldClass.GENERAL) + 1
+    assert size["reencryption"]["of_upload_and_accept"]["median"] > 0
+    assert [each["name"] for each in written["starts"]][-2:] == [starting.VERSION, starting.STATUS]
+    assert "rotate all" in result.with_suffix(".svg").read_text(encoding="utf-8")

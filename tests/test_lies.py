@@ -9,6 +9,7 @@ That the same commands succeed when nobody lies is shown below, for each of them
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,15 @@ from typing import Final
 import pytest
 
 from client.cli.exits import FAILED, REFUSED, UNTRUE
-from protocol.errors import IntegrityError, ManifestMismatch, NotFound, SealroomError, Unsupported
+from protocol.checkpoint import parse_note
+from protocol.errors import (
+    Fork,
+    IntegrityError,
+    ManifestMismatch,
+    NotFound,
+    SealroomError,
+    Unsupported,
+)
 from tests.answer_lies import (
     ACT_LIES,
     DATA_LIES,
@@ -147,6 +156,33 @@ def test_a_lie_about_the_log_is_named_and_leaves_no_trace(stage: Stage, name: st
         told = stage.run(COMMANDS[command], lie, BEHIND)
         expect_refused(told, NEWCOMER.get(name, error) if command == "join" else error)
         assert told.sent == ()
+
+
+@pytest.mark.parametrize("name", [name for name in LIES if LIES[name].error is Fork])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_fork_is_told_with_both_checkpoints(stage: Stage, name: str, as_json: bool) -> None:
+    """Signed by the server, of one vault: that is what whoever is lied to can show to others."""
+    told = stage.run(
+        COMMANDS["vault status"], stage.call(LIES[name].make(stage)), BEHIND, json=as_json
+    )
+    vault, key = stage.call(whose(stage))
+    shown = checkpoints_in(told)
+    assert len(shown) == 2
+    one, other = (parse_note(each.encode(), vault, key) for each in shown)
+    assert (one.size, one.root) != (other.size, other.root)
+
+
+async def whose(stage: Stage) -> tuple[bytes, bytes]:
+    state = (await stage.cast("olga")).session.state
+    return state.vault_id, state.server_key
+
+
+def checkpoints_in(told: Told) -> list[str]:
+    if told.out:
+        return list(json.loads(told.out)["error"]["checkpoints"])
+    first, *rest = told.err.split("checkpoint\n")
+    assert first.startswith("error: ")
+    return [textwrap.dedent(each) for each in rest]
 
 
 @pytest.mark.parametrize("name", READ_BY_ALL)

@@ -199,7 +199,7 @@ class Believed:
                 if not leaves:
                     raise Rollback("the server withholds leaves that its checkpoint counts")
             for leaf in leaves[: checkpoint.size - progress.ledger.size]:
-                self._verify_leaf(leaf, progress)
+                self._verify_leaf(leaf, progress, checkpoint)
             leaves = ()
         return checkpoint
 
@@ -214,7 +214,7 @@ class Believed:
         if not leaves:
             raise Rollback("the server sent no genesis")
         progress.ledger = Ledger()
-        self._verify_leaf(leaves[0], progress)
+        self._verify_leaf(leaves[0], progress, None)
         if progress.ledger.state.vault_id != self.vault_id:
             raise ContextMismatch("the server sent another vault's genesis")
 
@@ -244,10 +244,12 @@ class Believed:
                 "the server shows a history that does not continue the one it has signed",
                 pinned=pin.note(),
                 shown=shown.note(),
-                hint="Keep both checkpoints: together they prove it. Compare with other members.",
+                hint="Keep both checkpoints, which the server signed. Compare with other members.",
             ) from error
 
-    def _verify_leaf(self, received: LogLeaf, progress: _Progress) -> None:
+    def _verify_leaf(
+        self, received: LogLeaf, progress: _Progress, shown: Checkpoint | None
+    ) -> None:
         at = progress.ledger.size
         try:
             # (4)
@@ -257,7 +259,7 @@ class Believed:
             sides = tuple(part.sent() for part in received.sides)
             checked = _checked_sides(landed, sides, on_record, progress.gone)
         except SealroomError as error:
-            raise _named(error, at) from error
+            raise _named(error, at, shown) from error
         progress.ledger.append(landed)
         progress.wraps.update(checked.wraps)
         progress.gone |= dict.fromkeys(checked.gone - progress.gone.keys(), at)
@@ -425,13 +427,18 @@ def _given(error: SealroomError, at: int, act: Act | None) -> SealroomError:
     return type(error)(f"{error} (given in act {at}{author})", hint="Ask for the key again.")
 
 
-def _named(error: SealroomError, at: int) -> SealroomError:
-    """Say which leaf was refused. Whatever the rule, a refused leaf in a log is a false log."""
+def _named(error: SealroomError, at: int, shown: Checkpoint | None) -> SealroomError:
+    """Say which leaf was refused. Whatever the rule, a refused leaf in a log is a false log.
+
+    An act that cites another history is half of a proof; the other half is the checkpoint that
+    is `shown` with it.
+    """
     if isinstance(error, Unsupported):
         return Unsupported(f"leaf {at} of the log: {error}", hint=error.hint)
     if isinstance(error, Fork):
         message = f"leaf {at} of the log: {error}"
-        return Fork(message, pinned=error.pinned, shown=error.shown, hint=error.hint)
+        pinned = b"" if shown is None else shown.note()
+        return Fork(message, pinned=pinned, shown=error.shown, hint=error.hint)
     kind: Callable[..., SealroomError] = NotAuthorised
     if isinstance(error, VerificationFailed):
         kind = type(error)

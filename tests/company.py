@@ -94,13 +94,14 @@ class Company:
     lab: Lab
     stack: AsyncExitStack
     link: str
+    clock: Callable[[], float] = time.time
     open: dict[str, Actor] = field(default_factory=dict)
 
     async def actor(
         self,
         name: str,
         lie: Lie | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         *,
         fresh: bool = False,
     ) -> Actor:
@@ -111,7 +112,7 @@ class Company:
         lie = lie or Lie()
         if fresh:
             shutil.rmtree(self.lab.directory / name / "vaults")
-        home = self.lab.home(name, lambda honest: Liar(honest, lie), clock)
+        home = self.lab.home(name, lambda honest: Liar(honest, lie), clock or self.clock)
         vault = await self.stack.enter_async_context(home.vault())
         return Actor(name, home, vault, lie)
 
@@ -167,7 +168,7 @@ async def company(
         copy = directory / "company"
         await asyncio.to_thread(shutil.copytree, source, copy)
         async with lab(copy, clock) as made, AsyncExitStack() as stack:
-            yield Company(made, stack, (copy / "link").read_text())
+            yield Company(made, stack, (copy / "link").read_text(), clock)
 
 
 _MADE: list[Path] = []

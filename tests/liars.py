@@ -32,7 +32,7 @@ from protocol.limits import LIMITS
 from protocol.merkle import Tree, leaf_hash
 from protocol.rewrap import Wrap
 from protocol.wire import Envelope, from_bytes, pae, to_bytes
-from tests.in_process import Lab, ServiceTransport
+from tests.in_process import Lab
 from vault.tls import load_or_create_checkpoint_key
 
 
@@ -65,6 +65,14 @@ class Lie:
     ) -> api.ObservationsPage:
         return await honest.observations(vault_id, start)
 
+    async def staged(self, honest: Transport, vault_id: bytes, upload: bytes) -> api.Staged:
+        return await honest.staged(vault_id, upload)
+
+    async def stage(
+        self, honest: Transport, vault_id: bytes, upload: bytes, batch: bytes, body: bytes
+    ) -> None:
+        await honest.stage(vault_id, upload, batch, body)
+
     def fetch(
         self,
         honest: Transport,
@@ -78,7 +86,7 @@ class Lie:
 class Liar:
     """The transport to a server that tells a lie, while it is telling it."""
 
-    def __init__(self, honest: ServiceTransport, lie: Lie) -> None:
+    def __init__(self, honest: Transport, lie: Lie) -> None:
         self.honest = honest
         self.told = lie
 
@@ -107,11 +115,11 @@ class Liar:
         return await self._lie.observations(self.honest, vault_id, start)
 
     async def staged(self, vault_id: bytes, upload: bytes) -> api.Staged:
-        return await self.honest.staged(vault_id, upload)
+        return await self._lie.staged(self.honest, vault_id, upload)
 
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
         self.told.sent.append("stage")
-        await self.honest.stage(vault_id, upload, batch, body)
+        await self._lie.stage(self.honest, vault_id, upload, batch, body)
 
     def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]

@@ -16,9 +16,10 @@ from client.crypto.wraps import unwrap
 from client.errors import InputError, Refused
 from client.vault import Vault
 from protocol.blocks import Address
-from protocol.errors import CommitmentMismatch, NotAuthorised, WeakKey
+from protocol.errors import CommitmentMismatch, WeakKey
 from tests.company import TABLE, Company, company
 from tests.remains import remains
+from tests.thieves import keys_of
 from vault.storage.base import BlockKey
 
 
@@ -32,18 +33,6 @@ async def blocks_of(cast: Company, vault: Vault) -> list[bytes]:
                 block = await cast.lab.service._storage.read_block(vault.session.vault_id, place)
                 assert block is not None
                 found.append(block)
-    return found
-
-
-def keys_of(vault: Vault) -> dict[Address, bytes]:
-    """Return every key that somebody holds."""
-    session, found = vault.session, {}
-    for epochs in session.state.epochs.values():
-        for address in (each.definition.address for each in epochs):
-            try:
-                found[address] = session.key(address).key.expose()
-            except NotAuthorised:
-                continue
     return found
 
 

@@ -12,14 +12,16 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
 from client.cli.output import note, print_json, visible
 from client.errors import Interrupted, Refused, Unreachable
+from client.results import as_json as as_document
 from protocol.errors import (
+    Fork,
     LimitExceeded,
     MalformedMessage,
     OutOfOrder,
@@ -96,10 +98,14 @@ def from_server() -> Iterator[None]:
 
 
 def tell(error: BaseException, *, as_json: bool) -> int:
-    """Print an error for people on stderr, for programs on stdout; return the exit code."""
-    told = _told(error)
+    """Print an error for people on stderr, for programs on stdout; return the exit code.
+
+    A fork comes with both checkpoints, whole: they are what the user can show to others.
+    """
+    told, evidence = _told(error), _evidence(error)
     if as_json:
-        print_json({"error": told})
+        shown: dict[str, Any] = as_document(told)
+        print_json({"error": shown | ({"checkpoints": evidence} if evidence else {})})
     if isinstance(error, NoArgsIsHelpError):
         note(error.format_message())
         return USAGE
@@ -108,10 +114,20 @@ def tell(error: BaseException, *, as_json: bool) -> int:
     note(f"error: {visible(told.message)}")
     if told.hint:
         note(f"hint: {visible(told.hint)}")
+    for checkpoint in evidence:
+        lines = (f"    {visible(line)}".rstrip() for line in checkpoint.splitlines())
+        note("\n".join(["checkpoint", *lines]))
     code = exit_code(error)
     if code == BUG and os.environ.get("SEALROOM_DEBUG") == "1":
         note("".join(traceback.format_exception(error)))
     return code
+
+
+def _evidence(error: BaseException) -> list[str]:
+    """Return the checkpoints that contradict each other in a fork, as the server signed them."""
+    if not isinstance(error, Fork):
+        return []
+    return [each.decode() for each in (error.pinned, error.shown) if each]
 
 
 def _told(error: BaseException) -> Told:

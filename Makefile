@@ -5,12 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := protocol vault client
-CHECKED := $(PACKAGES) benchmarks examples tests
+CHECKED := $(PACKAGES) benchmarks examples release tests
+# What makes a release stays apart: nobody who works on the code or runs it needs to trust it.
+RELEASE := .venv-release
+RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup test crash sanitize lint types demo bench bench-large bench-peers table benchtables
-.PHONY: tables postgres lock lock-peers clean
+.PHONY: tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,7 +100,22 @@ benchtables: $(STAMP)  ## measure how fast tables are read and written
 table: $(STAMP)  ## write examples/customers.csv anew
 	$(BIN)/python -m examples.customers
 
-# One file for CPython 3.11 to 3.14 on every platform: markers choose, every file's hash is listed.
+$(RELEASE)/.installed: $(RELEASE_LOCK)
+	@test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install -qq --no-input --disable-pip-version-check \
+		--no-deps --require-hashes -r $(RELEASE_LOCK)
+	@touch $@
+
+sbom: $(RELEASE)/.installed  ## write the bill of materials of the lock, as CycloneDX JSON
+	$(RELEASE)/bin/python -m release.sbom
+
+audit: $(RELEASE)/.installed  ## ask the package index about known vulnerabilities of the lock
+	$(RELEASE)/bin/python -m release.audit
+
+dist: $(STAMP)  ## build the release of the newest commit, twice, and compare
+	$(BIN)/python -m release.build
+
+# A file for CPython 3.11 to 3.14 on every platform: markers choose, every file's hash is listed.
 # Not by way of the stamp: a dependency that is new is in no lock yet, and `pip check` would miss it.
 lock:  ## resolve requirements.lock anew, to the newest versions allowed
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
@@ -105,6 +123,10 @@ lock:  ## resolve requirements.lock anew, to the newest versions allowed
 		--all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements.lock > /dev/null
+	@$(BIN)/uv pip compile --group release --quiet --no-config --upgrade \
+		--universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate \
+		--custom-compile-command "make lock" --output-file $(RELEASE_LOCK) > /dev/null
 
 lock-peers: $(STAMP)  ## resolve what bench-peers compares with anew, beside the versions of `make lock`
 	@$(BIN)/uv pip compile benchmarks/peers/requirements.in pyproject.toml --quiet --no-config \

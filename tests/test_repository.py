@@ -457,9 +457,9 @@ PIN: Final = re.compile(r"([a-z0-9-]+)==([0-9][\w.]*)(?: ; [^\\]+)? \\")
 HASH: Final = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
 
-def pins() -> dict[str, set[str]]:
+def pins(lock: str = "requirements.lock") -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for line in (REPO / "requirements.lock").read_text(encoding="utf-8").splitlines():
+    for line in (REPO / lock).read_text(encoding="utf-8").splitlines():
         if pin := PIN.fullmatch(line):
             found.setdefault(pin[1], set()).add(pin[2])
         else:
@@ -474,9 +474,16 @@ def test_the_lock_satisfies_every_requirement() -> None:
     assert isinstance(extras, dict)
     direct = section["dependencies"]
     assert isinstance(direct, list)
-    wanted = [Requirement(text) for group in (direct, *extras.values()) for text in group]
-    locked = pins()
-    for requirement in wanted:
+    expect_pinned([text for group in (direct, *extras.values()) for text in group], pins())
+
+
+def test_the_lock_of_what_makes_releases_satisfies_it() -> None:
+    parsed = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
+    expect_pinned(parsed["dependency-groups"]["release"], pins("release/requirements.lock"))
+
+
+def expect_pinned(wanted: list[str], locked: Mapping[str, set[str]]) -> None:
+    for requirement in map(Requirement, wanted):
         versions = locked[requirement.name.lower()]
         assert all(requirement.specifier.contains(version) for version in versions), requirement
 

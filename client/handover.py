@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from client.catalogs import read_names
+from client.columns import Cells
+from client.documents.checking import checks_of
 from client.errors import Refused
 from client.fetching import Listed, fetch_blocks
 from client.people import remember_words, words_with
@@ -131,9 +133,10 @@ async def _verify_collection(
 ) -> None:
     """Open every cell of every data field of a collection, one block at a time.
 
-    Catalog blocks have to be the committed ones; one that does not open names nothing.
+    Documents have to be whole, each the file that its entry says. Catalog blocks have to be the
+    committed ones; one that does not open names nothing.
     """
-    names = await read_names(session, where.id)
+    names, documents = await read_names(session, where.id), await checks_of(session, where.id)
     async for batch, ref, block in fetch_blocks(session, where.id, list(_listed(where))):
         if is_catalog(ref.field):
             # Which names open is seen when they are read: an admin's rubbish is no data missing.
@@ -145,19 +148,21 @@ async def _verify_collection(
         named = names.fields.get(ref.field)
         if named is None:
             raise names.failure or IntegrityError(f"the catalog does not name field {ref.field}")
-        await asyncio.to_thread(_verify_cells, where, keys, batch, ref, block, named.type)
+        cells = await asyncio.to_thread(_verified, where, keys, batch, ref, block, named.type)
+        await asyncio.to_thread(documents.take, batch, cells)
         tally.add(batch.records)
+    documents.finish()
 
 
-def _verify_cells(
+def _verified(
     where: Collection,
     keys: dict[Address, bytes],
     batch: Batch,
     ref: BlockRef,
     block: bytes,
     kind: str,
-) -> None:
-    """Open a block, and check that its cells are of their type and empty where they were erased."""
+) -> Cells:
+    """Return a block's cells, once they are of their type, and empty where they were erased."""
     cells = open_cells(where, keys, batch, ref, block, kind)
     try:
         cells_to_array(cells, kind)
@@ -165,6 +170,7 @@ def _verify_cells(
         raise IntegrityError(
             f"batch {batch.id.hex()}: field {ref.field} holds what is no {kind}"
         ) from error
+    return cells
 
 
 def _listed(where: Collection) -> Iterator[Listed]:

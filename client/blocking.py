@@ -154,6 +154,11 @@ class Vault:
     read = _waiting(waiting_vault.Vault.read)
     export = _waiting(waiting_vault.Vault.export)
 
+    attach = _waiting(waiting_vault.Vault.attach)
+    documents = _waiting(waiting_vault.Vault.documents)
+    get_document = _waiting(waiting_vault.Vault.get_document)
+    remove_document = _waiting(waiting_vault.Vault.remove_document)
+
     def stream(
         self,
         collection: str,

@@ -90,10 +90,11 @@ async def read_people(session: Session) -> People:
     """
     people = People()
     state = session.state
-    rows, _ = await _rows(session, state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD)
+    rows, _ = await read_rows(session, state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD)
     owners = {*state.lineage(state.owner)}
     owners.update(*(state.lineage(each.seller) for each in state.handovers))
-    for author, row in rows:
+    for each in rows:
+        author, row = each.batch.author, each.values
         if author in owners:
             people.title = _text(row, "title") or people.title
         party, name, note = row.get("party"), _text(row, "name"), _text(row, "note")
@@ -132,9 +133,9 @@ async def read_names(session: Session, collection: bytes) -> Names:
     if where is None:
         return names  # it was retired since the caller looked
     for number in where.catalogs:
-        rows, failure = await _rows(session, where, number)
+        rows, failure = await read_rows(session, where, number)
         names.failure = names.failure or failure
-        for _, row in rows:
+        for row in (each.values for each in rows):
             names.name = _text(row, "collection") or names.name
             names.file = _text(row, "file") or names.file
             names.title = _text(row, "title") or names.title
@@ -205,10 +206,19 @@ def seal_rows(
     return seal_batch([column])
 
 
-async def _rows(
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A readable cell of a catalog: what it says, and where it stands."""
+
+    batch: Batch
+    position: int
+    values: Mapping[str, Value]
+
+
+async def read_rows(
     session: Session, where: Collection, number: int
-) -> tuple[list[tuple[bytes, dict[str, Value]]], SealroomError | None]:
-    """Return every row of a catalog with its author, in commit order.
+) -> tuple[list[Row], SealroomError | None]:
+    """Return every row of a catalog, in commit order.
 
     A block that is what was committed and yet does not open names nothing. That is its
     writer's doing, or that of whoever made its key: any admin could do it, and must not
@@ -216,17 +226,15 @@ async def _rows(
     was committed is the server's doing, and raises.
     """
     failure = await _fetch_missing(session, where.id, number)
-    rows: list[tuple[bytes, dict[str, Value]]] = []
+    rows: list[Row] = []
     for batch, ref in _current(session, where.id, number):
         block = _kept(session, batch, ref)
         if block is None or not batch.records:
             continue
         try:
-            opened = _opened(session, where, batch, ref, block)
+            rows += _opened(session, where, batch, ref, block)
         except (IntegrityError, CommitmentMismatch, WeakKey) as error:
             failure = failure or error
-        else:
-            rows += [(batch.author, row) for row in opened]
     return rows, failure
 
 
@@ -276,11 +284,15 @@ def _kept(session: Session, batch: Batch, ref: BlockRef) -> bytes | None:
 
 def _opened(
     session: Session, where: Collection, batch: Batch, ref: BlockRef, block: bytes
-) -> list[dict[str, Value]]:
+) -> list[Row]:
     key = session.key(Address(where.id, ref.field, ref.epoch)).key.expose()
     cells = open_committed(key, where, batch, ref, block, True)
-    found = (cells.cell(i) for i in range(cells.count))
-    return [row for cell in found if cell is not None and (row := _map(cell)) is not None]
+    found = ((i, cells.cell(i)) for i in range(cells.count))
+    return [
+        Row(batch, i, values)
+        for i, cell in found
+        if cell is not None and (values := _map(cell)) is not None
+    ]
 
 
 def _map(cell: bytes) -> dict[str, Value] | None:

@@ -172,24 +172,43 @@ async def _drafted(
     session: Session, where: Collection, positions: Positions, reason: Reason
 ) -> acts.Erase:
     batches = [batch for batch in where.batches if batch.id in positions]
-    listed = [(batch, ref) for batch in batches for ref in batch.manifest.blocks]
-    emptied: dict[bytes, list[EmptiedBlock]] = {}
-    async for batch, ref, block in fetch_blocks(session, where.id, listed):
-        verify_block(ref, block)
-        gone = positions[batch.id] | batch.erased
-        try:
-            left = await asyncio.to_thread(empty_cells, block, batch.manifest.records, gone)
-        except MalformedMessage:
-            raise IntegrityError(
-                f"field {ref.field} of batch {batch.id.hex()} has no cells that could be erased",
-                hint="Erase all of it, with --unreadable.",
-            ) from None
-        digest = hashlib.sha256(left).digest()
-        emptied.setdefault(batch.id, []).append(
-            EmptiedBlock(ref.field, ref.sha256, len(left), digest)
-        )
+    gone = {batch.id: positions[batch.id] | batch.erased for batch in batches}
+    emptied = await _what_is_left(session, where, batches, gone)
     erasures = [
         Erasure(batch.id, tuple(sorted(positions[batch.id])), tuple(emptied[batch.id]))
         for batch in batches
     ]
     return acts.Erase(where.id, reason, tuple(sorted(erasures, key=to_bytes)))
+
+
+async def _what_is_left(
+    session: Session, where: Collection, batches: Sequence[Batch], gone: Positions
+) -> dict[bytes, list[EmptiedBlock]]:
+    """Return what is left of the blocks of each batch, in the manifest's order."""
+    emptied: dict[bytes, list[EmptiedBlock]] = {}
+    parts = []
+    for batch in batches:
+        records = batch.manifest.records
+        if len(gone[batch.id]) < records:
+            parts += [(batch, ref) for ref in batch.manifest.blocks]
+        else:
+            # What is left does not depend on what was there, so nobody has to fetch that.
+            left = empty_cells(b"", records, gone[batch.id])
+            emptied[batch.id] = [_emptied(ref, left) for ref in batch.manifest.blocks]
+    async for batch, ref, block in fetch_blocks(session, where.id, parts):
+        verify_block(ref, block)
+        try:
+            left = await asyncio.to_thread(
+                empty_cells, block, batch.manifest.records, gone[batch.id]
+            )
+        except MalformedMessage:
+            raise IntegrityError(
+                f"field {ref.field} of batch {batch.id.hex()} has no cells that could be erased",
+                hint="Erase all of it, with --unreadable.",
+            ) from None
+        emptied.setdefault(batch.id, []).append(_emptied(ref, left))
+    return emptied
+
+
+def _emptied(ref: BlockRef, left: bytes) -> EmptiedBlock:
+    return EmptiedBlock(ref.field, ref.sha256, len(left), hashlib.sha256(left).digest())

@@ -68,13 +68,13 @@ async def export(
                 if sink is None:
                     on_batch(batch)
                 else:
-                    await _to_the_end(sink.write, batch)
+                    await to_the_end(sink.write, batch)
                 records += batch.num_rows
                 on_progress(Progress("fetching and opening", match.records, total, "records"))
         if match.records != total and not (where and records == limit):
             raise IntegrityError(f"{match.records} records opened where {total} were committed")
         if sink is not None:
-            await _to_the_end(sink.commit)
+            await to_the_end(sink.commit)
     except BaseException:
         if sink is not None:
             sink.abort()
@@ -97,7 +97,7 @@ def _fetched(match: Matching) -> int:
     return sum(ref.length for batch in opened for ref in refs_of(batch, match.chosen.numbers))
 
 
-async def _to_the_end(write: Callable[..., None], *args: object) -> None:
+async def to_the_end(write: Callable[..., None], *args: object) -> None:
     """Write in a thread, and wait for it when cancelled too: `abort` must not cut in on it."""
     writing = asyncio.ensure_future(asyncio.to_thread(write, *args))
     try:

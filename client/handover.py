@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from client.catalogs import Names, read_names
+from client.columns import Cells
+from client.documents.checking import Checks, checks_of
 from client.errors import Refused
 from client.fetching import Arrived, Listed, fetch_batches
 from client.overlap import in_order
@@ -133,20 +137,37 @@ async def _verify_collection(
 ) -> None:
     """Open every cell of every data field of a collection, batch by batch.
 
-    Catalog blocks have to be the committed ones; one that does not open names nothing.
+    Documents have to be whole, each the file that its entry says. Catalog blocks have to be the
+    committed ones; one that does not open names nothing.
     """
-    names = await read_names(session, where.id)
+    names, documents = await read_names(session, where.id), await checks_of(session, where.id)
     arriving = fetch_batches(session, where.id, list(_listed(where)))
-    async with aclosing(in_order(arriving, partial(_verify_batch, where, keys, names))) as verified:
-        async for cells in verified:
-            tally.add(cells)
+    opening = in_order(arriving, partial(_opened, where, keys, names, documents))
+    async with aclosing(opening) as batches:
+        async for opened in batches:
+            for cells in opened.chunks:
+                await asyncio.to_thread(documents.take, opened.batch, cells)
+            tally.add(opened.cells)
+    documents.finish()
 
 
-def _verify_batch(
-    where: Collection, keys: dict[Address, bytes], names: Names, arrived: Arrived
-) -> int:
-    """Verify the blocks of a batch; return how many cells are in them."""
-    batch = arrived.batch
+class _Opened(NamedTuple):
+    """A batch that was verified: how many cells it has, and those that are a document's chunks."""
+
+    batch: Batch
+    cells: int
+    chunks: list[Cells]
+
+
+def _opened(
+    where: Collection,
+    keys: dict[Address, bytes],
+    names: Names,
+    documents: Checks,
+    arrived: Arrived,
+) -> _Opened:
+    """Verify the blocks of a batch; runs in a thread."""
+    batch, chunks, count = arrived.batch, [], 0
     for ref, block in arrived.blocks:
         if is_catalog(ref.field) or not batch.records:
             # Which names open is seen when they are read: an admin's rubbish is no data missing.
@@ -156,19 +177,22 @@ def _verify_batch(
         named = names.fields.get(ref.field)
         if named is None:
             raise names.failure or IntegrityError(f"the catalog does not name field {ref.field}")
-        _verify_cells(where, keys, batch, ref, block, named.type)
-    return sum(batch.records for ref, _ in arrived.blocks if not is_catalog(ref.field))
+        cells = _verified(where, keys, batch, ref, block, named.type)
+        count += batch.records
+        if documents.concern(batch):
+            chunks.append(cells)
+    return _Opened(batch, count, chunks)
 
 
-def _verify_cells(
+def _verified(
     where: Collection,
     keys: dict[Address, bytes],
     batch: Batch,
     ref: BlockRef,
     block: bytes,
     kind: str,
-) -> None:
-    """Open a block, and check that its cells are of their type and empty where they were erased."""
+) -> Cells:
+    """Return a block's cells, once they are of their type, and empty where they were erased."""
     cells = open_cells(where, keys, batch, ref, block, kind)
     try:
         cells_to_array(cells, kind)
@@ -176,6 +200,7 @@ def _verify_cells(
         raise IntegrityError(
             f"batch {batch.id.hex()}: field {ref.field} holds what is no {kind}"
         ) from error
+    return cells
 
 
 def _listed(where: Collection) -> Iterator[Listed]:

@@ -160,6 +160,60 @@ class ReadResult:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """One document; `size` in bytes. Names and all of that are None where nothing readable says it.
+
+    `state` is `whole`, `removed in part` or `damaged`; `committed_at` the leaf that showed it.
+    """
+
+    document_id: str
+    name: str | None
+    field_class: str
+    size: int | None
+    media_type: str | None
+    sha256: str | None
+    readable: bool
+    state: str
+    stored_bytes: int
+    author: str
+    author_name: str | None
+    committed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttachResult:
+    """A document that is there: `already` if the same file was, under this name and class."""
+
+    document: DocumentInfo
+    already: bool
+    resumed_batches: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GetResult:
+    """A document that was verified and is a file; `resumed_bytes` were there from before."""
+
+    document_id: str
+    name: str
+    path: str
+    size: int
+    sha256: str
+    resumed_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveResult:
+    """A document that is gone for ever: the indexes of the acts that say so."""
+
+    acts: tuple[int, ...]
+    document_id: str
+    name: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class InviteResult:
     """A fresh invite. Whoever has the link can join once with it."""
 

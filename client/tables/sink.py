@@ -28,8 +28,8 @@ class NewFile:
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self._path = path
         self._overwrite = overwrite
-        if not overwrite and os.path.lexists(path):
-            raise _exists(path)
+        if not overwrite:
+            expect_absent(path)
         self.temporary = path.with_name(f".sealroom-{secrets.token_hex(8)}.part")
         try:
             opened = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -44,14 +44,9 @@ class NewFile:
         try:
             self.stream.flush()
             os.fsync(self.stream.fileno())
-            self._place()
+            bring_into_place(self.temporary, self._path, overwrite=self._overwrite)
         finally:
             self.abort()
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def abort(self) -> None:
         """Remove what was written under the temporary name."""
@@ -59,18 +54,37 @@ class NewFile:
             self.stream.close()
         self.temporary.unlink(missing_ok=True)
 
-    def _place(self) -> None:
-        if self._overwrite:
-            self.temporary.replace(self._path)
-            return
-        try:  # a link, unlike a rename, never replaces a file that came meanwhile
-            os.link(self.temporary, self._path)
-        except FileExistsError:
-            raise _exists(self._path) from None
-        except OSError:  # a file system without links: the moment between is left open there
-            if os.path.lexists(self._path):
-                raise _exists(self._path) from None
-            self.temporary.rename(self._path)
+
+def bring_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a file, which is on the disk, its own name, and return once that is on the disk too.
+
+    It may still have its temporary name as well. Raises: TableExists.
+    """
+    if overwrite:
+        temporary.replace(path)
+    else:
+        _link(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:  # a link, unlike a rename, never replaces a file that came meanwhile
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:  # a file system without links: the moment between is left open there
+        expect_absent(path)
+        temporary.rename(path)
+
+
+def expect_absent(path: Path) -> None:
+    """Refuse to go on where something has this name. Raises: TableExists."""
+    if os.path.lexists(path):
+        raise _exists(path) from None
 
 
 class Sink(ABC):

@@ -13,6 +13,8 @@ from typing import Final
 import pyarrow as pa
 
 from client import erasing
+from client.catalogs import read_names
+from client.documents.entries import holds_documents
 from client.errors import InputError
 from client.exporting import export
 from client.filtering import select_matching
@@ -33,6 +35,7 @@ from client.vault.face import Face
 from protocol import acts
 from protocol.acts import Reason
 from protocol.blocks import FieldClass
+from protocol.ledger.contents import Collection
 from protocol.limits import LIMITS
 
 DATA_CLASSES: Final = (FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE)
@@ -98,7 +101,7 @@ class Data(Face):
         """
         stream = self.stream(collection, fields=fields, limit=limit, numbers=numbers, where=where)
         batches = [batch async for batch in stream]
-        found = await self._find_collection(collection)
+        found = await self._find_table(collection)
         match = await select_matching(self.session, found.id, fields, where, counted=numbers)
         return pa.Table.from_batches(batches, schema=arrow_schema(match.columns))
 
@@ -117,7 +120,7 @@ class Data(Face):
         and FIELD~PART for texts that contain one. They are evaluated here, on opened values.
         """
         await self.session.sync_as_member()
-        found = await self._find_collection(collection)
+        found = await self._find_table(collection)
         match = await select_matching(self.session, found.id, fields, where, counted=numbers)
         async with aclosing(match.read(self.session, limit)) as batches:
             async for batch in batches:
@@ -144,7 +147,7 @@ class Data(Face):
         Raises as `client.exporting.export`.
         """
         await self.session.sync_as_member()
-        found = await self._find_collection(collection)
+        found = await self._find_table(collection)
         return await export(
             self.session,
             found.id,
@@ -158,6 +161,24 @@ class Data(Face):
             where=where,
             options=options,
         )
+
+    async def _find_table(self, text: str) -> Collection:
+        where = await self._find_collection(text)
+        await self._expect_table(where)
+        return where
+
+    async def _expect_table(self, where: Collection) -> None:
+        """Refuse what is no table to a person, though its cells could be read as one.
+
+        Raises:
+            InputError: it is a collection of documents.
+        """
+        names = await read_names(self.session, where.id)
+        if holds_documents(names):
+            raise InputError(
+                f"{names.name!r} holds documents, and no table",
+                hint="'sealroom documents list' shows them; 'get' and 'remove' take their names.",
+            )
 
     # --- for ever
 
@@ -186,6 +207,7 @@ class Data(Face):
         if unreadable:
             positions = await erasing.unreadable(self.session, where)
         else:
+            await self._expect_table(where)
             positions = erasing.positions_of(where, records)
         done = await erasing.erase(self.session, where.id, positions, reason, on_progress)
         return EraseResult(

@@ -1,0 +1,127 @@
+"""Files that go with the tables: attached, listed, fetched, removed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from client.catalogs import People, name_of, read_people
+from client.documents.attaching import attach
+from client.documents.entries import CONTENT, Document, find_document, read_documents
+from client.documents.getting import get, place_of
+from client.documents.removing import remove
+from client.results import (
+    AttachResult,
+    DocumentInfo,
+    GetResult,
+    OnProgress,
+    RemoveResult,
+    no_progress,
+)
+from client.vault.face import Face
+from protocol import acts
+from protocol.acts import Reason
+from protocol.blocks import FieldClass
+
+
+class Documents(Face):
+    """What a sale has beside its tables."""
+
+    async def attach(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        field_class: FieldClass = FieldClass.SENSITIVE,
+        name: str | None = None,
+        on_progress: OnProgress = no_progress,
+    ) -> AttachResult:
+        """Seal a file of any size under a class, and commit it as a document; safe to repeat.
+
+        It is called as the file is, unless a `name` is given. Raises as
+        `client.documents.attaching.attach`.
+        """
+        started = time.monotonic()
+        done = await attach(self.session, Path(path), field_class, name, on_progress)
+        info = self._described(await read_people(self.session), done.document)
+        seconds = time.monotonic() - started
+        return AttachResult(info, done.already, done.resumed_batches, seconds)
+
+    async def documents(self) -> tuple[DocumentInfo, ...]:
+        """List the documents of the classes whose names this member may know, oldest first."""
+        await self.session.sync_as_member()
+        people = await read_people(self.session)
+        return tuple(self._described(people, each) for each in await read_documents(self.session))
+
+    async def get_document(
+        self,
+        document: str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] = ".",
+        overwrite: bool = False,
+        on_progress: OnProgress = no_progress,
+    ) -> GetResult:
+        """Write a document, found by name or id, to a file that appears verified or not at all.
+
+        Without a `path` it gets its own name, in the `folder`. Safe to repeat: what was
+        interrupted goes on. Raises as `client.documents.getting.get` and `place_of`.
+        """
+        started = time.monotonic()
+        await self.session.sync_as_member()
+        found = await self._find_document(document)
+        place = place_of(found, Path(folder)) if path is None else Path(path)
+        got = await get(self.session, found, place, overwrite=overwrite, on_progress=on_progress)
+        return GetResult(
+            document_id=found.id.hex(),
+            name=got.entry.name,
+            path=str(got.path),
+            size=got.entry.size,
+            sha256=got.entry.sha256.hex(),
+            resumed_bytes=got.resumed,
+            seconds=time.monotonic() - started,
+        )
+
+    async def remove_document(
+        self,
+        document: str,
+        *,
+        reason: Reason = Reason.REQUEST,
+        on_progress: OnProgress = no_progress,
+    ) -> RemoveResult:
+        """Erase a document, found by name or id, for ever: its content, and then its name.
+
+        It needs the names of its class, and no key of its content. Raises as
+        `client.documents.removing.remove`.
+        """
+        started = time.monotonic()
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Erase)
+        found = await self._find_document(document)
+        done = await remove(self.session, found, reason, on_progress)
+        return RemoveResult(
+            acts=done.acts,
+            document_id=found.id.hex(),
+            name=None if found.entry is None else found.entry.name,
+            seconds=time.monotonic() - started,
+        )
+
+    async def _find_document(self, text: str) -> Document:
+        return find_document(await read_documents(self.session), text)
+
+    def _described(self, people: People, document: Document) -> DocumentInfo:
+        entry = document.entry
+        return DocumentInfo(
+            document_id=document.id.hex(),
+            name=None if entry is None else entry.name,
+            field_class=document.field_class.name.lower(),
+            size=None if entry is None else entry.size,
+            media_type=None if entry is None else entry.media_type,
+            sha256=None if entry is None else entry.sha256.hex(),
+            readable=self.session.may_open(document.where.id, CONTENT),
+            state=document.state,
+            stored_bytes=document.stored_bytes,
+            author=document.author.hex(),
+            author_name=name_of(self.session.state, people, document.author),
+            committed_at=document.committed_at,
+        )

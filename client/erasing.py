@@ -177,19 +177,26 @@ async def _drafted(
     async for batch, ref, block in fetch_blocks(session, where.id, listed):
         verify_block(ref, block)
         gone = positions[batch.id] | batch.erased
-        try:
-            left = await asyncio.to_thread(empty_cells, block, batch.manifest.records, gone)
-        except MalformedMessage:
-            raise IntegrityError(
-                f"field {ref.field} of batch {batch.id.hex()} has no cells that could be erased",
-                hint="Erase all of it, with --unreadable.",
-            ) from None
-        digest = hashlib.sha256(left).digest()
-        emptied.setdefault(batch.id, []).append(
-            EmptiedBlock(ref.field, ref.sha256, len(left), digest)
-        )
+        left = await asyncio.to_thread(emptied_block, batch, ref, block, gone)
+        emptied.setdefault(batch.id, []).append(left)
     erasures = [
         Erasure(batch.id, tuple(sorted(positions[batch.id])), tuple(emptied[batch.id]))
         for batch in batches
     ]
     return acts.Erase(where.id, reason, tuple(sorted(erasures, key=to_bytes)))
+
+
+def emptied_block(batch: Batch, ref: BlockRef, block: bytes, gone: frozenset[int]) -> EmptiedBlock:
+    """Return what is left of a committed block without the records in `gone`, all that ever went.
+
+    Raises:
+        IntegrityError: it is no block of cells.
+    """
+    try:
+        left = empty_cells(block, batch.manifest.records, gone)
+    except MalformedMessage:
+        raise IntegrityError(
+            f"field {ref.field} of batch {batch.id.hex()} has no cells that could be erased",
+            hint="Erase all of it, with --unreadable.",
+        ) from None
+    return EmptiedBlock(ref.field, ref.sha256, len(left), hashlib.sha256(left).digest())

@@ -18,6 +18,7 @@ from client.fetching import as_known_now, fetch_blocks, open_committed, refreshe
 from client.session import Session
 from client.tables import Column, cells_to_array, schema_of, type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
+from client.tables.cells import taken
 from protocol.blocks import Address, BlockRef
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch, SealroomError
 from protocol.ledger.contents import Batch, Collection
@@ -224,7 +225,7 @@ def _opened(
                 f"batch {batch.id.hex()}: field {column.name!r} holds what is no {column.type}"
             ) from error
     rows = pa.RecordBatch.from_arrays(arrays, schema=schema_of(chosen.columns))
-    return rows if not batch.erased else rows.take(pa.array(_kept_rows(batch), pa.int64()))
+    return rows if not batch.erased else taken(rows, pa.array(_kept_rows(batch), pa.int64()))
 
 
 def _kept_rows(batch: Batch) -> list[int]:

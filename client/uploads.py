@@ -1,5 +1,7 @@
 """Sealing a table and sending it: read, seal and send overlap, in bounded memory (SPEC 10.5).
 
+It becomes a new collection, or goes into the one of that name, if it fits (`client.appending`).
+
 A journal in this home says what was sealed and acknowledged. The same command on the same
 file goes on from there after any interruption; what is committed is only what the journal
 lists, never what the server says is staged. Where a key was tainted meanwhile, what was sealed
@@ -19,18 +21,18 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from client.appending import collection_named, fitted
 from client.catalogs import (
     NAME_CHARACTERS,
     NamedField,
     collection_rows,
-    read_names,
     read_people,
     seal_rows,
 )
 from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
 from client.errors import InputError, Refused
 from client.results import OnProgress, Progress, UploadResult
-from client.session import Session, saying
+from client.session import Draft, Session, saying
 from client.store import JournalledUpload
 from client.tables import Source, column_cells
 from client.tables.csv_format import for_readers_of
@@ -43,11 +45,14 @@ from protocol.blocks import (
     is_catalog,
     manifest_bytes_at_most,
 )
+from protocol.errors import OutOfOrder
 from protocol.ledger.contents import PendingUpload
 from protocol.ledger.state import Phase, State
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
 
+UPDATING: Final = "update\0"
+RATE: Final = "bytes sealed and sent"
 ATTEMPTS: Final = 6
 LOOK_SECONDS: Final = 20
 IN_FLIGHT: Final = 3
@@ -58,22 +63,36 @@ PART_BYTES: Final = LIMITS.act_bytes - 64 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A table to upload: where it goes, and the class of each of its columns in order."""
+    """A table to upload: where it goes, and the class of each of its columns in order.
+
+    `said` are the columns whose class somebody said: of a collection that is there the others have
+    the classes that they have there. With `again` a file that is there already goes in once more.
+    `erasures` are what its records replace, in the moment in which they become visible. `seen` are
+    the uploads that were there when that was decided: it becomes visible beside no others.
+    """
 
     source: Source
     collection: str
     classes: tuple[FieldClass, ...]
     batch_rows: int = LIMITS.batch_records_default
+    said: frozenset[str] = frozenset()
+    again: bool = False
+    erasures: tuple[acts.Erasure, ...] = ()
+    seen: set[bytes] | None = None
 
 
 def plan_upload(
     source: Source,
     collection: str,
     classes: Mapping[str, FieldClass],
-    default: FieldClass,
+    default: FieldClass | None,
     batch_rows: int = LIMITS.batch_records_default,
+    *,
+    again: bool = False,
 ) -> Plan:
     """Give each column its class; columns that nobody named get the default.
+
+    Without a default they are sensitive, or what they are in the collection of that name.
 
     Raises:
         InputError: a class for a column that the table does not have, a name for the collection
@@ -89,17 +108,21 @@ def plan_upload(
         raise InputError(f"a collection has a name of 1 to {NAME_CHARACTERS} characters")
     if not 1 <= batch_rows <= LIMITS.batch_records:
         raise InputError(f"a batch has 1 to {LIMITS.batch_records} records")
-    chosen = tuple(classes.get(name, default) for name in names)
-    return Plan(source, collection, chosen, batch_rows)
+    other = FieldClass.SENSITIVE if default is None else default
+    chosen = tuple(classes.get(name, other) for name in names)
+    said = frozenset(classes if default is None else names)
+    return Plan(source, collection, chosen, batch_rows, said, again)
 
 
 async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> UploadResult:
-    """Seal and send a table as a new collection, visible at once by one signed commit.
+    """Seal and send a table, visible at once by one signed commit.
 
-    Safe to repeat after any interruption: batches that were acknowledged are not sealed again.
+    Safe to repeat after any interruption: batches that were acknowledged are not sealed again, and
+    what has landed does not land twice.
 
     Raises:
-        Refused: the collection exists, or the ledger does not allow it.
+        InputError: there is a collection of that name, which the table does not fit.
+        Refused: this home has uploaded the file before, or the ledger does not allow it.
         Stale: nobody whom the policy names has signed the log's head for too long.
         TableError: the table cannot be read to its end; nothing is visible, a repeat goes on.
         Unreachable: the server is gone; a repeat goes on.
@@ -108,13 +131,27 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
     await session.sync_as_member()
     session.expect_may(acts.DefineCollection)
     await session.keep_head_fresh()
-    await _look_into(plan)
+    await look_into(plan)
     with session.store.uploading():
-        journal, resumed = await _journal(session, plan)
-        if journal.upload not in session.state.uploads:
-            await _seal_and_commit(session, plan, journal, on_progress)
-        session.store.end_upload(journal.upload)
-    return _result(session, plan, journal, resumed, time.monotonic() - started)
+        return await upload_held(session, plan, started, on_progress)
+
+
+async def upload_held(
+    session: Session, plan: Plan, started: float, on_progress: OnProgress
+) -> UploadResult:
+    """Upload while the store is held for that (`VaultStore.uploading`); raises as `upload`."""
+    plan, journal, resumed = await _begun(session, plan)
+    await send(session, plan, journal, on_progress)
+    return result_of(session, plan, journal, resumed, time.monotonic() - started)
+
+
+async def send(
+    session: Session, plan: Plan, journal: JournalledUpload, on_progress: OnProgress
+) -> None:
+    """Do what is left of an upload that stands in the journal, to its end; raises as `upload`."""
+    if journal.upload not in session.state.uploads:
+        await _seal_and_commit(session, plan, journal, on_progress)
+    session.store.finish_upload(journal)
 
 
 async def _seal_and_commit(
@@ -129,7 +166,7 @@ async def _seal_and_commit(
         sender = _Sender(session, plan, journal)
         try:
             await sender.run(on_progress)
-            await _commit(session, journal)
+            await _commit(session, plan, journal)
         except (KeysMoved, Refused) as error:
             await session.sync_as_member()
             moved = await _drop_unusable(session, journal) or not sender.keys_open()
@@ -150,7 +187,7 @@ def _as_refused(error: KeysMoved | Refused) -> Refused:
     )
 
 
-async def _look_into(plan: Plan) -> None:
+async def look_into(plan: Plan) -> None:
     """Read the first batch of a file, so that one that cannot be read defines no collection."""
     if plan.source.rereadable:  # a stream in memory is not
         await asyncio.to_thread(next, plan.source.batches(plan.batch_rows), None)
@@ -159,27 +196,84 @@ async def _look_into(plan: Plan) -> None:
 # --- the journal
 
 
-async def _journal(session: Session, plan: Plan) -> tuple[JournalledUpload, int]:
-    """Return the journal of this very upload, an interrupted one where there is one."""
-    source = _source_id(plan)
-    journals = session.store.unfinished_uploads()
-    for begun in journals:
-        if begun.source == source and begun.upload in session.state.uploads:
-            return begun, len(session.store.batches(begun.upload))
-    # Also where one is resumed: another upload may have taken the name meanwhile.
-    await _refuse_taken(session, plan.collection)
-    collection = secrets.token_bytes(16)
-    for begun in journals:
-        if begun.collection in session.state.retired:
-            session.store.end_upload(begun.upload)
-            continue
-        if begun.source == source:
-            await _drop_unusable(session, begun)
-            return begun, len(session.store.batches(begun.upload))
+async def _begun(session: Session, plan: Plan) -> tuple[Plan, JournalledUpload, int]:
+    """Return an upload's journal, an interrupted one where there is one, and how much it lists.
+
+    The plan that comes with it is the one that fits the collection, if that is there already.
+    """
+    there = await collection_named(session, plan.collection)
+    if there is None:
+        return plan, *await _begun_anew(session, plan)
+    plan = fitted(session, plan, *there)
+    return plan, *await begin_appending(session, plan, there[0].id, source_id(plan))
+
+
+async def begin_appending(
+    session: Session, plan: Plan, collection: bytes, source: bytes
+) -> tuple[JournalledUpload, int]:
+    """Return the journal of an upload to a collection that is there, and how much it lists.
+
+    Raises:
+        Refused: the same file went there before, from this home.
+    """
+    found = await _interrupted(session, source, collection)
+    if found is not None:
+        return found
+    refuse_repeated(session, plan, collection, source)
+    return _begin(session, plan, collection, source), 0
+
+
+def refuse_repeated(session: Session, plan: Plan, collection: bytes, source: bytes) -> None:
+    """Refuse what went there before, from this home, unless it is to go there again.
+
+    Raises:
+        Refused: it did; which act of the log it was is told.
+    """
+    before = session.store.finished_upload(source, collection)
+    if before is not None and not plan.again:
+        batches = session.state.collections[collection].batches
+        index = next((each.committed_at for each in batches if each.upload == before), None)
+        raise Refused(
+            f"{plan.source.name or 'this table'} was uploaded to {plan.collection!r} before"
+            + ("" if index is None else f" (act {index:,} of the log)"),
+            code="conflict",
+            hint="Its records are there, so nothing was sent. --again appends them once more; "
+            "--replace-by FIELD updates the records that are there.",
+        )
+
+
+async def _begun_anew(session: Session, plan: Plan) -> tuple[JournalledUpload, int]:
+    source, collection = source_id(plan), secrets.token_bytes(16)
+    found = await _interrupted(session, source, None)
+    if found is not None:
+        return found
+    for begun in session.store.unfinished_uploads():
         if _left_empty(session, plan, begun):
             session.store.end_upload(begun.upload)
             collection = begun.collection
     return _begin(session, plan, collection, source), 0
+
+
+async def _interrupted(
+    session: Session, source: bytes, collection: bytes | None
+) -> tuple[JournalledUpload, int] | None:
+    """Return the journal of this very upload, if it was begun; those that are over are let go of.
+
+    `collection` is where it goes, if that has its names already: then it is no other one's.
+    """
+    found = None
+    for begun in session.store.unfinished_uploads():
+        if begun.upload in session.state.uploads:
+            if begun.source == source:
+                found = begun, len(session.store.batches(begun.upload))
+            else:
+                session.store.finish_upload(begun)
+        elif begun.collection in session.state.retired:
+            session.store.end_upload(begun.upload)
+        elif begun.source == source and collection in (None, begun.collection):
+            await _drop_unusable(session, begun)
+            found = begun, len(session.store.batches(begun.upload))
+    return found
 
 
 def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
@@ -197,10 +291,19 @@ def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
 
 
 def _begin(session: Session, plan: Plan, collection: bytes, source: bytes) -> JournalledUpload:
-    tag = _name_tag(collection, plan.collection)
+    updating = "" if plan.seen is None else UPDATING
+    tag = _name_tag(collection, updating + plan.collection)
     begun = JournalledUpload(secrets.token_bytes(16), collection, source, plan.batch_rows, tag)
     session.store.begin_upload(begun)
     return begun
+
+
+def end_updates(session: Session, collection: bytes, name: str) -> None:
+    """Let go of the journals of updates that were decided on another state of a collection."""
+    tag = _name_tag(collection, UPDATING + name)
+    for begun in session.store.unfinished_uploads():
+        if begun.name == tag and begun.upload not in session.state.pending:
+            session.store.end_upload(begun.upload)
 
 
 def _name_tag(collection: bytes, name: str) -> str:
@@ -208,7 +311,7 @@ def _name_tag(collection: bytes, name: str) -> str:
     return hashlib.sha256(collection + name.encode()).hexdigest()
 
 
-def _source_id(plan: Plan) -> bytes:
+def source_id(plan: Plan) -> bytes:
     """Name what is uploaded and how; an object in memory is never the same twice."""
     content = plan.source.fingerprint() or secrets.token_bytes(32)
     named = zip(plan.source.columns, plan.classes, strict=True)
@@ -249,16 +352,6 @@ def _all_open(state: State, addresses: Iterable[Address]) -> bool:
     """Say whether all of these epochs take commits."""
     epochs = map(state.epoch, addresses)
     return all(epoch is not None and not epoch.tainted for epoch in epochs)
-
-
-async def _refuse_taken(session: Session, name: str) -> None:
-    for collection in session.state.collections:
-        if (await read_names(session, collection)).name == name:
-            raise Refused(
-                f"there is a collection {name!r} already",
-                code="conflict",
-                hint="Choose another name with --collection.",
-            )
 
 
 # --- the collection and its keys
@@ -332,6 +425,7 @@ class _Sender:
             Stale: as `Session.keep_head_fresh`; what was sent is in the journal.
         """
         flights: set[asyncio.Task[None]] = set()
+        started, sent = time.monotonic(), 0
         try:
             async with aclosing(self._sealed()) as batches:
                 async for sequence, records, sealed in batches:
@@ -342,6 +436,7 @@ class _Sender:
                             )
                             await asyncio.gather(*done)
                         flights.add(asyncio.create_task(self._send(sequence, records, sealed)))
+                        sent += sum(ref.length for ref in sealed.manifest.blocks)
                     await self._look_at_keys()
                     if not is_catalog_sequence(sequence, self._where.catalogs):
                         self._sent += records
@@ -351,6 +446,9 @@ class _Sender:
             for flight in flights:
                 flight.cancel()
             await asyncio.gather(*flights, return_exceptions=True)
+        if sent:
+            seconds = max(time.monotonic() - started, 1e-6)
+            self._session.store.keep_rate(RATE, sent / seconds)
 
     async def _look_at_keys(self) -> None:
         """Sync now and then: a removal should not cost more than a few seconds' work."""
@@ -378,8 +476,9 @@ class _Sender:
 
     async def _sealed(self) -> AsyncGenerator[tuple[int, int, SealedBatch | None], None]:
         """Yield (sequence, records, batch); the batch is None where the journal has it."""
+        named = any(batch.manifest.is_catalog for batch in self._where.batches)
         for sequence, number in enumerate(self._where.catalogs):
-            if sequence in self._acknowledged:
+            if named or sequence in self._acknowledged:
                 yield sequence, 1, None
             else:
                 yield sequence, 1, await self._catalog(number)
@@ -450,16 +549,48 @@ def is_catalog_sequence(sequence: int, catalogs: Sequence[int]) -> bool:
 # --- the commit
 
 
-async def _commit(session: Session, journal: JournalledUpload) -> None:
-    """Sign the manifests of the journal, in parts where they are many; the last shows all."""
+async def _commit(session: Session, plan: Plan, journal: JournalledUpload) -> None:
+    """Sign the manifests of the journal, in parts where they are many; the last shows all.
+
+    With erasures the last part is the act that erases too; it has one manifest, to have room.
+    """
     batches = session.store.batches(journal.upload)
-    parts = list(_parts([_parsed(manifest) for _, (_, manifest) in sorted(batches.items())]))
+    manifests = [_parsed(manifest) for _, (_, manifest) in sorted(batches.items())]
+    cut = len(manifests) - (1 if plan.erasures else 0)
+    parts = [*_parts(manifests[:cut]), *([manifests[cut:]] if plan.erasures else [])]
     pending = session.state.pending.get(journal.upload)
     for part in range(pending.parts if pending else 0, len(parts)):
-        payload = acts.Commit(
-            journal.upload, journal.collection, part, part == len(parts) - 1, tuple(parts[part])
+        last, listed = part == len(parts) - 1, tuple(parts[part])
+        payload = _payload(plan, journal, part, last, listed)
+
+        def build(state: State, payload: acts.Payload = payload, last: bool = last) -> Draft:
+            if last:
+                _expect_seen(state, plan, journal)
+            return Draft(payload)
+
+        await session.act(build)
+
+
+def _payload(
+    plan: Plan, journal: JournalledUpload, part: int, last: bool, listed: tuple[Manifest, ...]
+) -> acts.Payload:
+    if not (last and plan.erasures):
+        return acts.Commit(journal.upload, journal.collection, part, last, listed)
+    reason = acts.Reason.OTHER
+    return acts.Replace(journal.upload, journal.collection, part, listed, reason, plan.erasures)
+
+
+def _expect_seen(state: State, plan: Plan, journal: JournalledUpload) -> None:
+    """Refuse to add records to what was not looked at, if it matters what else is there."""
+    where = state.collections.get(journal.collection)
+    if plan.seen is None or where is None:
+        return
+    if not {batch.upload for batch in where.batches} <= plan.seen:
+        raise Refused(
+            "somebody else added records meanwhile",
+            code=OutOfOrder.code,
+            hint="Repeat the command: what has landed stands.",
         )
-        await session.act(saying(payload))
 
 
 def _parts(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
@@ -481,9 +612,10 @@ def _parsed(manifest: bytes) -> Manifest:
     return from_bytes(Manifest, manifest)
 
 
-def _result(
+def result_of(
     session: Session, plan: Plan, journal: JournalledUpload, resumed: int, seconds: float
 ) -> UploadResult:
+    """Return what an upload that has landed came to, as the ledger has it."""
     where = session.state.collections[journal.collection]
     mine = [batch.manifest for batch in where.batches if batch.upload == journal.upload]
     data = [manifest for manifest in mine if not is_catalog(manifest.blocks[0].field)]
@@ -499,4 +631,5 @@ def _result(
         resumed_batches=resumed,
         seconds=seconds,
         notes=plan.source.notes,
+        appended=len(where.batches) > len(mine),
     )

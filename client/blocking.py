@@ -149,6 +149,7 @@ class Vault:
     log = _waiting(waiting_vault.Vault.log)
 
     upload = _waiting(waiting_vault.Vault.upload)
+    plan_upload = _waiting(waiting_vault.Vault.plan_upload)
     erase = _waiting(waiting_vault.Vault.erase)
     retire_collection = _waiting(waiting_vault.Vault.retire_collection)
     read = _waiting(waiting_vault.Vault.read)

@@ -197,18 +197,27 @@ async def _what_is_left(
             emptied[batch.id] = [_emptied(ref, left) for ref in batch.manifest.blocks]
     async for batch, ref, block in fetch_blocks(session, where.id, parts):
         verify_block(ref, block)
-        try:
-            left = await asyncio.to_thread(
-                empty_cells, block, batch.manifest.records, gone[batch.id]
-            )
-        except MalformedMessage:
-            raise IntegrityError(
-                f"field {ref.field} of batch {batch.id.hex()} has no cells that could be erased",
-                hint="Erase all of it, with --unreadable.",
-            ) from None
-        emptied.setdefault(batch.id, []).append(_emptied(ref, left))
+        left_of = await asyncio.to_thread(emptied_block, batch, ref, block, gone[batch.id])
+        emptied.setdefault(batch.id, []).append(left_of)
     return emptied
 
 
+def emptied_block(batch: Batch, ref: BlockRef, block: bytes, gone: frozenset[int]) -> EmptiedBlock:
+    """Return what is left of a committed block without the records in `gone`, all that ever went.
+
+    Raises:
+        IntegrityError: it is no block of cells.
+    """
+    try:
+        left = empty_cells(block, batch.manifest.records, gone)
+    except MalformedMessage:
+        raise IntegrityError(
+            f"field {ref.field} of batch {batch.id.hex()} has no cells that could be erased",
+            hint="Erase all of it, with --unreadable.",
+        ) from None
+    return _emptied(ref, left)
+
+
 def _emptied(ref: BlockRef, left: bytes) -> EmptiedBlock:
+    """Return how an act tells what is left of a block."""
     return EmptiedBlock(ref.field, ref.sha256, len(left), hashlib.sha256(left).digest())

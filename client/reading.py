@@ -19,6 +19,7 @@ from client.overlap import in_order
 from client.session import Session
 from client.tables import Column, cells_to_array, schema_of, type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
+from client.tables.cells import taken
 from protocol.blocks import Address, BlockRef
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch, SealroomError
 from protocol.ledger.contents import Batch, Collection
@@ -204,7 +205,7 @@ def _opened(chosen: Selection, keys: dict[Address, bytes], arrived: Arrived) -> 
                 f"batch {batch.id.hex()}: field {column.name!r} holds what is no {column.type}"
             ) from error
     rows = pa.RecordBatch.from_arrays(arrays, schema=schema_of(chosen.columns))
-    return rows if not batch.erased else rows.take(pa.array(_kept_rows(batch), pa.int64()))
+    return rows if not batch.erased else taken(rows, pa.array(_kept_rows(batch), pa.int64()))
 
 
 def _kept_rows(batch: Batch) -> list[int]:

@@ -131,7 +131,11 @@ class MemberInfo:
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """A committed upload."""
+    """A committed upload; `records` are those that it added.
+
+    `appended` says that the collection was there before, `replaced` how many of its records these
+    stand in the place of, and `unchanged` how many rows of the table were there as they are.
+    """
 
     collection_id: str
     collection: str
@@ -143,6 +147,39 @@ class UploadResult:
     resumed_batches: int
     seconds: float
     notes: tuple[str, ...]
+    appended: bool = False
+    replaced: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedField:
+    """One field of an upload that is planned: its class as it is, or would be."""
+
+    name: str
+    type: str
+    field_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPlan:
+    """What an upload would do. `there` is how many records the collection has, None without one.
+
+    Records and bytes are None where nobody looked at all of the table. `seconds` estimates the
+    time, where a rate was measured before; `sealing_seconds` is what sealing took here.
+    """
+
+    collection: str
+    there: int | None
+    fields: tuple[PlannedField, ...]
+    records: int | None = None
+    replaced: int = 0
+    unchanged: int = 0
+    batches: int | None = None
+    sealed_bytes: int | None = None
+    sealing_seconds: float | None = None
+    seconds: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

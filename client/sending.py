@@ -23,22 +23,34 @@ from client.session import Session
 from client.store import JournalledUpload
 from client.tables import Source, column_cells
 from client.tables.csv_format import for_readers_of
+from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest, catalog_class
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
 from protocol.wire import to_bytes
 
+RATE: Final = "bytes sealed and sent"
 LOOK_SECONDS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A table to upload: where it goes, and the class of each of its columns in order."""
+    """A table to upload: where it goes, and the class of each of its columns in order.
+
+    `said` are the columns whose class somebody said: of a collection that is there the others have
+    the classes that they have there. With `again` a file that is there already goes in once more.
+    `erasures` are what its records replace, in the moment in which they become visible. `seen` are
+    the uploads that were there when that was decided: it becomes visible beside no others.
+    """
 
     source: Source
     collection: str
     classes: tuple[FieldClass, ...]
     batch_rows: int = LIMITS.batch_records_default
+    said: frozenset[str] = frozenset()
+    again: bool = False
+    erasures: tuple[acts.Erasure, ...] = ()
+    seen: set[bytes] | None = None
 
 
 class KeysMoved(Exception):
@@ -66,7 +78,7 @@ class Sender:
         self._acknowledged = session.store.batches(journal.upload)
         self._where = session.state.collections[journal.collection]
         self._sealing = asyncio.Semaphore(threads())
-        self._sent = 0
+        self._sent = self._sent_bytes = 0
         self._looked = time.monotonic()
         self._keys = {
             number: (address, session.key(address).key.expose())
@@ -81,6 +93,7 @@ class Sender:
             KeysMoved: somebody was removed meanwhile who held one of the keys.
             Stale: as `Session.keep_head_fresh`; what was sent is in the journal.
         """
+        started = time.monotonic()
         async with Flights() as flights, aclosing(self._cut()) as cuts:
             async for cut in cuts:
                 if cut.content is None:
@@ -88,6 +101,9 @@ class Sender:
                 else:
                     await flights.launch(self._send, cut, cut.content, on_progress)
                 await self._look_at_keys()
+        if self._sent_bytes:
+            seconds = max(time.monotonic() - started, 1e-6)
+            self._session.store.keep_rate(RATE, self._sent_bytes / seconds)
 
     async def _look_at_keys(self) -> None:
         """Sync now and then: a removal should not cost more than a few seconds' work."""
@@ -118,14 +134,16 @@ class Sender:
             manifest, body = await asyncio.to_thread(_sealed, content)
         await self._session.transport.stage(self._session.vault_id, upload, manifest.batch_id, body)
         self._session.store.add_batch(upload, cut.sequence, cut.records, to_bytes(manifest))
+        self._sent_bytes += sum(ref.length for ref in manifest.blocks)
         self._count(cut, on_progress)
 
     # --- what there is to send
 
     async def _cut(self) -> AsyncGenerator[_Cut, None]:
-        """Yield every batch: the catalogs, which come first, and the table's."""
+        """Yield every batch: the catalogs, where there are none yet, and the table's."""
+        named = any(batch.manifest.is_catalog for batch in self._where.batches)
         for sequence, number in enumerate(self._where.catalogs):
-            known = sequence in self._acknowledged
+            known = named or sequence in self._acknowledged
             yield _Cut(sequence, 1, None if known else await self._catalog(number))
         work = self._data(len(self._where.catalogs))
         while (cut := await asyncio.to_thread(next, work, None)) is not None:

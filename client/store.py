@@ -64,6 +64,13 @@ CREATE TABLE made_anew (
 CREATE TABLE rates (work TEXT PRIMARY KEY, a_second REAL NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE said (what TEXT PRIMARY KEY, envelope BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
+# Tables that older homes lack and older versions pass over, so that either reads the other's.
+_ADDED: Final = """
+CREATE TABLE IF NOT EXISTS finished (
+    source BLOB NOT NULL, collection BLOB NOT NULL, upload BLOB NOT NULL,
+    PRIMARY KEY (source, collection)
+) STRICT, WITHOUT ROWID;
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +186,8 @@ class VaultStore:
                     f"this home was written by another version of sealroom (schema {version})",
                     hint="Use that version, or a new home.",
                 )
+            for statement in _ADDED.split(";"):
+                self._db.execute(statement)
 
     @contextlib.contextmanager
     def uploading(self) -> Iterator[None]:
@@ -343,8 +352,24 @@ class VaultStore:
         return {sequence: (records, manifest) for sequence, records, manifest in rows}
 
     def end_upload(self, upload: bytes) -> None:
-        """Forget an upload that was committed or given up."""
+        """Forget an upload that was given up."""
         self._db.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
+
+    def finish_upload(self, done: JournalledUpload) -> None:
+        """Let go of the journal of an upload that has landed; remember that it has."""
+        with self.transaction():
+            self._db.execute("DELETE FROM uploads WHERE upload = ?", (done.upload,))
+            self._db.execute(
+                "INSERT OR REPLACE INTO finished VALUES (?, ?, ?)",
+                (done.source, done.collection, done.upload),
+            )
+
+    def finished_upload(self, source: bytes, collection: bytes) -> bytes | None:
+        """Return the upload by which this source went into this collection, if it has."""
+        row = self._db.execute(
+            "SELECT upload FROM finished WHERE source = ? AND collection = ?", (source, collection)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
 
     # --- the journal of re-encryptions
 

@@ -1,4 +1,6 @@
-"""A table uploaded as a new collection: planned, journalled, sent and committed (SPEC 10.5).
+"""A table uploaded: planned, journalled, sent and committed (SPEC section 10.5).
+
+It becomes a new collection, or goes into the one of that name, if it fits (`client.appending`).
 
 A journal in this home says what was sealed and acknowledged. The same command on the same
 file goes on from there after any interruption; what is committed is only what the journal
@@ -15,14 +17,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from client.appending import collection_named, fitted
 from client.catalogs import (
     NAME_CHARACTERS,
-    read_names,
 )
 from client.errors import InputError, Refused
 from client.results import OnProgress, UploadResult
 from client.sending import KeysMoved, Plan, Sender, all_open
-from client.session import Session, saying
+from client.session import Draft, Session, saying
 from client.store import JournalledUpload
 from client.tables import Source
 from protocol import acts
@@ -33,15 +35,14 @@ from protocol.blocks import (
     is_catalog,
     manifest_bytes_at_most,
 )
+from protocol.errors import OutOfOrder
 from protocol.ledger.contents import PendingUpload
 from protocol.ledger.state import Phase, State
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes
 
+UPDATING: Final = "update\0"
 ATTEMPTS: Final = 6
-LOOK_SECONDS: Final = 20
-IN_FLIGHT: Final = 3
-"""Batches being sent at once: enough to hide the round trips, few enough to bound memory."""
 
 PART_BYTES: Final = LIMITS.act_bytes - 64 * KIB
 
@@ -50,10 +51,14 @@ def plan_upload(
     source: Source,
     collection: str,
     classes: Mapping[str, FieldClass],
-    default: FieldClass,
+    default: FieldClass | None,
     batch_rows: int = LIMITS.batch_records_default,
+    *,
+    again: bool = False,
 ) -> Plan:
     """Give each column its class; columns that nobody named get the default.
+
+    Without a default they are sensitive, or what they are in the collection of that name.
 
     Raises:
         InputError: a class for a column that the table does not have, a name for the collection
@@ -69,17 +74,21 @@ def plan_upload(
         raise InputError(f"a collection has a name of 1 to {NAME_CHARACTERS} characters")
     if not 1 <= batch_rows <= LIMITS.batch_records:
         raise InputError(f"a batch has 1 to {LIMITS.batch_records} records")
-    chosen = tuple(classes.get(name, default) for name in names)
-    return Plan(source, collection, chosen, batch_rows)
+    other = FieldClass.SENSITIVE if default is None else default
+    chosen = tuple(classes.get(name, other) for name in names)
+    said = frozenset(classes if default is None else names)
+    return Plan(source, collection, chosen, batch_rows, said, again)
 
 
 async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> UploadResult:
-    """Seal and send a table as a new collection, visible at once by one signed commit.
+    """Seal and send a table, visible at once by one signed commit.
 
-    Safe to repeat after any interruption: batches that were acknowledged are not sealed again.
+    Safe to repeat after any interruption: batches that were acknowledged are not sealed again, and
+    what has landed does not land twice.
 
     Raises:
-        Refused: the collection exists, or the ledger does not allow it.
+        InputError: there is a collection of that name, which the table does not fit.
+        Refused: this home has uploaded the file before, or the ledger does not allow it.
         Stale: nobody whom the policy names has signed the log's head for too long.
         TableError: the table cannot be read to its end; nothing is visible, a repeat goes on.
         Unreachable: the server is gone; a repeat goes on.
@@ -88,13 +97,27 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
     await session.sync_as_member()
     session.expect_may(acts.DefineCollection)
     await session.keep_head_fresh()
-    await _look_into(plan)
+    await look_into(plan)
     with session.store.uploading():
-        journal, resumed = await _journal(session, plan)
-        if journal.upload not in session.state.uploads:
-            await _seal_and_commit(session, plan, journal, on_progress)
-        session.store.end_upload(journal.upload)
-    return _result(session, plan, journal, resumed, time.monotonic() - started)
+        return await upload_held(session, plan, started, on_progress)
+
+
+async def upload_held(
+    session: Session, plan: Plan, started: float, on_progress: OnProgress
+) -> UploadResult:
+    """Upload while the store is held for that (`VaultStore.uploading`); raises as `upload`."""
+    plan, journal, resumed = await _begun(session, plan)
+    await send(session, plan, journal, on_progress)
+    return result_of(session, plan, journal, resumed, time.monotonic() - started)
+
+
+async def send(
+    session: Session, plan: Plan, journal: JournalledUpload, on_progress: OnProgress
+) -> None:
+    """Do what is left of an upload that stands in the journal, to its end; raises as `upload`."""
+    if journal.upload not in session.state.uploads:
+        await _seal_and_commit(session, plan, journal, on_progress)
+    session.store.finish_upload(journal)
 
 
 async def _seal_and_commit(
@@ -109,7 +132,7 @@ async def _seal_and_commit(
         sender = Sender(session, plan, journal)
         try:
             await sender.run(on_progress)
-            await _commit(session, journal)
+            await _commit(session, plan, journal)
         except (KeysMoved, Refused) as error:
             await session.sync_as_member()
             moved = await _drop_unusable(session, journal) or not sender.keys_open()
@@ -130,7 +153,7 @@ def _as_refused(error: KeysMoved | Refused) -> Refused:
     )
 
 
-async def _look_into(plan: Plan) -> None:
+async def look_into(plan: Plan) -> None:
     """Read the first batch of a file, so that one that cannot be read defines no collection."""
     if plan.source.rereadable:  # a stream in memory is not
         await asyncio.to_thread(next, plan.source.batches(plan.batch_rows), None)
@@ -139,27 +162,84 @@ async def _look_into(plan: Plan) -> None:
 # --- the journal
 
 
-async def _journal(session: Session, plan: Plan) -> tuple[JournalledUpload, int]:
-    """Return the journal of this very upload, an interrupted one where there is one."""
-    source = _source_id(plan)
-    journals = session.store.unfinished_uploads()
-    for begun in journals:
-        if begun.source == source and begun.upload in session.state.uploads:
-            return begun, len(session.store.batches(begun.upload))
-    # Also where one is resumed: another upload may have taken the name meanwhile.
-    await _refuse_taken(session, plan.collection)
-    collection = secrets.token_bytes(16)
-    for begun in journals:
-        if begun.collection in session.state.retired:
-            session.store.end_upload(begun.upload)
-            continue
-        if begun.source == source:
-            await _drop_unusable(session, begun)
-            return begun, len(session.store.batches(begun.upload))
+async def _begun(session: Session, plan: Plan) -> tuple[Plan, JournalledUpload, int]:
+    """Return an upload's journal, an interrupted one where there is one, and how much it lists.
+
+    The plan that comes with it is the one that fits the collection, if that is there already.
+    """
+    there = await collection_named(session, plan.collection)
+    if there is None:
+        return plan, *await _begun_anew(session, plan)
+    plan = fitted(session, plan, *there)
+    return plan, *await begin_appending(session, plan, there[0].id, source_id(plan))
+
+
+async def begin_appending(
+    session: Session, plan: Plan, collection: bytes, source: bytes
+) -> tuple[JournalledUpload, int]:
+    """Return the journal of an upload to a collection that is there, and how much it lists.
+
+    Raises:
+        Refused: the same file went there before, from this home.
+    """
+    found = await _interrupted(session, source, collection)
+    if found is not None:
+        return found
+    refuse_repeated(session, plan, collection, source)
+    return _begin(session, plan, collection, source), 0
+
+
+def refuse_repeated(session: Session, plan: Plan, collection: bytes, source: bytes) -> None:
+    """Refuse what went there before, from this home, unless it is to go there again.
+
+    Raises:
+        Refused: it did; which act of the log it was is told.
+    """
+    before = session.store.finished_upload(source, collection)
+    if before is not None and not plan.again:
+        batches = session.state.collections[collection].batches
+        index = next((each.committed_at for each in batches if each.upload == before), None)
+        raise Refused(
+            f"{plan.source.name or 'this table'} was uploaded to {plan.collection!r} before"
+            + ("" if index is None else f" (act {index:,} of the log)"),
+            code="conflict",
+            hint="Its records are there, so nothing was sent. --again appends them once more; "
+            "--replace-by FIELD updates the records that are there.",
+        )
+
+
+async def _begun_anew(session: Session, plan: Plan) -> tuple[JournalledUpload, int]:
+    source, collection = source_id(plan), secrets.token_bytes(16)
+    found = await _interrupted(session, source, None)
+    if found is not None:
+        return found
+    for begun in session.store.unfinished_uploads():
         if _left_empty(session, plan, begun):
             session.store.end_upload(begun.upload)
             collection = begun.collection
     return _begin(session, plan, collection, source), 0
+
+
+async def _interrupted(
+    session: Session, source: bytes, collection: bytes | None
+) -> tuple[JournalledUpload, int] | None:
+    """Return the journal of this very upload, if it was begun; those that are over are let go of.
+
+    `collection` is where it goes, if that has its names already: then it is no other one's.
+    """
+    found = None
+    for begun in session.store.unfinished_uploads():
+        if begun.upload in session.state.uploads:
+            if begun.source == source:
+                found = begun, len(session.store.batches(begun.upload))
+            else:
+                session.store.finish_upload(begun)
+        elif begun.collection in session.state.retired:
+            session.store.end_upload(begun.upload)
+        elif begun.source == source and collection in (None, begun.collection):
+            await _drop_unusable(session, begun)
+            found = begun, len(session.store.batches(begun.upload))
+    return found
 
 
 def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
@@ -177,10 +257,19 @@ def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
 
 
 def _begin(session: Session, plan: Plan, collection: bytes, source: bytes) -> JournalledUpload:
-    tag = _name_tag(collection, plan.collection)
+    updating = "" if plan.seen is None else UPDATING
+    tag = _name_tag(collection, updating + plan.collection)
     begun = JournalledUpload(secrets.token_bytes(16), collection, source, plan.batch_rows, tag)
     session.store.begin_upload(begun)
     return begun
+
+
+def end_updates(session: Session, collection: bytes, name: str) -> None:
+    """Let go of the journals of updates that were decided on another state of a collection."""
+    tag = _name_tag(collection, UPDATING + name)
+    for begun in session.store.unfinished_uploads():
+        if begun.name == tag and begun.upload not in session.state.pending:
+            session.store.end_upload(begun.upload)
 
 
 def _name_tag(collection: bytes, name: str) -> str:
@@ -188,7 +277,7 @@ def _name_tag(collection: bytes, name: str) -> str:
     return hashlib.sha256(collection + name.encode()).hexdigest()
 
 
-def _source_id(plan: Plan) -> bytes:
+def source_id(plan: Plan) -> bytes:
     """Name what is uploaded and how; an object in memory is never the same twice."""
     content = plan.source.fingerprint() or secrets.token_bytes(32)
     named = zip(plan.source.columns, plan.classes, strict=True)
@@ -223,16 +312,6 @@ async def _drop_unusable(session: Session, begun: JournalledUpload) -> int:
             unusable.append(sequence)
     session.store.drop_batches(begun.upload, unusable)
     return len(unusable)
-
-
-async def _refuse_taken(session: Session, name: str) -> None:
-    for collection in session.state.collections:
-        if (await read_names(session, collection)).name == name:
-            raise Refused(
-                f"there is a collection {name!r} already",
-                code="conflict",
-                hint="Choose another name with --collection.",
-            )
 
 
 # --- the collection and its keys
@@ -277,16 +356,48 @@ async def ensure_writable(session: Session, fields: Sequence[tuple[bytes, int]])
 # --- the commit
 
 
-async def _commit(session: Session, journal: JournalledUpload) -> None:
-    """Sign the manifests of the journal, in parts where they are many; the last shows all."""
+async def _commit(session: Session, plan: Plan, journal: JournalledUpload) -> None:
+    """Sign the manifests of the journal, in parts where they are many; the last shows all.
+
+    With erasures the last part is the act that erases too; it has one manifest, to have room.
+    """
     batches = session.store.batches(journal.upload)
-    parts = list(_parts([_parsed(manifest) for _, (_, manifest) in sorted(batches.items())]))
+    manifests = [_parsed(manifest) for _, (_, manifest) in sorted(batches.items())]
+    cut = len(manifests) - (1 if plan.erasures else 0)
+    parts = [*_parts(manifests[:cut]), *([manifests[cut:]] if plan.erasures else [])]
     pending = session.state.pending.get(journal.upload)
     for part in range(pending.parts if pending else 0, len(parts)):
-        payload = acts.Commit(
-            journal.upload, journal.collection, part, part == len(parts) - 1, tuple(parts[part])
+        last, listed = part == len(parts) - 1, tuple(parts[part])
+        payload = _payload(plan, journal, part, last, listed)
+
+        def build(state: State, payload: acts.Payload = payload, last: bool = last) -> Draft:
+            if last:
+                _expect_seen(state, plan, journal)
+            return Draft(payload)
+
+        await session.act(build)
+
+
+def _payload(
+    plan: Plan, journal: JournalledUpload, part: int, last: bool, listed: tuple[Manifest, ...]
+) -> acts.Payload:
+    if not (last and plan.erasures):
+        return acts.Commit(journal.upload, journal.collection, part, last, listed)
+    reason = acts.Reason.OTHER
+    return acts.Replace(journal.upload, journal.collection, part, listed, reason, plan.erasures)
+
+
+def _expect_seen(state: State, plan: Plan, journal: JournalledUpload) -> None:
+    """Refuse to add records to what was not looked at, if it matters what else is there."""
+    where = state.collections.get(journal.collection)
+    if plan.seen is None or where is None:
+        return
+    if not {batch.upload for batch in where.batches} <= plan.seen:
+        raise Refused(
+            "somebody else added records meanwhile",
+            code=OutOfOrder.code,
+            hint="Repeat the command: what has landed stands.",
         )
-        await session.act(saying(payload))
 
 
 def _parts(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
@@ -308,9 +419,10 @@ def _parsed(manifest: bytes) -> Manifest:
     return from_bytes(Manifest, manifest)
 
 
-def _result(
+def result_of(
     session: Session, plan: Plan, journal: JournalledUpload, resumed: int, seconds: float
 ) -> UploadResult:
+    """Return what an upload that has landed came to, as the ledger has it."""
     where = session.state.collections[journal.collection]
     mine = [batch.manifest for batch in where.batches if batch.upload == journal.upload]
     data = [manifest for manifest in mine if not is_catalog(manifest.blocks[0].field)]
@@ -326,4 +438,5 @@ def _result(
         resumed_batches=resumed,
         seconds=seconds,
         notes=plan.source.notes,
+        appended=len(where.batches) > len(mine),
     )

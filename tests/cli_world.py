@@ -48,6 +48,7 @@ FIELDS = (
 COLLECTION = results.CollectionInfo("c0" * 16, HOSTILE, HOSTILE, 50, 2, 123_456, ID, FIELDS)
 TABLE = pa.table({HOSTILE: [HOSTILE, None], "n": [1, 2]})
 UPLOADED = results.UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
+PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1, 9_999, 0.5, 90.0, (HOSTILE,))
 READ = results.ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
 INVITE = results.InviteResult(LINK, ID, HOSTILE, "bidder", ("general",), 1_700_000_000)
 JOINED = results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, True, 61)
@@ -91,6 +92,7 @@ ANSWERS: Mapping[str, Any] = {
     "read": TABLE,
     "export": READ,
     "upload": UPLOADED,
+    "plan_upload": PLANNED,
     "invite": INVITE,
     "confirm": ACT,
     "words": WORDS,
@@ -148,6 +150,19 @@ class FakeVault:
             return self._world.answer(verb, arguments, named)
 
         return asked
+
+    async def plan_upload(self, source: Any, *, rehearse: bool = True, **named: Any) -> Any:
+        """Look at the table that was given, as the real one does before anybody is asked."""
+        looked = self._world.answer("plan_upload", (source,), {"rehearse": rehearse, **named})
+        classes, default = named["classes"], named["default"]
+        default = SENSITIVE if default is None else default
+        fields = tuple(
+            results.PlannedField(
+                column.name, column.type, classes.get(column.name, default).name.lower()
+            )
+            for column in source.columns
+        )
+        return replace(looked, fields=fields)
 
     async def closed_fields(self) -> int:
         """Return what every command asks when it is done."""

@@ -26,7 +26,6 @@ from tests.cli_world import (
     MOVED_IDENTITY,
     RECOVERY,
     REVOKED,
-    SENSITIVE,
     SHOWN,
     STATUS,
     UPLOADED,
@@ -78,7 +77,8 @@ def test_a_command_for_programs(
 
 def test_every_command_that_asks_a_vault_is_in_the_table() -> None:
     asked = {call[0] for _, call, _, _ in COMMANDS}
-    assert asked | {"upload", "read", "words", "request_words", "custodian_words"} == set(ANSWERS)
+    others = {"upload", "plan_upload", "read", "words", "request_words", "custodian_words"}
+    assert asked | others == set(ANSWERS)
 
 
 def test_the_vault_that_is_named_is_opened(world: World) -> None:
@@ -103,10 +103,12 @@ def test_an_upload_passes_everything_on(world: World, capsys: Any) -> None:
     how = "--encoding cp1252 --delimiter ; --null-text NULL"
     arguments = ["upload", str(file), "--collection", "X", *options.split(), *how.split()]
     assert world.run(*arguments) == 0
-    ((name, (source,), said),) = world.calls
+    looked, (name, (source,), said) = world.calls
+    assert looked == ("plan_upload", (source,), {"rehearse": False, **said})
     assert (name, source.path, source.format["delimiter"]) == ("upload", file, ";")
     assert (source.format["encoding"], source.format["null_text"]) == ("cp1252", "NULL")
-    assert said == {"collection": "X", "classes": {"a=b": CORE, "id": GENERAL}, "default": CORE}
+    classes = {"a=b": CORE, "id": GENERAL}
+    assert said == {"collection": "X", "classes": classes, "default": CORE, "again": False}
     shown = capsys.readouterr().out
     assert shown.startswith(f"50 records of 2 fields sealed and committed: {SHOWN}\n")
     assert "3 batches were there already" in shown
@@ -115,7 +117,7 @@ def test_an_upload_passes_everything_on(world: World, capsys: Any) -> None:
 
 def test_fields_are_sensitive_unless_somebody_says_otherwise(world: World, capsys: Any) -> None:
     assert world.run("--json", "upload", str(world.directory / "t.csv"), "--collection", "X") == 0
-    assert world.calls[0][2]["default"] is SENSITIVE
+    assert world.calls[0][2]["default"] is None
     assert json.loads(capsys.readouterr().out) == as_json(UPLOADED) | {"notes": [HOSTILE]}
 
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from client.cli import outlook, table_options
 from client.cli.outlook import MASK, Outlook
 from client.errors import Interrupted
+from client.results import PlannedField, UploadPlan
 from client.tables import ReadOptions, TableRagged, open_source
 from tests.deals import cheap_keyrings
 from tests.real_commands import Ended, Server, command, environment, quickly, running
@@ -53,6 +55,9 @@ def crm(tmp_path: Path) -> Path:
     return path
 
 
+PLAN = UploadPlan("crm", None, (PlannedField("a", "string", "core"),) * 4)
+
+
 class Terminal:
     """A screen that says it is one."""
 
@@ -83,7 +88,9 @@ def plain(text: str) -> str:
 
 
 def outlook_of(path: Path, **classes: str) -> Outlook:
-    return Outlook(open_source(path, ReadOptions(guess=True)), classes, "sensitive")
+    source = open_source(path, ReadOptions(guess=True))
+    every = {column.name: classes.get(column.name, "sensitive") for column in source.columns}
+    return Outlook(source, every)
 
 
 # --- what is shown
@@ -146,7 +153,7 @@ def test_off_a_terminal_no_cell_is_shown(crm: Path, capsys: pytest.CaptureFixtur
 
 def test_a_table_in_memory_is_shown_without_its_rows(screen: Terminal) -> None:
     source = open_source(pa.table({"a": ["secret"]}))
-    Outlook(source, {}, "general").print()
+    Outlook(source, {"a": "general"}).print()
     assert "1 row, 1 field" in screen.text
     assert "secret" not in screen.text
 
@@ -176,14 +183,33 @@ def test_the_answer_decides(
     monkeypatch.setattr(click, "confirm", confirm)
     shown = outlook_of(crm)
     if goes_on:
-        shown.confirm("crm")
+        shown.confirm(PLAN, None)
     else:
         with pytest.raises(Interrupted, match="nothing was sent") as caught:
-            shown.confirm("crm")
+            shown.confirm(PLAN, None)
         assert caught.value.hint == (
             "say otherwise with --encoding, --delimiter, --header-row, --footer, --class"
         )
     assert asked == [("Is this right? Seal 4 fields into 'crm' and send them?", False)]
+
+
+@pytest.mark.parametrize(
+    ("replace_by", "question"),
+    [(None, "Add them to the 1,204 records of 'crm'?"),
+     ("n\x1b[2J", "Update the 1,204 records of 'crm' by 'n\\\\x1b[2J'?")],
+)  # fmt: skip
+def test_what_is_there_is_named_in_the_question(
+    crm: Path, monkeypatch: pytest.MonkeyPatch, replace_by: str | None, question: str
+) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str, **_: Any) -> bool:
+        asked.append(question)
+        return True
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    outlook_of(crm).confirm(replace(PLAN, there=1_204), replace_by)
+    assert asked == [f"Is this right? {question}"]
 
 
 def test_where_all_is_sure_yes_is_the_answer_of_a_bare_return(
@@ -197,7 +223,7 @@ def test_where_all_is_sure_yes_is_the_answer_of_a_bare_return(
         return default
 
     monkeypatch.setattr(click, "confirm", confirm)
-    outlook_of(tmp_path / "t.csv").confirm("t")
+    outlook_of(tmp_path / "t.csv").confirm(PLAN, None)
     assert defaults == [True]
 
 

@@ -332,9 +332,9 @@ async def test_a_commit_in_several_parts_shows_all_or_nothing(
         await deal.seller.upload(rows(1), collection="first")
         monkeypatch.setattr(deal.seller.session, "act", counted)
         plan = uploads.plan_upload(open_source(table), "Kunden", {}, GENERAL, 5)
-        prepared = uploads._begin(deal.seller.session, plan, b"c" * 16, uploads._source_id(plan))
+        prepared = uploads._begin(deal.seller.session, plan, b"c" * 16, uploads.source_id(plan))
         collection = prepared.collection
-        monkeypatch.setattr(uploads, "_journal", lambda *_: _ready(prepared))
+        monkeypatch.setattr(uploads, "_begun", lambda *_: _ready(plan, prepared))
         await uploads.upload(deal.seller.session, plan, lambda _: None)
 
         # define, epochs, and then the parts: nothing shows before the last
@@ -346,8 +346,8 @@ async def test_a_commit_in_several_parts_shows_all_or_nothing(
         same(await deal.buyer.read("Kunden"), table)
 
 
-async def _ready(prepared: Any) -> tuple[Any, int]:
-    return prepared, 0
+async def _ready(plan: Any, prepared: Any) -> tuple[Any, Any, int]:
+    return plan, prepared, 0
 
 
 # --- what is refused before anything is sealed

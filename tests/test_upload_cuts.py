@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from client import uploads
-from client.errors import Refused, Unreachable
+from client.errors import InputError, Refused, Unreachable
 from client.overlap import IN_FLIGHT
 from client.results import Progress
 from client.tables import TableChanged, TableUnreadable
@@ -186,10 +186,14 @@ async def test_an_upload_whose_name_was_taken_meanwhile_is_not_resumed(
     with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
         await uploaded(mine, file, "two of a name")
     # Other classes, so another collection.
-    await mine.upload(rows(3), collection="two of a name")
-    with pytest.raises(Refused, match="there is a collection 'two of a name' already"):
-        await uploaded(mine, file, "two of a name")
+    await mine.upload(rows(3), collection="two of a name", default=GENERAL)
+    with pytest.raises(InputError, match="'name' is to be sensitive, and general there"):
+        await mine.upload(
+            file, collection="two of a name", classes=CLASSES, default=GENERAL, options=OPTIONS
+        )
     assert (await mine.read("two of a name")).equals(rows(3))
+    await mine.upload(file, collection="two of a name", options=OPTIONS)
+    assert (await mine.read("two of a name")).equals(pa.concat_tables([rows(3), TABLE]))
 
 
 @pytest.mark.parametrize(
@@ -224,12 +228,12 @@ async def test_a_table_in_memory_is_never_taken_for_an_earlier_one(
     assert (await mine.read("memory")).equals(TABLE)
 
 
-async def test_a_name_that_is_taken_is_refused_and_nothing_is_left_of_it(
+async def test_a_file_that_is_there_already_is_refused_and_nothing_is_left_of_it(
     mine: Vault, file: Path
 ) -> None:
     await uploaded(mine, file, "taken")
     size = mine.session.believed.ledger.size
-    with pytest.raises(Refused, match="there is a collection 'taken' already") as caught:
+    with pytest.raises(Refused, match=r"was uploaded to 'taken' before \(act ") as caught:
         await uploaded(mine, file, "taken")
     assert caught.value.refusal == "conflict"
     assert await acts_since(mine, size) == []

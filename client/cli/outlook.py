@@ -22,6 +22,8 @@ from client.tables.text_forms import text_form
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+    from client.results import UploadPlan
 SHOWN_ROWS: Final = 3
 MASK: Final = "*****"
 _LONGEST_CELL: Final = 60
@@ -34,9 +36,9 @@ _STYLES: Final = {"general": "green", "sensitive": "yellow", "core": "red"}
 class Outlook:
     """A table as it will be sealed: findings, notes, fields with their classes, first rows."""
 
-    def __init__(self, source: Source, classes: Mapping[str, str], default: str) -> None:
+    def __init__(self, source: Source, classes: Mapping[str, str]) -> None:
         self._source = source
-        self._classes = [classes.get(column.name, default) for column in source.columns]
+        self._classes = [classes[column.name] for column in source.columns]
         # Opened now, so that a row that cannot be read stops before anybody is asked anything.
         first = next(source.batches(SHOWN_ROWS), None) if source.rereadable else None
         self._known = first is not None
@@ -63,10 +65,16 @@ class Outlook:
             console.print(self._fields(console.width))
         console.print()
 
-    def confirm(self, collection: str) -> None:
+    def confirm(self, plan: UploadPlan, replace_by: str | None) -> None:
         """Ask whether it is right. Raises: Interrupted, naming what says otherwise."""
-        fields = counted(len(self._source.columns), "field")
-        question = f"Is this right? Seal {fields} into {visible(collection)!r} and send them?"
+        fields, name = counted(len(plan.fields), "field"), repr(visible(plan.collection))
+        what = f"Seal {fields} into {name} and send them?"
+        if plan.there is not None:
+            there = counted(plan.there, "record")
+            what = f"Add them to the {there} of {name}?"
+            if replace_by is not None:
+                what = f"Update the {there} of {name} by {visible(replace_by)!r}?"
+        question = f"Is this right? {what}"
         try:
             right = click.confirm(question, default=self._is_sure(), err=True)
         except click.Abort:

@@ -1,24 +1,32 @@
-"""`sealroom upload`: a table in."""
+"""`sealroom upload`: tables in."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from client.cli import options, table_options
 from client.cli.invocation import Invocation, somebody_there
-from client.cli.output import counted, duration, print_facts, say, size, visible
+from client.cli.output import counted, duration, note, print_facts, say, size, visible
 from client.cli.progress import progress_bar
-from client.results import UploadResult
+from client.results import UploadPlan, UploadResult
+
+if TYPE_CHECKING:
+    from client.tables import Source
 
 GOES_ON = "The same command goes on where it stopped."
 
 
 @click.command()
-@click.argument("file")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--collection", required=True, type=options.name, metavar="NAME", help="What to call it."
+    "--collection",
+    required=True,
+    type=options.name,
+    metavar="NAME",
+    help="What to call it; where there is one of that name, the records are added to it.",
 )
 @click.option(
     "--class",
@@ -31,64 +39,95 @@ GOES_ON = "The same command goes on where it stopped."
 @click.option(
     "--default-class",
     type=click.Choice(options.CLASSES),
-    default="sensitive",
-    show_default=True,
-    help="The class of every other field.",
+    help="The class of every other field; sensitive if not given, or what it is there.",
 )
+@click.option(
+    "--replace-by",
+    metavar="FIELD",
+    help="Rows replace the records with the same value in this field; others are added.",
+)
+@click.option("--again", is_flag=True, help="Add a file again that was uploaded there before.")
 @table_options.reading
+@click.option("--dry-run", is_flag=True, help="Do everything but send; say what it comes to.")
 @click.option("--yes", is_flag=True, help="Take everything as it was found, and do not ask.")
 @click.pass_obj
 def upload(
     invocation: Invocation,
     /,
-    file: str,
+    files: tuple[str, ...],
     collection: str,
     field_classes: tuple[tuple[str, str], ...],
-    default_class: str,
+    default_class: str | None,
+    replace_by: str | None,
+    again: bool,
+    dry_run: bool,
     yes: bool,
     **said: Any,
 ) -> None:
-    """Seal a table and commit it as a new collection.
+    """Seal tables and commit them as a collection, or add them to the one of that name.
 
     FILE is CSV or other delimited text (also packed by gzip, bzip2 or zip), Excel, SQLite,
     Parquet, Arrow, JSON lines, vCard contacts, or the address of a database. How it is read is
     found out, shown with the first rows, and on a terminal asked about; a script says what is
     not sure, or --yes. Every field has a class, and grants are by class: general, sensitive or
-    core. After any interruption the same command goes on where it stopped.
+    core. Several files go in as one table; all are looked at before anything is sent. A table
+    that does not fit the collection is refused, field by field.
+
+    With --replace-by records are updated, in one step where 64 MiB hold them. After any
+    interruption the same command goes on where it stopped.
 
     Example:
       sealroom upload customers.csv --collection customers --class iban=core
       sealroom upload export.csv --collection crm --encoding gb18030 --header-row 3 --footer 1
       sealroom upload book.xlsx --collection sales --sheet 2024
       sealroom upload postgresql://me@db.example.com/crm --collection crm --table customers
+      sealroom upload 2025-*.csv --collection orders --dry-run
+      sealroom upload today.csv --collection customers --replace-by id
     """
     named = _each_once(field_classes)
+    from client.appending import as_one
     from client.cli.outlook import Outlook
     from client.tables import open_source
     from client.uploads import plan_upload
     from client.vault import field_class
 
-    asking = somebody_there() and not yes and not invocation.json
-    source = open_source(file, table_options.read_options(file, said, guess=yes or asking))
-    classes = {field: field_class(each) for field, each in named.items()}
+    if len(files) > 1 and said["set_aside"] is not None:
+        raise click.UsageError("--set-aside names one file; --on-error set-aside one for each")
+    asking = somebody_there() and not yes and not invocation.json and not dry_run
+    guess = yes or asking
+    sources = [
+        open_source(file, table_options.read_options(file, dict(said), guess=guess))
+        for file in files
+    ]
+    source = as_one(sources)
+    asked: dict[str, Any] = {
+        "collection": collection,
+        "classes": {field: field_class(each) for field, each in named.items()},
+        "default": None if default_class is None else field_class(default_class),
+        "again": again,
+    }
     # So that a class for a column that is not there stops before anybody is asked anything.
-    plan_upload(source, collection, classes, field_class(default_class))
+    plan_upload(source, collection, asked["classes"], asked["default"])
+    asked |= {} if replace_by is None else {"replace_by": replace_by}
     invocation.demand_keyring()
     if not invocation.json:
-        outlook = Outlook(source, named, default_class)
-        outlook.print()
+        looked = invocation.in_vault(
+            lambda vault: vault.plan_upload(source, rehearse=False, **asked)
+        )
+        outlook = _printed(sources, looked, Outlook)
         if asking:
-            outlook.confirm(collection)
+            outlook.confirm(looked, replace_by)
+    if dry_run:
+        with progress_bar() as on_progress:
+            plan = invocation.in_vault(
+                lambda vault: vault.plan_upload(source, on_progress=on_progress, **asked),
+                stopped="Nothing was sent.",
+            )
+        invocation.show(plan, lambda: _print_plan(plan))
+        return
     with progress_bar() as on_progress:
         done = invocation.in_vault(
-            lambda vault: vault.upload(
-                source,
-                collection=collection,
-                classes=classes,
-                default=field_class(default_class),
-                on_progress=on_progress,
-            ),
-            stopped=GOES_ON,
+            lambda vault: vault.upload(source, on_progress=on_progress, **asked), stopped=GOES_ON
         )
     invocation.show(done, lambda: _print_uploaded(done))
 
@@ -101,16 +140,57 @@ def _each_once(field_classes: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return named
 
 
+def _printed(
+    sources: Sequence[Source], looked: UploadPlan, outlook: Callable[[Source, dict[str, str]], Any]
+) -> Any:
+    """Show every table with the classes that its fields have, or get; return the last one shown."""
+    classes = {field.name: field.field_class for field in looked.fields}
+    shown = None
+    for source in sources:
+        shown = outlook(source, classes)
+        shown.print()
+    for each in dict.fromkeys(looked.notes):
+        if all(each not in source.notes for source in sources):
+            note(f" ! {visible(each)}")
+    return shown
+
+
 def _print_uploaded(done: UploadResult) -> None:
     what = f"{counted(done.records, 'record')} of {counted(done.fields, 'field')}"
-    say(f"{what} sealed and committed: {visible(done.collection)}")
+    how = "sealed and added to" if done.appended else "sealed and committed"
+    say(f"{what} {how}: {visible(done.collection)}")
     resumed = f"{counted(done.resumed_batches, 'batch', 'batches')} were there already"
     print_facts(
         [
             ("cells", f"{done.cells:,}"),
+            ("replaced", counted(done.replaced, "record") if done.replaced else None),
+            ("unchanged", counted(done.unchanged, "row") if done.unchanged else None),
             ("sealed", f"{size(done.sealed_bytes)} in {counted(done.batches, 'batch', 'batches')}"),
             ("resumed", resumed if done.resumed_batches else None),
             ("took", duration(done.seconds)),
             *(("note", each) for each in done.notes),
         ]
     )
+
+
+def _print_plan(plan: UploadPlan) -> None:
+    what = f"{counted(plan.records or 0, 'record')} of {counted(len(plan.fields), 'field')}"
+    into = "to a new collection" if plan.there is None else f"to {counted(plan.there, 'record')} in"
+    say(f"would seal and send {what} {into}: {visible(plan.collection)}")
+    sealed = size(plan.sealed_bytes or 0)
+    print_facts(
+        [
+            ("replaces", counted(plan.replaced, "record") if plan.replaced else None),
+            ("unchanged", counted(plan.unchanged, "row") if plan.unchanged else None),
+            ("sealed", f"{sealed} in {counted(plan.batches or 0, 'batch', 'batches')}"),
+            ("sealing", f"{duration(plan.sealing_seconds or 0)} on this machine"),
+            (
+                "would take",
+                "nobody knows: nothing was sent from this home yet"
+                if plan.seconds is None
+                else f"about {duration(plan.seconds)}, as fast as the last time",
+            ),
+            *(("note", each) for each in plan.notes),
+        ]
+    )
+    say("nothing was sent")

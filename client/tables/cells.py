@@ -88,6 +88,16 @@ def contiguous(values: pa.Array) -> pa.Array:
     return values.cast(VIEWS[values.type]) if values.type in VIEWS else values
 
 
+def taken(batch: pa.RecordBatch, rows: pa.Array) -> pa.RecordBatch:
+    """Return the rows of a batch at these positions; of views too, which Arrow cannot take from."""
+    columns = [
+        contiguous(column).take(rows).cast(column.type) if column.type in VIEWS
+        else column.take(rows)
+        for column in batch.columns
+    ]  # fmt: skip
+    return pa.record_batch(columns, schema=batch.schema)
+
+
 def _comparable(viewed: pa.Array) -> pa.Array:
     """Give values whose equality is that of their bits: NaNs differ, and so do the two zeros."""
     values = contiguous(viewed)

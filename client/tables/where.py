@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from client.tables.arrow_types import is_text, type_from_text, type_to_text
-from client.tables.cells import decoded
+from client.tables.cells import decoded, taken
 from client.tables.errors import TableFormat
 from client.tables.inferring import parsed
 from client.tables.source import Column
@@ -69,7 +69,7 @@ class Filter:
         for condition, value in self._tests:
             met = _met(condition, value, decoded(batch.column(condition.field)))
             mask = met if mask is None else pc.and_(mask, met)
-        return batch if mask is None else batch.filter(mask)
+        return batch if mask is None else taken(batch, pc.indices_nonzero(mask))
 
 
 def _met(condition: Condition, value: pa.Scalar | None, array: pa.Array) -> pa.Array:

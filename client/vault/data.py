@@ -8,24 +8,29 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 
 from client import erasing
+from client.appending import as_one
 from client.catalogs import read_names
 from client.documents.entries import holds_documents
 from client.errors import InputError
 from client.exporting import export
 from client.filtering import select_matching
+from client.rehearsing import looked_at, rehearsed
+from client.replacing import replace_records
 from client.results import (
     ActResult,
     EraseResult,
     OnProgress,
     ReadResult,
+    UploadPlan,
     UploadResult,
     no_progress,
 )
+from client.sending import Plan
 from client.session import saying
 from client.tables import ReadOptions, WriteOptions, open_source
 from client.tables import schema_of as arrow_schema
@@ -39,6 +44,8 @@ from protocol.ledger.contents import Collection
 from protocol.limits import LIMITS
 
 DATA_CLASSES: Final = (FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE)
+
+Table: TypeAlias = str | os.PathLike[str] | object
 
 
 def field_class(text: str) -> FieldClass:
@@ -66,24 +73,76 @@ class Data(Face):
 
     async def upload(
         self,
-        table: str | os.PathLike[str] | object,
+        table: Table | Sequence[Table],
         *,
         collection: str,
         classes: Mapping[str, FieldClass] | None = None,
-        default: FieldClass = FieldClass.SENSITIVE,
+        default: FieldClass | None = None,
         options: UploadOptions | None = None,
+        replace_by: str | None = None,
+        again: bool = False,
         on_progress: OnProgress = no_progress,
     ) -> UploadResult:
-        """Seal a table field by field and commit it as a new collection; safe to repeat.
+        """Seal a table field by field and commit it; safe to repeat.
 
         `table` is a file's path, a database's address, an object with an Arrow stream, or what
-        `client.tables.open_source` made of one; fields without a class are sensitive. Raises as
-        `client.uploads.upload` and `client.tables.open_source`.
+        `client.tables.open_source` made of one; or a list of them, which go in as one. It
+        becomes a new collection, or goes into the one of that name, if its columns are the same.
+        Fields without a class are sensitive, or what they are there.
+
+        With `replace_by` rows take the place of the records that have the same value in that
+        column; those that are there as they are stay. A file that this home uploaded there before
+        is refused, unless it is to go in `again`.
+
+        Raises as `client.uploads.upload`, `client.replacing.replace_records` and
+        `client.tables.open_source`.
         """
-        chosen = options or UploadOptions()
-        source = open_source(table, chosen.read)
-        plan = plan_upload(source, collection, classes or {}, default, chosen.batch_rows)
+        plan = self._planned(table, collection, classes, default, options, again=again)
+        if replace_by is not None:
+            return await replace_records(self.session, plan, replace_by, on_progress)
         return await upload(self.session, plan, on_progress)
+
+    async def plan_upload(
+        self,
+        table: Table | Sequence[Table],
+        *,
+        collection: str,
+        classes: Mapping[str, FieldClass] | None = None,
+        default: FieldClass | None = None,
+        options: UploadOptions | None = None,
+        replace_by: str | None = None,
+        again: bool = False,
+        rehearse: bool = True,
+        on_progress: OnProgress = no_progress,
+    ) -> UploadPlan:
+        """Say what `upload` would do, and do none of it; nothing is sent.
+
+        It is rehearsed whole: all of the table is read, and sealed under keys of no use. Without
+        `rehearse` only its columns are looked at. Raises as `upload` would before it sends.
+        """
+        plan = self._planned(table, collection, classes, default, options, again=again)
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.DefineCollection)
+        if not rehearse:
+            return await looked_at(self.session, plan)
+        return await rehearsed(self.session, plan, replace_by, on_progress)
+
+    def _planned(
+        self,
+        table: Table | Sequence[Table],
+        collection: str,
+        classes: Mapping[str, FieldClass] | None,
+        default: FieldClass | None,
+        options: UploadOptions | None,
+        *,
+        again: bool,
+    ) -> Plan:
+        chosen = options or UploadOptions()
+        tables = table if isinstance(table, list | tuple) else [table]
+        source = as_one([open_source(each, chosen.read) for each in tables])
+        return plan_upload(
+            source, collection, classes or {}, default, chosen.batch_rows, again=again
+        )
 
     async def read(
         self,

@@ -1,0 +1,137 @@
+"""Further records into a collection that is there: which one it is, and whether a table fits it.
+
+Columns are matched by name, so their order is no obstacle. Everything else has to be as it is
+there: nothing is padded, cast or left out, and nothing is sent before all of it fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from client.catalogs import Names, read_names
+from client.errors import InputError, Refused
+from client.sending import Plan
+from client.session import Session
+from client.tables import Column, Source
+from client.tables.combining import Arranged, Several
+from protocol.blocks import PEOPLE_COLLECTION
+from protocol.errors import IntegrityError
+from protocol.ledger.contents import Collection
+
+MOST_TOLD: Final = 12
+
+_WAYS: Final = {
+    "missing": "Add the column, empty where nothing is known.",
+    "extra": "Leave the column out, or upload the table under another name.",
+    "type": "Cast the column where the table comes from; --types infer types columns of text.",
+    "class": "Leave --class out: the fields of a collection keep their classes.",
+}
+"""How to go on, by what is different."""
+
+Difference = tuple[str, str]
+"""What kind of difference it is, and in words which."""
+
+
+async def collection_named(session: Session, name: str) -> tuple[Collection, Names] | None:
+    """Return the collection of this name, with its names; None where there is none.
+
+    Raises:
+        InputError: several have the name.
+    """
+    found = []
+    for where in session.state.collections.values():
+        if where.id != PEOPLE_COLLECTION:
+            names = await read_names(session, where.id)
+            if names.name == name:
+                found.append((where, names))
+    if len(found) > 1:
+        raise InputError(
+            f"several collections are called {name!r}",
+            hint="'sealroom collection list' shows them. Upload under another name.",
+        )
+    return found[0] if found else None
+
+
+def fitted(session: Session, plan: Plan, where: Collection, names: Names) -> Plan:
+    """Return the plan of appending a table to a collection: its columns and classes as there.
+
+    Raises:
+        InputError: it does not fit; every difference is told, field by field, and how to go on.
+        Refused: this member does not hold all of the collection's fields, so it cannot add to it.
+    """
+    wanted = _columns_of(session, where, names)
+    told = [*_unlike(plan.source.columns, wanted), *_other_classes(plan, where, wanted)]
+    if told:
+        raise _unfit(f"the table does not fit the collection {plan.collection!r}", told)
+    return replace(plan, source=_arranged(plan.source, wanted), classes=where.classes)
+
+
+def as_one(sources: Sequence[Source]) -> Source:
+    """Return tables with the same columns as one, in their order.
+
+    Raises:
+        InputError: one of them has other columns than the first; it and they are named.
+    """
+    first, *others = sources
+    if not others:
+        return first
+    for source in others:
+        told = list(_unlike(source.columns, first.columns))
+        if told:
+            what = f"{source.name or 'a table'} does not fit {first.name or 'the first one'}"
+            raise _unfit(what, told)
+    return Several([first, *(_arranged(each, first.columns) for each in others)])
+
+
+def _unfit(what: str, told: Sequence[Difference]) -> InputError:
+    more = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    listed = "; ".join(text for _, text in told[:MOST_TOLD])
+    ways = dict.fromkeys(_WAYS[kind] for kind, _ in told)
+    return InputError(f"{what}: {listed}{more}", hint=" ".join(["Nothing was sent.", *ways]))
+
+
+def _arranged(source: Source, wanted: Sequence[Column]) -> Source:
+    """Put columns in the order wanted, which are the same but for that."""
+    if source.columns == tuple(wanted):
+        return source
+    at = {column.name: position for position, column in enumerate(source.columns)}
+    arranged = Arranged(source, [at[column.name] for column in wanted])
+    arranged.note("its columns are in another order than there, and were put in that one by name")
+    return arranged
+
+
+def _columns_of(session: Session, where: Collection, names: Names) -> list[Column]:
+    every = range(len(where.classes))
+    closed = [number for number in every if not session.holds(where.id, number)]
+    if closed:
+        raise Refused(
+            f"{len(closed)} fields of the collection are closed to you; a record has all of them",
+            code="not_granted",
+            hint="Ask the owner for the other classes.",
+        )
+    unnamed = [number for number in every if number not in names.fields]
+    if unnamed:
+        raise names.failure or IntegrityError(f"the catalog does not name field {unnamed[0]}")
+    return [Column(names.fields[number].name, names.fields[number].type) for number in every]
+
+
+def _unlike(columns: Sequence[Column], wanted: Sequence[Column]) -> Iterator[Difference]:
+    types = {column.name: column.type for column in columns}
+    for column in wanted:
+        mine = types.pop(column.name, None)
+        if mine is None:
+            yield "missing", f"{column.name!r} is missing"
+        elif mine != column.type:
+            yield "type", f"{column.name!r} is {mine}, and {column.type} there"
+    for name in types:
+        yield "extra", f"{name!r} is no field there"
+
+
+def _other_classes(plan: Plan, where: Collection, wanted: Sequence[Column]) -> Iterator[Difference]:
+    mine = dict(zip((column.name for column in plan.source.columns), plan.classes, strict=True))
+    for column, theirs in zip(wanted, where.classes, strict=True):
+        if column.name in plan.said and mine.get(column.name, theirs) is not theirs:
+            told = f"{mine[column.name].name.lower()}, and {theirs.name.lower()} there"
+            yield "class", f"{column.name!r} is to be {told}"

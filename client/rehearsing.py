@@ -1,0 +1,128 @@
+"""An upload without sending: everything is read, checked and sealed, and thrown away.
+
+It is sealed under keys that are drawn for the purpose and forgotten, so that the figures are those
+of the real thing, and nothing of it is of use to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import pyarrow as pa
+
+from client.appending import collection_named, fitted
+from client.crypto.cells import ColumnToSeal, plan_rows, seal_batch
+from client.results import OnProgress, PlannedField, Progress, UploadPlan
+from client.sending import RATE, Plan
+from client.session import Session
+from client.surveying import surveyed
+from client.tables import column_cells
+from client.uploads import look_into, refuse_repeated, source_id
+from protocol import acts
+from protocol.blocks import FieldClass
+
+KEY_BYTES: Final = 32
+
+
+async def looked_at(session: Session, plan: Plan) -> UploadPlan:
+    """Say where a table would go, and as what, by its columns alone.
+
+    Raises:
+        InputError: there is a collection of that name, which the table does not fit.
+        Refused: the ledger does not allow it; or this home has uploaded the file there before.
+    """
+    there = await collection_named(session, plan.collection)
+    if there is None:
+        session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), plan.classes))
+    else:
+        plan = fitted(session, plan, *there)
+    fields = tuple(
+        PlannedField(column.name, column.type, its_class.name.lower())
+        for column, its_class in zip(plan.source.columns, plan.classes, strict=True)
+    )
+    records = None if there is None else there[0].records
+    return UploadPlan(plan.collection, records, fields, notes=plan.source.notes)
+
+
+async def rehearsed(
+    session: Session, plan: Plan, replace_by: str | None, on_progress: OnProgress
+) -> UploadPlan:
+    """Do everything that an upload does but send; return what it would come to.
+
+    Raises:
+        InputError, Refused, TableError: what the upload would end with before it sends.
+    """
+    looked = await looked_at(session, plan)
+    there = await collection_named(session, plan.collection)
+    await look_into(plan)
+    plans: Iterable[Plan]
+    survey = None
+    if replace_by is not None:
+        survey = await surveyed(session, plan, replace_by, on_progress)
+    if survey is not None:
+        plans = survey.uploads()
+    elif there is None:
+        plans = [plan]
+    else:
+        fits = fitted(session, plan, *there)
+        refuse_repeated(session, fits, there[0].id, await asyncio.to_thread(source_id, fits))
+        plans = [fits]
+    sealed = _Sealed()
+    started = time.monotonic()
+    for each in plans:
+        await asyncio.to_thread(sealed.all_of, each, on_progress)
+    rate = session.store.rate(RATE)
+    return replace(
+        looked,
+        records=sealed.records,
+        replaced=survey.replaced if survey else 0,
+        unchanged=survey.unchanged if survey else 0,
+        batches=sealed.batches,
+        sealed_bytes=sealed.bytes,
+        sealing_seconds=time.monotonic() - started,
+        seconds=None if rate is None else sealed.bytes / rate,
+        notes=plan.source.notes,
+    )
+
+
+@dataclass(slots=True)
+class _Sealed:
+    """What was sealed so far, and forgotten."""
+
+    records: int = 0
+    batches: int = 0
+    bytes: int = 0
+
+    def all_of(self, plan: Plan, on_progress: OnProgress) -> None:
+        """Seal every batch of a table under keys of no use."""
+        keys = [secrets.token_bytes(KEY_BYTES) for _ in plan.classes]
+        for table in plan.source.batches(plan.batch_rows):
+            at = 0
+            while at < table.num_rows:
+                rows = table.slice(at)
+                columns = _columns(rows, plan.classes, keys)
+                count = plan_rows(columns)
+                if count < rows.num_rows:
+                    columns = _columns(rows.slice(0, count), plan.classes, keys)
+                batch = seal_batch(columns)
+                at += count
+                self.records += count
+                self.batches += 1
+                self.bytes += sum(ref.length for ref in batch.manifest.blocks)
+            total = plan.source.total_rows
+            on_progress(Progress("sealing, to measure", self.records, total, "records"))
+
+
+def _columns(
+    rows: pa.RecordBatch, classes: Iterable[FieldClass], keys: Iterable[bytes]
+) -> list[ColumnToSeal]:
+    parts = zip(rows.columns, classes, keys, strict=True)
+    return [
+        ColumnToSeal(number, 1, its_class, key, column_cells(column))
+        for number, (column, its_class, key) in enumerate(parts)
+    ]

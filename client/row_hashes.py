@@ -1,0 +1,155 @@
+"""Rows and keys of a table as short hashes, so that millions of them are compared in little memory.
+
+They are made under a random key that lives as long as one command, and go nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from client.columns import Cells
+from client.errors import InputError
+from client.results import OnProgress, Progress
+from client.tables import Source, TableChanged, column_cells
+from client.tables.combining import Derived
+
+DIGEST_BYTES: Final = 16
+MOST_NAMED: Final = 5
+
+Digests = npt.NDArray[np.uint8]
+"""A hash for each row: shape (rows, DIGEST_BYTES)."""
+
+
+class Hashes:
+    """Hashes of keys and of rows, under a key of this run alone: equal where the cells are."""
+
+    def __init__(self, key_column: int) -> None:
+        self._key_column = key_column
+        self._secret = secrets.token_bytes(32)
+
+    def of_table(
+        self, source: Source, key: str, batch_rows: int, on_progress: OnProgress
+    ) -> tuple[Digests, Digests]:
+        """Read a table; return the hash of each row's key, and of each row.
+
+        Raises:
+            InputError: keys that are null, or there twice; their rows are named.
+        """
+        keys: list[Digests] = []
+        rows: list[Digests] = []
+        nulls: list[int] = []
+        done, total = 0, source.total_rows
+        for batch in source.batches(batch_rows):
+            columns = [column_cells(column) for column in batch.columns]
+            valid = columns[self._key_column].valid
+            nulls += [done + int(row) + 1 for row in np.flatnonzero(~valid)[:MOST_NAMED]]
+            keys.append(self.of_keys(columns[self._key_column]))
+            rows.append(self.of_rows(columns))
+            done += batch.num_rows
+            on_progress(Progress("looking at the keys", done, total, "records"))
+        if nulls:
+            raise InputError(
+                f"{key!r} is null in {_places(nulls)} of the table, so it tells no record",
+                hint="Nothing was sent. Fill it in, or leave those rows out.",
+            )
+        all_keys = joined(keys)
+        _expect_once(all_keys, key)
+        return all_keys, joined(rows)
+
+    def of_keys(self, cells: Cells) -> Digests:
+        """Return the hash of each cell."""
+        return self.of_rows([cells])
+
+    def of_rows(self, columns: Sequence[Cells]) -> Digests:
+        """Return the hash of each row of cells; a null is not an empty text."""
+        count = columns[0].count
+        widths = np.empty((count, len(columns)), "<i8")
+        pieces = []
+        for at, cells in enumerate(columns):
+            widths[:, at] = np.where(cells.valid, np.diff(cells.offsets), -1)
+            values = np.frombuffer(cells.values, np.uint8).tobytes()
+            pieces.append((values, cells.offsets.tolist()))
+        step, packed = 8 * len(columns), widths.tobytes()
+        found = bytearray()
+        for row in range(count):
+            whole = b"".join(
+                [packed[row * step : row * step + step]]
+                + [values[offsets[row] : offsets[row + 1]] for values, offsets in pieces]
+            )
+            found += hashlib.blake2b(whole, digest_size=DIGEST_BYTES, key=self._secret).digest()
+        return np.frombuffer(found, np.uint8).reshape(count, DIGEST_BYTES)
+
+
+class Same(Derived):
+    """A table that nothing keeps from being another at the next reading: then that is an error."""
+
+    def __init__(self, source: Source, hashes: Hashes, rows: Digests) -> None:
+        super().__init__(source)
+        self._hashes = hashes
+        self._rows = rows
+
+    def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows; raises TableChanged if they are not those that were looked at."""
+        done = 0
+        for batch in self.read(max_rows):
+            found = self._hashes.of_rows([column_cells(column) for column in batch.columns])
+            known = self._rows[done : done + batch.num_rows]
+            done += batch.num_rows
+            if found.shape != known.shape or (found != known).any():
+                raise _other_rows()
+            yield batch
+        if done != len(self._rows):
+            raise _other_rows()
+
+
+def _other_rows() -> TableChanged:
+    return TableChanged(
+        "the table gave other rows when it was read again, or in another order",
+        hint="Nothing of them was sent. Name an order: --query 'SELECT ... ORDER BY ...'.",
+    )
+
+
+def joined(digests: Sequence[Digests]) -> Digests:
+    """Return hashes of several batches as one array."""
+    return np.concatenate([np.empty((0, DIGEST_BYTES), np.uint8), *digests])
+
+
+def as_arrow(digests: Digests) -> pa.Array:
+    """Return hashes as values that Arrow can look up."""
+    buffer = pa.py_buffer(np.ascontiguousarray(digests))
+    return pa.Array.from_buffers(pa.binary(DIGEST_BYTES), len(digests), [None, buffer])
+
+
+def _expect_once(keys: Digests, key: str) -> None:
+    numbers = np.asarray(as_arrow(keys).dictionary_encode().indices)
+    counts = np.bincount(numbers, minlength=1)
+    doubled = np.flatnonzero(counts > 1)
+    if len(doubled):
+        told = [
+            f"rows {listed(1 + int(row) for row in np.flatnonzero(numbers == number))}"
+            for number in doubled[:MOST_NAMED]
+        ]
+        raise InputError(
+            f"{len(doubled):,} values of {key!r} are there more than once in the table: "
+            f"{'; '.join(told)}{'; ...' if len(doubled) > MOST_NAMED else ''} (counted from the "
+            "first row below the header)",
+            hint="Nothing was sent. Leave one row of each, or tell records by another column.",
+        )
+
+
+def _places(rows: Sequence[int]) -> str:
+    return f"{'row' if len(rows) == 1 else 'rows'} {listed(rows)}"
+
+
+def listed(numbers: Iterable[int]) -> str:
+    """Return the first few of some numbers, in words."""
+    every = list(numbers)
+    more = ", ..." if len(every) > MOST_NAMED else ""
+    return ", ".join(f"{each:,}" for each in every[:MOST_NAMED]) + more

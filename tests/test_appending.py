@@ -317,7 +317,7 @@ async def test_several_files_that_were_cut_off_go_on(
     paths = [tmp_path / f"{at}.csv" for at in range(2)]
     for at, path in enumerate(paths):
         path.write_text("a\n" + "".join(f"{at}{n}\n" for n in range(11)))
-    with through(mine, Breaking(honest(mine), 12)), pytest.raises(Unreachable):
+    with through(mine, Breaking(honest(mine), 14)), pytest.raises(Unreachable):
         await mine.upload(paths, collection=name, options=OPTIONS)
     done = await mine.upload(paths, collection=name, options=OPTIONS)
     assert done.resumed_batches > 0

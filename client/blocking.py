@@ -323,9 +323,12 @@ class Home:
 
     # --- identities that come and go
 
-    def rotate_identity(self, vault: Vault) -> RotateIdentityResult:
+    def rotate_identity(
+        self, vault: Vault, *, leave_false_keys: bool = False
+    ) -> RotateIdentityResult:
         """Move this member to new keys; see `client.home.Home.rotate_identity`."""
-        return self._loop.wait(self._home.rotate_identity(vault._vault))
+        work = self._home.rotate_identity(vault._vault, leave_false_keys=leave_false_keys)
+        return self._loop.wait(work)
 
     def kit(self, vault: Vault) -> Kit:
         """Return the recovery kit of the identity that serves in a vault: its seed, in clear."""

@@ -20,13 +20,15 @@ from client.kits import Kit, write_page
 from client.people import words_with
 from client.removing import rotate
 from client.results import AttestResult, RotateIdentityResult
-from client.session import saying
+from client.session import Draft, Session, saying
 from client.vault import Vault
 from protocol import acts
 from protocol.acts import Statement
+from protocol.errors import CommitmentMismatch
 from protocol.identity import rotation_context
 
 ATTESTED_FOLDER: Final = "attested"
+MOST_NAMED: Final = 5
 
 
 class Renewal(Keeper):
@@ -34,28 +36,34 @@ class Renewal(Keeper):
 
     # --- new keys
 
-    async def rotate_identity(self, vault: Vault) -> RotateIdentityResult:
+    async def rotate_identity(
+        self, vault: Vault, *, leave_false_keys: bool = False
+    ) -> RotateIdentityResult:
         """Move this member to new keys, with every key that it holds; the old ones are dead.
 
         Safe to repeat after any interruption. Everybody but the owner is unconfirmed until its
         words were compared anew; the owner's client replaces what the rotation tainted at once.
+        What was given to it false can be left behind: that opens as little afterwards.
 
         Raises:
             Refused: the rules do not allow it now.
+            CommitmentMismatch: keys were given to it false, and are not to be left.
         """
         started = time.monotonic()
         session = vault.session
         old = session.identity
+        left: tuple[str, ...] = ()
         await session.sync_as_member()
         if session.identity is old:
             following = Identity.generate()
             card = following.card(rotation_context(session.vault_id, old.member_id))
             rotation = acts.RotateIdentity(card, None)
             session.expect_allowed(rotation)
+            left = _false_keys(session, leave_false_keys)
             if len(self._entry(vault).successors) == MAX_SUCCESSORS:
                 await self._end_earlier_tries(vault)
             self._begin_succession(vault, following)
-            await session.act(saying(rotation))
+            await session.act(lambda _: Draft(rotation, without_false=leave_false_keys))
         # Else an earlier try had landed, and the sync went on as whom it made.
         me = session.state.members[session.identity.member_id]
         replaced = None
@@ -71,6 +79,7 @@ class Renewal(Keeper):
             if me.id == session.state.owner
             else words_with(session, session.state.owner),
             rotated=replaced,
+            left=left,
             seconds=time.monotonic() - started,
         )
 
@@ -229,6 +238,21 @@ class Renewal(Keeper):
             os.fsync(out.fileno())
         temporary.rename(path)
         return path
+
+
+def _false_keys(session: Session, leave: bool) -> tuple[str, ...]:
+    """Return the epochs whose keys cannot be passed on; raises, unless they are to be left."""
+    false = session.false_keys(session.identity)
+    if false and not leave:
+        reasons = [str(error) for error in false.values()]
+        more = f"; and {len(reasons) - MOST_NAMED:,} more" if len(reasons) > MOST_NAMED else ""
+        raise CommitmentMismatch(
+            "; ".join(reasons[:MOST_NAMED]) + more,
+            hint="Have somebody else who holds them replace them, with 'sealroom rotate "
+            "--reencrypt'; or move on at once without them: 'sealroom identity rotate "
+            "--leave-false-keys'.",
+        )
+    return tuple(map(str, false))
 
 
 def _without(keyring: Keyring, entry: VaultEntry) -> Keyring:

@@ -12,7 +12,7 @@ from client.keyring import MAX_SUCCESSORS, VaultEntry
 from client.recovery import Request
 from client.renewal import Renewal
 from client.results import RescueRequest, RescueResult
-from client.session import Session, saying
+from client.session import Draft, Session
 from client.transport import Signer
 from client.vault import Vault
 from client.words import pair_words
@@ -76,11 +76,11 @@ class Rescue(Renewal):
             recovery = _dealing(session)
             shares, wrong = _shares(session, recovery)
             owner = rebuild(session.vault_id, recovery.owner, recovery.dealing, shares)
-            await self._rotate_rebuilt(vault, owner, recovery)
+            left = await self._rotate_rebuilt(vault, owner, recovery)
             done = _landed(session)
             assert done is not None  # it was found in the verified log
             used = tuple(each.hex() for each in shares)
-            return vault, replace(done, custodians=used, wrong=wrong)
+            return vault, replace(done, custodians=used, wrong=wrong, left=left)
         except BaseException:
             await vault.close()
             raise
@@ -111,8 +111,14 @@ class Rescue(Renewal):
             return False
         return True
 
-    async def _rotate_rebuilt(self, vault: Vault, owner: Identity, recovery: Recovery) -> None:
-        """Sign as the owner that was, once: the new identity takes its place."""
+    async def _rotate_rebuilt(
+        self, vault: Vault, owner: Identity, recovery: Recovery
+    ) -> tuple[str, ...]:
+        """Sign as the owner that was, once: the new identity takes its place.
+
+        Nobody could ask that owner about keys that were given to it false: they are left behind,
+        and returned.
+        """
         session, entry = vault.session, self._entry(vault)
         if len(entry.successors) == MAX_SUCCESSORS:
             raise Refused(
@@ -131,7 +137,10 @@ class Rescue(Renewal):
             self.connect(entry.server, entry.tls_pin, signer),
         )
         await own.close()
-        await session.act(saying(acts.RotateIdentity(card, recovery.at)), author=owner)
+        left = tuple(map(str, session.false_keys(owner)))
+        rotation = acts.RotateIdentity(card, recovery.at)
+        await session.act(lambda _: Draft(rotation, without_false=True), author=owner)
+        return left
 
 
 def _landed(session: Session) -> RescueResult | None:
@@ -146,7 +155,7 @@ def _landed(session: Session) -> RescueResult | None:
     before = session.believed.state_at(me.joined_at).recovery
     assert before is not None  # the rules let nobody rotate by a dealing that is not in force
     released = sorted({each.custodian.hex() for each in before.released})
-    return RescueResult(me.joined_at, me.predecessor.hex(), me.id.hex(), tuple(released), ())
+    return RescueResult(me.joined_at, me.predecessor.hex(), me.id.hex(), tuple(released), (), ())
 
 
 def _too_few(what: str) -> Refused:

@@ -373,7 +373,8 @@ class EraseResult:
 class RotateIdentityResult:
     """A member under new keys: `words` are to be compared with the owner, unless it is the owner.
 
-    `rotated` are the keys that an owner's client replaced at once.
+    `rotated` are the keys that an owner's client replaced at once, `left` the epochs whose keys
+    had been given to it false, and were left behind.
     """
 
     index: int
@@ -382,6 +383,7 @@ class RotateIdentityResult:
     status: str
     words: str | None
     rotated: RotateResult | None
+    left: tuple[str, ...]
     seconds: float
 
 
@@ -438,13 +440,17 @@ class RescueRequest:
 
 @dataclass(frozen=True, slots=True)
 class RescueResult:
-    """An owner who is one again: by which custodians' shares, and which did not fit."""
+    """An owner who is one again: by which custodians' shares, and which did not fit.
+
+    `left` are the epochs whose keys had been given to the owner false, and were left behind.
+    """
 
     index: int
     old_id: str
     new_id: str
     custodians: tuple[str, ...]
     wrong: tuple[str, ...]
+    left: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from client.crypto.wraps import NewEpoch, OpenedKey, create_epoch, make_sides
 from client.errors import Refused
 from client.store import VaultStore
 from client.transport import Transport
-from client.trust import Believed
+from client.trust import FALSE_KEY, Believed
 from protocol import acts
 from protocol.acts import Act, Citation, Role
 from protocol.api import SubmitAct
@@ -26,8 +26,8 @@ from protocol.blocks import Address
 from protocol.errors import CommitmentMismatch, IntegrityError, Rollback, SealroomError, Stale
 from protocol.labels import Label
 from protocol.ledger import Landed, State, act_leaf, sides_root
-from protocol.ledger.holders import holds, may_read
-from protocol.ledger.sides import required_entries
+from protocol.ledger.holders import held, holds, may_read
+from protocol.ledger.sides import SHARE_BYTES, required_entries
 from protocol.ledger.transitions import TRANSITIONS
 from protocol.limits import DAY
 from protocol.merkle import leaf_hash
@@ -40,11 +40,16 @@ HEAD_RENEWALS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What an author wants to say: a payload, and the epochs that it creates."""
+    """What an author wants to say: a payload, and the epochs that it creates.
+
+    With `without_false`, nothing stands in the place of shares that were given to it false, and
+    that it would have to pass on: for an author that moves to another identity of its own.
+    """
 
     payload: acts.Payload
     created: Mapping[Address, NewEpoch] = field(default_factory=dict)
     cited: Citation | None = None
+    without_false: bool = False
 
 
 Build = Callable[[State], Draft]
@@ -279,7 +284,7 @@ class Session:
                 self.state,
                 after,
                 on_record=self.believed.wraps,
-                shares=self._shares(who, act, after, draft.created),
+                shares=self._shares(who, act, after, draft),
                 created=draft.created,
             )
         except SealroomError as error:
@@ -289,13 +294,19 @@ class Session:
         envelope = Envelope(Label.ACT, body, who.sign(pae(Label.ACT, body)))
         return to_bytes(envelope), sides
 
-    def _shares(
-        self, who: Identity, act: Act, after: State, created: Mapping[Address, NewEpoch]
-    ) -> dict[Address, Share]:
+    def _shares(self, who: Identity, act: Act, after: State, draft: Draft) -> dict[Address, Share]:
         """Open the shares that the act passes on, and no others."""
         needed = required_entries(self.state, after, act).values()
-        passed_on = {address for addresses in needed for address in addresses} - created.keys()
-        return {address: self.believed.key(who.member_id, address).share for address in passed_on}
+        passed_on = {a for addresses in needed for a in addresses} - draft.created.keys()
+        return {a: self._share(who, a, draft.without_false) for a in passed_on}
+
+    def _share(self, who: Identity, address: Address, without_false: bool) -> Share:
+        try:
+            return self.believed.key(who.member_id, address).share
+        except FALSE_KEY:
+            if not without_false:
+                raise
+            return Share(bytes(SHARE_BYTES))
 
     async def _found(self, envelope: bytes, index: int) -> int:
         """Return the index once the verified log has the act there, as the server said."""
@@ -313,6 +324,16 @@ class Session:
     def key(self, address: Address) -> OpenedKey:
         """Return a key that this member holds; raises as `Believed.key`."""
         return self.believed.key(self.identity.member_id, address)
+
+    def false_keys(self, who: Identity) -> dict[Address, SealroomError]:
+        """Return why each live key that an identity of this home holds, and was given false, is."""
+        false: dict[Address, SealroomError] = {}
+        for address in sorted(held(self.state, who.member_id)):
+            try:
+                self.believed.key(who.member_id, address)
+            except FALSE_KEY as error:
+                false[address] = error
+        return false
 
     def holds(self, collection: bytes, number: int) -> bool:
         """Say whether this member holds a field's keys."""

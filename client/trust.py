@@ -20,9 +20,10 @@ from client.crypto.wraps import OpenedKey, open_keys
 from client.errors import Refused
 from client.store import NewKnowledge, StoredBox, StoreMoved, VaultStore
 from client.transport import Transport
+from protocol import acts
 from protocol.acts import Act
 from protocol.api import LogLeaf, LogPage
-from protocol.blocks import Address
+from protocol.blocks import PEOPLE_COLLECTION, Address
 from protocol.checkpoint import Checkpoint, parse_note
 from protocol.errors import (
     CommitmentMismatch,
@@ -45,6 +46,8 @@ from protocol.merkle import verify_consistency
 from protocol.rewrap import Wrap
 
 ATTEMPTS: Final = 6
+FALSE_KEY: Final = (CommitmentMismatch, IntegrityError, WeakKey)
+"""What a key is that somebody gave, and that is not the one which was published."""
 
 
 @dataclass(slots=True)
@@ -359,16 +362,23 @@ class Believed:
         for box in self._store.boxes(party):
             if address not in box.shares.addresses:
                 continue
-            checked = CheckedSides(self._wraps, {party: box.shares})
             try:
-                opened = open_keys(self._identities[party], self.state, checked)
-            except (CommitmentMismatch, IntegrityError, WeakKey) as error:
-                failure = _given(error, box.position, self._acts[box.position])
+                opened = self._opened(party, box, address)
+            except FALSE_KEY as error:
+                failure = _given(error, address, box.position, self._acts[box.position])
             else:
                 self._keys.update({(party, a): key for a, key in opened.items()})
                 if address in opened:
                     return
         raise failure or NotAuthorised(f"you hold no key of {address}", hint="Ask for a grant.")
+
+    def _opened(self, party: bytes, box: StoredBox, address: Address) -> dict[Address, OpenedKey]:
+        identity, checked = self._identities[party], CheckedSides(self._wraps, {party: box.shares})
+        try:
+            return open_keys(identity, self.state, checked)
+        except (CommitmentMismatch, WeakKey):
+            # One key that is false must not take along those that came with it.
+            return open_keys(identity, self.state, checked, address)
 
 
 def _checked_sides(
@@ -421,10 +431,18 @@ def _expect_retired(progress: _Progress) -> None:
         )
 
 
-def _given(error: SealroomError, at: int, act: Act | None) -> SealroomError:
+def _given(error: SealroomError, address: Address, at: int, act: Act | None) -> SealroomError:
     """Say in which act a false key came. It blames nobody: who made the box cannot be proved."""
-    author = "" if act is None else f" by member {act.author.hex()[:16]}"
-    return type(error)(f"{error} (given in act {at}{author})", hint="Ask for the key again.")
+    assert act is not None  # observations carry no boxes
+    who = f"by member {act.author.hex()[:16]}"
+    if isinstance(act.payload, acts.RotateIdentity):
+        who = "to your new identity, by the one before, which could not open it either"
+    people = address.collection == PEOPLE_COLLECTION
+    where = "" if people else f" --collection {address.collection.hex()[:8]}"
+    return type(error)(
+        f"the key of {address} was given to you false in act {at}, {who}: {error}",
+        hint=f"Have somebody else who holds it replace it: 'sealroom rotate{where} --reencrypt'.",
+    )
 
 
 def _named(error: SealroomError, at: int, shown: Checkpoint | None) -> SealroomError:

@@ -196,7 +196,18 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         "at most 30 days",
     ),
     ("attest destroyed --yes", ("attest_destroyed", (), {}), ATTESTED, "destroyed, and attested"),
-    ("identity rotate", ("rotate_identity", (), {}), MOVED_IDENTITY, "you have new keys (leaf 9"),
+    (
+        "identity rotate",
+        ("rotate_identity", (), {"leave_false_keys": False}),
+        MOVED_IDENTITY,
+        "you have new keys (leaf 9",
+    ),
+    (
+        "identity rotate --leave-false-keys",
+        ("rotate_identity", (), {"leave_false_keys": True}),
+        MOVED_IDENTITY,
+        "left behind, for they were given to you false: ",
+    ),
     (
         "identity backup --out kit.html",
         ("backup", (Path("kit.html"),), {}),

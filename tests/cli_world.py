@@ -68,9 +68,11 @@ RECOVERY = results.RecoveryStatus(
     True,
     True,
 )
-MOVED_IDENTITY = results.RotateIdentityResult(9, ID, "cd" * 32, "confirmed", None, ROTATED, 0.5)
+MOVED_IDENTITY = results.RotateIdentityResult(
+    9, ID, "cd" * 32, "confirmed", None, ROTATED, (HOSTILE,), 0.5
+)
 RESCUE = results.RescueRequest("sealroom-rescue:AAAA", ID, "cd" * 32)
-RESCUED = results.RescueResult(9, ID, "cd" * 32, (ID,), (HOSTILE,))
+RESCUED = results.RescueResult(9, ID, "cd" * 32, (ID,), (HOSTILE,), (HOSTILE,))
 ATTESTED = results.AttestResult("keys-destroyed", 9, ID, HOSTILE)
 OFFERED = results.OfferResult(9, ID, 1_234, 1_700_000_000, 1.0)
 ACCEPTED = results.AcceptResult(9, 12, 1, 50, 100, 9_999, 1.0)
@@ -235,8 +237,8 @@ class World:
     async def join(self, *arguments: Any, **named: Any) -> tuple[FakeVault, Any]:
         return FakeVault(self), self.answer("join", arguments, named)
 
-    async def rotate_identity(self, vault: FakeVault) -> Any:
-        return self.answer("rotate_identity", (), {})
+    async def rotate_identity(self, vault: FakeVault, **named: Any) -> Any:
+        return self.answer("rotate_identity", (), named)
 
     async def backup(self, vault: FakeVault, path: Path) -> Any:
         return self.answer("backup", (path,), {})

@@ -408,12 +408,13 @@ def test_how_recovery_stands_is_told(world: World, capsys: Any) -> None:
 
 def test_a_member_with_new_keys_is_told_the_words(world: World, capsys: Any) -> None:
     world.answers["rotate_identity"] = replace(
-        MOVED_IDENTITY, status="unconfirmed", words=WORDS, rotated=None
+        MOVED_IDENTITY, status="unconfirmed", words=WORDS, rotated=None, left=()
     )
     assert world.run("identity", "rotate") == 0
     out, err = capsys.readouterr()
     assert "Read these words to the owner" in out
     assert "    abandon   ability   able      about\n" in out
+    assert "left behind" not in out
     assert f"Keep a copy of {world.keyring_path}" in err
 
 

@@ -154,6 +154,17 @@ def test_a_wrong_share_is_refused_by_its_recipient(deal: Deal, number: int) -> N
     assert len(open_keys(deal.rival, deal.ledger.preview(act), checked)) == 2
 
 
+@pytest.mark.threat("Z4")
+def test_a_wrong_share_takes_no_other_of_its_box_along(deal: Deal) -> None:
+    good, bad = Address(deal.data, 1, 1), Address(deal.data, 0x8002, 1)
+    act, checked = grant_to(deal, {bad: Share(b"t" * 32)})
+    after = deal.ledger.preview(act)
+    opened = open_keys(deal.rival, after, checked, good)
+    assert opened == {good: deal.opened[deal.owner.member_id][good]}
+    with pytest.raises(CommitmentMismatch):
+        open_keys(deal.rival, after, checked, bad)
+
+
 @pytest.mark.threat("C8")
 def test_a_wrong_key_is_refused_by_its_recipient(deal: Deal) -> None:
     """Should a false proof ever pass, the key confirmation still tells."""

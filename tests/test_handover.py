@@ -215,7 +215,7 @@ async def test_each_key_handed_over_wrong_is_found_before_the_acceptance(tmp_pat
             deal.buyer.session.store.mark_compared(deal.seller.identity.member_id)
             failed = await nothing_accepted(deal, CommitmentMismatch)
             assert str(address) in str(failed)
-            assert "given in act" in str(failed)
+            assert "given to you false in act" in str(failed)
         tried += 1
     assert tried == 4  # people, two fields and the names of their class
 

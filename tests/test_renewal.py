@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 from client import renewal
+from client.crypto import wraps
+from client.crypto.identity import Identity
+from client.crypto.secrets import Share
 from client.errors import InputError, Refused, Unreachable
 from client.home import Home
 from client.keyring import Keyring
@@ -22,10 +26,11 @@ from client.vault import Vault
 from protocol.acts import Reason, parse_envelope
 from protocol.api import SubmitAct, Submitted
 from protocol.checkpoint import parse_note
-from protocol.errors import Fork, PinMismatch, SealroomError
+from protocol.errors import CommitmentMismatch, Fork, NotAuthorised, PinMismatch, SealroomError
 from protocol.ledger import act_leaf
+from protocol.ledger.sides import BoxPart
 from protocol.merkle import leaf_hash, verify_inclusion
-from tests.company import ALL, CLASSES, TABLE, Actor, Company, company
+from tests.company import ALL, CLASSES, TABLE, Actor, Company, company, customers
 from tests.deals import Breaking, Counter, acts_since, as_killed
 from tests.in_process import ServiceTransport
 from tests.liars import Lie
@@ -330,6 +335,92 @@ async def test_two_processes_that_rotate_at_once_lose_neither_seed(tmp_path: Pat
         await cast.lab.service.submit(vault_id, old, lies[0].held[0])
         assert await reads_all((await cast.actor("ada")).vault)
         await usable(cast, "ada")
+
+
+# --- keys that were given false
+
+
+async def gives_false_keys(vault: Vault, **where: Any) -> None:
+    """Let an admin make new keys, and box other shares of them for everybody else."""
+    honest = wraps._box
+
+    def boxed(identity: Identity, act: Any, after: Any, party: bytes, *rest: Any) -> BoxPart:
+        addresses, parts, shares = rest
+        if party != identity.member_id:
+            shares = {address: Share(os.urandom(32)) for address in shares}
+        return honest(identity, act, after, party, addresses, parts, shares)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wraps, "_box", boxed)
+        await vault.rotate(**where)
+
+
+@pytest.mark.threat("Z4")
+async def test_whoever_was_given_a_false_key_is_told_which_and_by_whom_and_can_have_it_mended(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        ada, bo = await cast("ada"), await cast.actor("bo")
+        await gives_false_keys(ada, collection="customers", fields=["name"])
+        at = ada.session.state.control_head
+        with pytest.raises(CommitmentMismatch, match="field 0 epoch 3") as caught:
+            await bo.home.rotate_identity(bo.vault)
+        by = ada.identity.member_id.hex()[:16]
+        assert f"given to you false in act {at}, by member {by}" in str(caught.value)
+        assert caught.value.hint is not None
+        assert "'sealroom rotate --reencrypt'" in caught.value.hint
+        assert "--leave-false-keys" in caught.value.hint
+        assert len(bo.home.keyring.identities) == 1
+        assert (await bo.vault.read("customers")).num_rows == 3
+        await (await cast("olga")).rotate(collection="customers", reencrypt=True)
+        done = await bo.home.rotate_identity(bo.vault)
+        assert done.left == ()
+        assert (await bo.vault.read("customers")).num_rows == 3
+
+
+@pytest.mark.threat("Z4")
+async def test_whoever_was_given_false_keys_can_move_on_at_once_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin who was let in must not be able to hold somebody to keys that a thief has."""
+    monkeypatch.setattr(renewal, "MOST_NAMED", 1)
+    async with company(tmp_path) as cast:
+        ada, bo, old = await cast("ada"), await cast.actor("bo"), await cast.id_of("bo")
+        await gives_false_keys(ada, collection="customers", fields=["name"])
+        await gives_false_keys(ada, collection="customers", fields=["name"])
+        with pytest.raises(CommitmentMismatch, match=r"field 0 epoch 3 .*; and 1 more$"):
+            await bo.home.rotate_identity(bo.vault)
+        done = await bo.home.rotate_identity(bo.vault, leave_false_keys=True)
+        assert [each.split(" ", 2)[2] for each in done.left] == [
+            "field 0 epoch 3",
+            "field 0 epoch 4",
+        ]
+        assert bo.id.hex() == done.new_id != old.hex()
+        # What it could open, it opens; what not, not, and nobody else is blamed for it.
+        assert (await bo.vault.read("customers")).num_rows == 3
+        newest = bo.session.state.newest(customers(bo.vault), 0)
+        assert newest is not None
+        with pytest.raises(CommitmentMismatch, match="by the one before, which could not open"):
+            bo.session.key(newest.definition.address)
+        # A member who holds the field mends it, for the new identity too.
+        olga = await cast("olga")
+        await olga.confirm("Bo", words=done.words)
+        await olga.rotate(collection="customers", reencrypt=True)
+        assert (await bo.vault.read("customers")).num_rows == 3
+        again = await bo.home.rotate_identity(bo.vault)
+        assert again.left == ()
+        assert (await bo.vault.read("customers")).num_rows == 3
+
+
+@pytest.mark.threat("Z4")
+async def test_a_key_that_was_never_given_is_not_taken_for_a_false_one(tmp_path: Path) -> None:
+    """A home that lacks its own boxes loses nothing by moving on: it does not."""
+    async with company(tmp_path) as cast:
+        bo = await cast.actor("bo")
+        bo.session.store._db.execute("DELETE FROM boxes")
+        with pytest.raises(NotAuthorised, match="you hold no key"):
+            await bo.home.rotate_identity(bo.vault, leave_false_keys=True)
+        assert len(bo.home.keyring.identities) == 1
 
 
 # --- on paper

@@ -16,7 +16,7 @@ from protocol.errors import PinMismatch
 from tests.company import TABLE, Company, company
 from tests.deals import Counter, acts_since, as_killed
 from tests.in_process import URL
-from tests.test_renewal import Holding, cut_by
+from tests.test_renewal import Holding, cut_by, gives_false_keys
 
 CUSTODIANS = ("Ada", "Kim", "Aud")
 
@@ -303,6 +303,18 @@ async def test_each_try_to_rebuild_has_a_seed_of_its_own_and_any_may_land(
     vault, _ = await home.rebuild()
     async with vault:
         assert vault.identity.seed == made.seed
+    await owns(cast)
+
+
+@pytest.mark.threat("Z4")
+async def test_a_false_key_stops_no_rescue(cast: Company) -> None:
+    await gives_false_keys(await cast("ada"), collection="customers", fields=["name"])
+    text = asked(cast)
+    for name in ("ada", "kim"):
+        await (await cast(name)).release_share(text, yes=True)
+    vault, done = await cast.newcomer("new machine").rebuild()
+    async with vault:
+        assert [each.split(" ", 2)[2] for each in done.left] == ["field 0 epoch 3"]
     await owns(cast)
 
 

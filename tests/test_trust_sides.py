@@ -278,9 +278,11 @@ async def test_a_wrong_share_is_found_before_its_use_and_can_be_mended(tmp_path:
         wrong = log.sides(ada.session, act, shares=lambda _: Share(os.urandom(32)))
         at = await landed(ada, log.signed(ada.identity, act, wrong))
         bo = await cast.actor("bo")
-        with bo.catches(CommitmentMismatch, f"given in act {at} by member", but="learned") as found:
+        told = f"given to you false in act {at}, by member {ada.identity.member_id.hex()[:16]}"
+        with bo.catches(CommitmentMismatch, told, but="learned") as found:
             await bo.vault.read("customers", fields=["iban"])
-        assert ada.identity.member_id.hex()[:16] in str(found.value)
+        assert isinstance(found.value, CommitmentMismatch)
+        assert f"rotate --collection {customers(log).hex()[:8]}" in (found.value.hint or "")
         # What was held before opens as ever; and a box that is right is preferred to a wrong one.
         opens(bo, newest(log, 0))
         await ada.withdraw_grant("Bo", classes=[CORE])
@@ -326,9 +328,33 @@ async def test_an_epoch_without_a_key_hides_none_that_was_given_before(tmp_path:
         with VaultStore(path) as store:
             box = store.boxes(party)[0]
         assert {good, bad} <= set(box.shares.addresses), "the newest has both"
-        with bo.catches(WeakKey, match=r"given in act \d+ by member"):
+        with bo.catches(WeakKey, match=r"given to you false in act \d+, by member"):
             bo.session.key(bad)
         opens(bo, good)
+
+
+@pytest.mark.threat("Z3")
+async def test_whoever_moves_to_new_keys_is_not_stopped_by_an_epoch_without_a_key(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        log = await forged(cast)
+        ada, old = await cast("ada"), await cast.id_of("bo")
+        new = create_epoch(ada.identity, log.vault_id, following(log, 0))
+        bad, scalar = new.definition.address, (99).to_bytes(32, "little")
+        empty = Wrap(base_mul(scalar), mul(scalar, ada.identity.public.rewrap_key))
+        act = log.draft(ada.identity, acts.CreateEpoch((new.definition,)))
+        sides = log.sides(ada.session, act, {bad: replace(new, first_wrap=empty)})
+        await landed(ada, log.signed(ada.identity, act, sides))
+        bo = await cast.actor("bo")
+        with pytest.raises(CommitmentMismatch, match=f"key of {bad} was given to you false"):
+            await bo.home.rotate_identity(bo.vault)
+        done = await bo.home.rotate_identity(bo.vault, leave_false_keys=True)
+        assert done.left == (str(bad),)
+        assert bo.id != old
+        with pytest.raises(WeakKey, match="by the one before, which could not open it either"):
+            bo.session.key(bad)
+        assert (await bo.vault.read("customers")).num_rows == 3
 
 
 async def landed(author: Vault, signed: Signed) -> int:

@@ -9,7 +9,7 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation
-from client.cli.keys import print_rotated
+from client.cli.keys import print_left, print_rotated
 from client.cli.output import moment, print_facts, print_table, rows_of_words, say, visible
 from client.results import RotateIdentityResult
 
@@ -69,8 +69,13 @@ def show(invocation: Invocation) -> None:
 
 
 @identity.command()
+@click.option(
+    "--leave-false-keys",
+    is_flag=True,
+    help="Move on without keys that were given to you false: they open nothing, then as now.",
+)
 @click.pass_obj
-def rotate(invocation: Invocation) -> None:
+def rotate(invocation: Invocation, leave_false_keys: bool) -> None:
     """Move to new keys in this vault, with all that you hold; the old ones are dead.
 
     For when somebody may have your keys, or had your passphrase. Whoever but the owner rotates
@@ -84,7 +89,7 @@ def rotate(invocation: Invocation) -> None:
 
     async def rotating() -> RotateIdentityResult:
         async with invocation.home.vault(invocation.vault) as vault:
-            return await invocation.home.rotate_identity(vault)
+            return await invocation.home.rotate_identity(vault, leave_false_keys=leave_false_keys)
 
     done = invocation.work(rotating, stopped="The same command does the rest.")
     invocation.show(done, lambda: _print_rotated(done))
@@ -94,6 +99,7 @@ def rotate(invocation: Invocation) -> None:
 def _print_rotated(done: RotateIdentityResult) -> None:
     say(f"rotated: you have new keys (leaf {done.index:,} of the log)")
     print_facts([("you were", done.old_id), ("you are", done.new_id), ("status", done.status)])
+    print_left(done.left)
     if done.rotated is not None and done.rotated.index is not None:
         print_rotated(done.rotated)
     if done.words is not None:

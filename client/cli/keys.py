@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from client.cli import options
@@ -109,6 +111,13 @@ def print_rotated(done: RotateResult) -> None:
             ("took", duration(done.seconds)),
         ]
     )
+
+
+def print_left(left: Sequence[str]) -> None:
+    """Print which keys were left behind, because they had been given false."""
+    if left:
+        say(f"left behind, for they were given to you false: {visible('; '.join(left))}")
+        say("Have somebody else who holds them run 'sealroom rotate --reencrypt'.")
 
 
 def _print_plan(plan: RotatePlan, reencrypt: bool) -> None:

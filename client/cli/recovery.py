@@ -9,6 +9,7 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, compared, compared_with_each
+from client.cli.keys import print_left
 from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
 from client.results import ActResult, RecoveryStatus, RescueRequest, RescueResult
 
@@ -240,4 +241,5 @@ def _print_rebuilt(done: RescueResult) -> None:
             *(("wrong", visible(each)) for each in done.wrong),
         ]
     )
+    print_left(done.left)
     say("Next: 'sealroom rotate' for new keys, and 'sealroom recovery setup' to deal anew.")

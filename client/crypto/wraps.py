@@ -82,7 +82,10 @@ def rewrap(
     """Wrap the key that `source` holds for another member, with the proof (SPEC section 6)."""
     context = (act.vault_id, address.encode(), recipient.member_id, bytes(source))
     scalar = bytes(hedged_scalar(identity.seed, *context))
-    wrap = Wrap(base_mul(scalar), unwrap(identity, source) + mul(scalar, recipient.rewrap_key))
+    # In this order it needs no K: a member that moves on passes even the identity to itself.
+    masked = source.masked + mul(scalar, recipient.rewrap_key)
+    mask = mul(identity.rewrap_scalar.expose(), source.ephemeral)
+    wrap = Wrap(base_mul(scalar), masked - mask)
     statement = RewrapStatement(
         act.vault_id, act.kind, address, hash_of_share, identity.public, source, recipient, wrap
     )
@@ -177,10 +180,13 @@ class OpenedKey:
     key: FieldKey
 
 
-def open_keys(identity: Identity, state: State, checked: CheckedSides) -> dict[Address, OpenedKey]:
+def open_keys(
+    identity: Identity, state: State, checked: CheckedSides, only: Address | None = None
+) -> dict[Address, OpenedKey]:
     """Open what an act's checked sides hold for this identity (SPEC section 6.3).
 
-    Of epochs whose wraps are gone, because they were retired, nothing is returned.
+    Of epochs whose wraps are gone, because they were retired, nothing is returned. With `only`,
+    no other key of the box is looked at.
 
     (1) The box opens under its context; (2) each share has the hash published at creation;
     (3) the key derived from share and unwrapped K gives the published confirmation. That the
@@ -201,7 +207,7 @@ def open_keys(identity: Identity, state: State, checked: CheckedSides) -> dict[A
     opened: dict[Address, OpenedKey] = {}
     for i, address in enumerate(found.addresses):
         wrap = checked.wraps.get((address, identity.member_id))
-        if wrap is None:
+        if wrap is None or only not in (None, address):
             continue
         share = Share(plaintext[SHARE_BYTES * i : SHARE_BYTES * (i + 1)])
         published = state.published(address)

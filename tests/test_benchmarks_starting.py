@@ -18,7 +18,10 @@ from protocol.limits import KIB
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands whose times are given: in the second round all take twice as long."""
+    """Commands whose times are given: in the second round all take twice as long.
+
+    And in the very first, which nothing counts, half of it.
+    """
 
     @contextmanager
     def nowhere() -> Iterator[tuple[Path, dict[str, str]]]:
@@ -29,10 +32,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def taken(name: str, cost: float) -> Taken:
         rounds[name] = rounds.get(name, 0) + 1
-        return Taken(cost * rounds[name], cost * rounds[name] / 2)
+        slower = (0.5, 1, 2)[rounds[name] - 1]
+        return Taken(cost * slower, cost * slower / 2)
 
-    def started(*arguments: str, environment: dict[str, str] | None = None) -> Taken:
-        assert (environment is not None) is (arguments[-1] == "status")
+    def started(environment: dict[str, str], *arguments: str) -> Taken:
+        assert environment == {"SEALROOM_PASSPHRASE": "words"}
         return taken(arguments[-1], costs[arguments[-1]])
 
     monkeypatch.setattr(starting, "_vault", nowhere)
@@ -63,14 +67,39 @@ def test_the_report_has_a_line_for_each() -> None:
 
 
 def test_a_command_takes_time_of_its_own() -> None:
-    bare, busy = starting.started("-c", "pass"), starting.started("-c", "sum(range(9_000_000))")
+    bare, busy = (
+        starting.started({}, "-c", "pass"),
+        starting.started({}, "-c", "sum(range(9_000_000))"),
+    )
     assert 0 < bare.processor < busy.processor
     assert bare.seconds > 0
 
 
+def test_a_command_runs_with_what_is_added_to_the_environment() -> None:
+    checks = "import os, sys; sys.exit(os.environ['NAME'] != 'x' or 'PATH' not in os.environ)"
+    assert starting.started({"NAME": "x"}, "-c", checks).seconds > 0
+
+
+def test_bytecode_is_kept_whatever_python_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def serving(_: Path) -> Iterator[None]:
+        yield
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(starting, "serving", serving)
+    monkeypatch.setattr(starting, "create_vault", nothing)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    with starting._vault() as (home, environment):
+        starting.started(environment, "-c", "import benchmarks.bare")
+        written = list(home.parent.rglob("bare*.pyc"))
+    assert len(written) == 1
+
+
 def test_a_command_that_fails_is_no_figure() -> None:
     with pytest.raises(RuntimeError, match=r"SystemExit(.|\n)*failed:\nno") as caught:
-        starting.started("-c", "raise SystemExit('no')")
+        starting.started({"NAME": "x"}, "-c", "raise SystemExit('no')")
     assert "failed" in str(caught.value)
 
 

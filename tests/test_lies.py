@@ -39,6 +39,14 @@ from tests.liars import Lie
 from tests.lied_to import BARE, BEHIND, CURRENT, Command, Stage, Told, a_stage
 from tests.log_lies import LIES
 
+pytestmark = [
+    pytest.mark.threat(each)
+    for each in (
+        "K1", "K2", "K3", "K4", "K8", "K10", "K15", "K16", "C1", "C2", "C3", "C4", "C5", "C6",
+        "C11", "S1", "S2", "S3", "S4", "S5", "S6", "S9", "V4", "H7", "W1", "Z1",
+    )
+]  # fmt: skip
+
 COMMANDS: Final = {
     # what is shown
     "vault status": Command("bo", "vault status"),

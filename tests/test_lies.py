@@ -216,7 +216,7 @@ def test_security_md_says_how_many_lies_are_told_in_how_many_runs() -> None:
     others = (DATA_LIES, NAME_LIES, ACT_LIES, READ_LIES, INFO_LIES)
     lies = len(LIES) + sum(map(len, others))
     log = sum(len(met(name)) for name in LIES) + len(READ_BY_ALL) * len(OFFERED)
-    # Records: to two commands that read, to one without --json, to the buyer; once to all that read.
+    # Records: to two that read, to one without --json, to the buyer; once to all that read.
     data = 4 * len(DATA_LIES) + len(SHOWING) - 2
     rest = len(NAME_LIES) * len(NAMING) + len(ACT_LIES) * len(WRITING)
     runs = log + data + rest + len(READ_LIES) + len(INFO_LIES)

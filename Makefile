@@ -12,7 +12,7 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test crash sanitize lint types demo bench bench-large bench-peers table benchtables
+.PHONY: help setup test threats crash sanitize lint types demo bench bench-large bench-peers table benchtables
 .PHONY: tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
@@ -36,6 +36,9 @@ $(STAMP): requirements.lock pyproject.toml setup.py $(wildcard client/crypto/loo
 
 test: $(STAMP)  ## run every test, with coverage
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+threats: $(STAMP)  ## print each attack and fault, the test that settles it, and how it ended
+	@$(BIN)/python -m tests.threats
 
 # In a copy of the tree, so that the loop in this one stays the one that people use. Python itself is
 # not built for the sanitizers: they are loaded before it, and do not look at what it leaks.

@@ -93,6 +93,11 @@ class Told:
         both = self.before.keys() | self.after.keys()
         return sorted(each for each in both if self.before.get(each) != self.after.get(each))
 
+    @property
+    def left(self) -> set[str]:
+        """What is there afterwards that was not there before, wherever it stands."""
+        return set(map(repr, self.after.values())) - set(map(repr, self.before.values()))
+
 
 class Bridge:
     """The transport to a service that runs in another thread, for a client in this one.
@@ -198,12 +203,22 @@ class Stage:
         return self.directory / age / who
 
     def run(
-        self, command: Command, lie: Lie, age: str, *, honest: bool = False, json: bool = True
+        self,
+        command: Command,
+        lie: Lie,
+        age: str,
+        *,
+        honest: bool = False,
+        copied: bool = False,
+        json: bool = True,
     ) -> Told:
-        """Run a command against a server that lies; an `honest` run is on a copy of the home."""
+        """Run a command against a server that lies; on a copy of the home, where it may succeed.
+
+        An `honest` server admits its reads, and is told to a copy.
+        """
         home, out = self.home(command.who, age), self.directory / "out"
         self.runs += 1
-        if honest:
+        if honest or copied:
             home = self.directory / "copies" / str(self.runs) / command.who
             if self.home(command.who, age).exists():
                 shutil.copytree(self.home(command.who, age), home)

@@ -44,6 +44,7 @@ async def cut_everywhere(
             return
 
 
+@pytest.mark.threat("R10")
 async def test_an_acceptance_cut_anywhere_is_made_once(tmp_path: Path) -> None:
     async def prepare(deal: Deal) -> None:
         await deal.seller.upload(TABLE.slice(0, 3), collection="customers")
@@ -70,6 +71,7 @@ async def test_a_rotation_cut_anywhere_ends_with_fresh_keys(tmp_path: Path) -> N
         assert (await deal.buyer.read("customers")).equals(TABLE.slice(0, 3))
 
 
+@pytest.mark.threat("R21")
 async def test_a_removal_cut_anywhere_is_a_removal_and_rotating_ends_it(tmp_path: Path) -> None:
     async def prepare(deal: Deal) -> None:
         await deal.seller.upload(TABLE.slice(0, 3), collection="customers")

@@ -110,7 +110,7 @@ def without_its_end(cell: bytes) -> bytes:
     return cell[:24] + bytes([0]) + cell[25:]
 
 
-@pytest.mark.threat("C18")
+@pytest.mark.threat("C14")
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_chunks_that_are_not_the_document_s_are_refused(
     damage: Callable[[list[bytes]], list[bytes]],

@@ -185,6 +185,7 @@ class TestEqualBytes:
                 [False, False, False],
             )
 
+    @pytest.mark.threat("D10")
     def test_arrays_of_any_layout(self) -> None:
         cells = columns_of(b"one", None, b"three")
         strided = Cells(

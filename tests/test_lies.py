@@ -35,56 +35,20 @@ from tests.answer_lies import (
     OtherBlocks,
     lies_about_data,
 )
+from tests.commands_lied_to import COMMANDS, CREATE, OFFERED, SHOWING, WRITING
 from tests.liars import Lie
-from tests.lied_to import BARE, BEHIND, CURRENT, Command, Stage, Told, a_stage
+from tests.lied_to import BARE, BEHIND, CURRENT, Stage, Told, a_stage
 from tests.log_lies import LIES
 
-COMMANDS: Final = {
-    # what is shown
-    "vault status": Command("bo", "vault status"),
-    "members": Command("ada", "members"),
-    "collection list": Command("bo", "collection list"),
-    "collection show": Command("bo", "collection show orders"),
-    "log": Command("aud", "log --verify"),
-    "policy show": Command("kim", "policy show"),
-    "recovery status": Command("olga", "recovery status"),
-    "revoke --dry-run": Command("ada", "revoke Bo --reason left --dry-run"),
-    "rotate --dry-run": Command("ada", "rotate --reencrypt --dry-run"),
-    # records, on the screen and in files
-    "read": Command("bo", "read orders"),
-    "read --where": Command("bo", "read orders --where item~item --numbers"),
-    **{
-        f"read --out .{kind}": Command("bo", f"read orders --out {{out}}/orders.{kind}")
-        for kind in ("csv", "xlsx", "parquet", "sqlite", "arrow", "jsonl")
-    },
-    # what is written
-    "upload": Command("ada", "upload {here}/more.csv --collection more --yes"),
-    "invite": Command("ada", "invite bidder --name Eve --classes general"),
-    "confirm": Command("olga", "confirm Una --yes"),
-    "role": Command("olga", "role Aud keyless-admin"),
-    "grant": Command("ada", "grant Bo --classes core"),
-    "withdraw": Command("ada", "withdraw Bo --classes general"),
-    "revoke": Command("ada", "revoke Bo --reason left"),
-    "rotate": Command("ada", "rotate --collection customers"),
-    "rotate --reencrypt": Command("ada", "rotate --collection customers --reencrypt"),
-    "erase": Command("kim", "erase customers --records 2 --reason request --yes"),
-    "collection retire": Command("ada", "collection retire customers --reason terms --yes"),
-    "freeze": Command("ada", "freeze --reason breach"),
-    "policy set": Command("olga", "policy set --head-age 1h"),
-    "heartbeat": Command("olga", "heartbeat"),
-    "recovery setup": Command("olga", "recovery setup --custodians Ada,Kim --threshold 2"),
-    "handover offer": Command("olga", "handover offer Bo --yes"),
-    "vault destroy": Command("olga", "vault destroy --reason terms --yes"),
-    # the first contact
-    "join": Command("ivy", "join {link} --yes"),
-}
-OFFERED: Final = {
-    "handover status": Command("bo", "handover status", offered=True),
-    "handover accept": Command("bo", "handover accept --yes", offered=True),
-    "handover reject": Command("bo", "handover reject --reason terms", offered=True),
-}
-CREATE: Final = Command("new", "vault create localhost:8443 --title New --token {token}")
+pytestmark = [
+    pytest.mark.threat(each)
+    for each in (
+        "K1", "K2", "K3", "K4", "K8", "K10", "K15", "K16", "C1", "C2", "C3", "C4", "C5", "C6",
+        "C11", "S1", "S2", "S3", "S4", "S5", "S6", "S9", "V4", "H7", "W1", "Z1",
+    )
+]  # fmt: skip
 
+SECURITY: Final = Path(__file__).resolve().parent.parent / "SECURITY.md"
 EXITS: Final = {NotFound: REFUSED, Unsupported: FAILED}
 
 SOME: Final = ("vault status", "read --out .csv", "upload", "join")
@@ -93,8 +57,6 @@ SOME: Final = ("vault status", "read --out .csv", "upload", "join")
 READ_BY_ALL: Final = ("the state of long ago", "another history that is longer", "no keys at all")
 """What is told to every command there is: the past, another present, keys that are missing."""
 
-SHOWING: Final = tuple(name for name in COMMANDS if COMMANDS[name].line.startswith("read"))
-WRITING: Final = tuple(COMMANDS)[tuple(COMMANDS).index("upload") : -1]
 NAMING: Final = ("members", "collection list", "read", "read --out .csv", "upload", "grant")
 
 OWN: Final = {
@@ -248,6 +210,18 @@ def test_no_vault_begins_weaker_than_it_may(stage: Stage, name: str) -> None:
     told = stage.run(CREATE, INFO_LIES[name].make(), CURRENT)
     expect_refused(told, INFO_LIES[name].error, keeps="new/keyring")
     assert told.sent == ()
+
+
+def test_security_md_says_how_many_lies_are_told_in_how_many_runs() -> None:
+    others = (DATA_LIES, NAME_LIES, ACT_LIES, READ_LIES, INFO_LIES)
+    lies = len(LIES) + sum(map(len, others))
+    log = sum(len(met(name)) for name in LIES) + len(READ_BY_ALL) * len(OFFERED)
+    # Records: to two that read, to one without --json, to the buyer; once to all that read.
+    data = 4 * len(DATA_LIES) + len(SHOWING) - 2
+    rest = len(NAME_LIES) * len(NAMING) + len(ACT_LIES) * len(WRITING)
+    runs = log + data + rest + len(READ_LIES) + len(INFO_LIES)
+    said = " ".join(SECURITY.read_text(encoding="utf-8").split())
+    assert f"told {lies} lies of a server in {runs} runs" in said
 
 
 # --- the honest controls

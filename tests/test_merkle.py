@@ -47,6 +47,23 @@ def test_hashes_are_those_of_rfc_9162() -> None:
     assert hashlib.sha256(b"").digest() == EMPTY_ROOT
 
 
+@pytest.mark.threat("S8")
+def test_no_leaf_passes_for_a_node() -> None:
+    """What a node hashes can be somebody's leaf: its hash is another, and so is its tree's root."""
+    one, other = leaf_hash(b"one"), leaf_hash(b"other")
+    tree = Tree()
+    for leaf in (one, other):
+        tree.append(leaf)
+    for content in (one + other, b"\x01" + one + other, b"\x00" + one + other):
+        forged = Tree()
+        forged.append(leaf_hash(content))
+        assert leaf_hash(content) != tree.root()
+        assert forged.root() != tree.root()
+        with pytest.raises(IntegrityError):
+            verify_inclusion(leaf_hash(content), 0, 1, (), tree.root())
+    verify_inclusion(one, 0, 2, (other,), tree.root())
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_roots_follow_the_definition(size: int) -> None:
     assert TREE.root(size) == ROOTS[size]

@@ -365,6 +365,7 @@ def test_a_request_is_not_accepted_unless_its_horizon_was_stored() -> None:
             admit(ahead, memory=memory)
 
 
+@pytest.mark.threat("R20")
 @pytest.mark.threat("H1")
 def test_a_server_clock_set_back_opens_no_replay() -> None:
     memory, request = guard(), signed()

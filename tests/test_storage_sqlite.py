@@ -126,6 +126,7 @@ async def test_a_stop_during_creation_is_made_good(
 # --- how it is set up
 
 
+@pytest.mark.threat("R7")
 async def test_one_connection_writes_and_the_settings_are_in_force(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
     wanted = {
@@ -189,6 +190,7 @@ async def test_the_version_is_logged_at_start(
 # --- faults
 
 
+@pytest.mark.threat("R4")
 async def test_a_full_disk_is_said_and_nothing_is_half_done(tmp_path: Path) -> None:
     storage = await opened(tmp_path)
     await stage(storage)
@@ -337,6 +339,7 @@ async def test_check_finds_a_gap(tmp_path: Path) -> None:
     await storage.close()
 
 
+@pytest.mark.threat("R5")
 async def test_a_torn_wal_opens_at_a_commit(tmp_path: Path) -> None:
     """R5 in small: cut and flipped WAL files never give half an append, nor a changed one."""
     live = tmp_path / "live"

@@ -1,4 +1,4 @@
-"""docs/threats.md has the ids that tests play; the code names no others; what it cites exists."""
+"""docs/threats.md has every id once, each is settled by one test; what it cites exists."""
 
 from __future__ import annotations
 
@@ -9,29 +9,38 @@ import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
+from rich.console import Console
 
-REPO: Final = Path(__file__).resolve().parent.parent
-PAGE: Final = REPO / "docs" / "threats.md"
-STOPPED, WAITING = "## What is stopped, and by what", "## What waits"
-ID: Final = r"[KCZVWSHDLMR][1-9]\d?"
-ROW: Final = re.compile(rf"^\| ({ID}) \|", re.MULTILINE)
+from tests import threats
+from tests.threats import (
+    ID,
+    PAGE,
+    REPO,
+    SETTLED,
+    STOPPED,
+    UNTESTABLE,
+    WAITING,
+    Recorder,
+    page_part,
+    print_table,
+    results,
+    rows,
+)
+
 GROUP: Final = re.compile(r"^### ([A-Z](?: and [A-Z])*):", re.MULTILINE)
 NAMED: Final = re.compile(rf"\(({ID}(?:(?:, | and | to |; ){ID})*)[):;, ]")
+ROW: Final = re.compile(rf"^\| ({ID}) \|", re.MULTILINE)
+ALL: Final = {
+    "K": 16, "C": 17, "Z": 7, "V": 12, "W": 10, "S": 14, "H": 13, "D": 10, "L": 6, "M": 4, "R": 26
+}  # fmt: skip
+"""How many there are of each letter: 109 attacks, and 26 faults."""
 
 
-def page_part(title: str) -> str:
-    """Return what stands below a heading of the page, up to the next of its level."""
-    _, found, rest = PAGE.read_text(encoding="utf-8").partition(f"\n{title}\n")
-    assert found, f"the page has no heading {title!r}"
-    return rest.partition("\n## ")[0]
-
-
-def rows(title: str) -> list[str]:
-    return ROW.findall(page_part(title))
+def ids(title: str) -> list[str]:
+    return [row.id for row in rows(title)]
 
 
 # --- the marks
@@ -98,8 +107,66 @@ def marked() -> dict[str, set[str]]:
     return found
 
 
+def marks_of(test: str) -> set[str]:
+    """Return the ids on one test: its own, its parameters', its module's.
+
+    Raises:
+        AssertionError: there is no such test.
+    """
+    file, *names = test.split("::")
+    tree = ast.parse((REPO / "tests" / file).read_text(encoding="utf-8"))
+    found: ast.AST = tree
+    for name in names:
+        inside = [each for each in found.body if getattr(each, "name", None) == name]  # type: ignore[attr-defined]
+        assert len(inside) == 1, f"no test {test}, or several"
+        found = inside[0]
+    assert isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef), test
+    whole = [each for each in tree.body if isinstance(each, ast.Assign)]
+    module = [each.value for each in whole if ast.unparse(each.targets[0]) == "pytestmark"]
+    return {
+        name
+        for part in (*found.decorator_list, *module)
+        for node in ast.walk(part)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "threat"
+        for name in _ids(node.args[0], tree)
+    }
+
+
+def test_every_attack_and_every_fault_has_one_row() -> None:
+    known = [f"{letter}{number + 1}" for letter, most in ALL.items() for number in range(most)]
+    assert len(known) == 135
+    listed = [name for title in (STOPPED, WAITING, UNTESTABLE) for name in ids(title)]
+    assert sorted(listed) == sorted(known)
+
+
+def test_every_id_that_is_stopped_is_settled_by_one_test() -> None:
+    assert SETTLED.keys() == set(ids(STOPPED))
+    wrong = {name: test for name, test in SETTLED.items() if name not in marks_of(test)}
+    assert wrong == {}, "tests that settle an id, and are not marked with it"
+
+
+def test_no_id_is_settled_twice() -> None:
+    """A dict would pass over it."""
+    tree = ast.parse((REPO / "tests" / "threats.py").read_text(encoding="utf-8"))
+    (named,) = (
+        each.value
+        for each in tree.body
+        if isinstance(each, ast.AnnAssign) and ast.unparse(each.target) == "SETTLED"
+    )
+    keys = _texts(named, tree)
+    assert Counter(keys).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize("test", ["test_threats.py::test_that_is_not_there", "test_threats.py"])
+def test_a_test_that_is_not_there_settles_nothing(test: str) -> None:
+    with pytest.raises(AssertionError):
+        marks_of(test)
+
+
 def test_every_id_that_is_marked_has_one_row() -> None:
-    counted = Counter(rows(STOPPED))
+    counted = Counter(ids(STOPPED))
     wrong = {name: sorted(files) for name, files in marked().items() if counted[name] != 1}
     assert wrong == {}, "ids marked in these files, without exactly one row"
 
@@ -107,22 +174,21 @@ def test_every_id_that_is_marked_has_one_row() -> None:
 def test_every_row_of_what_is_stopped_has_a_test_that_is_marked() -> None:
     found = marked()
     assert len(found) > 90
-    assert [name for name in rows(STOPPED) if name not in found] == []
+    assert [name for name in ids(STOPPED) if name not in found] == []
 
 
-def test_what_waits_is_marked_nowhere_and_listed_once() -> None:
-    waiting, found = rows(WAITING), marked()
+def test_what_waits_or_cannot_be_tested_is_marked_nowhere() -> None:
+    waiting, found = [*ids(WAITING), *ids(UNTESTABLE)], marked()
     assert len(waiting) > 5
-    assert len(set(waiting)) == len(waiting)
-    assert [name for name in waiting if name in found or name in rows(STOPPED)] == []
+    assert [name for name in waiting if name in found] == []
 
 
 def test_no_line_of_a_table_is_read_as_none() -> None:
     """A row whose id is misspelt would else be neither held nor missed."""
-    for title, columns in ((STOPPED, 3), (WAITING, 3)):
+    for title, columns in ((STOPPED, 3), (WAITING, 3), (UNTESTABLE, 3)):
         lines = [line for line in page_part(title).splitlines() if line.startswith("|")]
         body = [line for line in lines if not line.startswith(("| id |", "| --- |"))]
-        assert len(body) == len(rows(title))
+        assert len(body) == len(ids(title))
         assert {line.replace("\\|", "").count("|") for line in lines} == {columns + 1}
 
 
@@ -169,6 +235,68 @@ def test_a_mark_that_cannot_be_read_is_not_passed_over(source: str) -> None:
         list(marks(source))
 
 
+# --- the table that `make threats` prints
+
+
+Outcome = Literal["passed", "failed", "skipped"]
+When = Literal["setup", "call"]
+
+
+def report(test: str, outcome: Outcome, when: When = "call") -> pytest.TestReport:
+    return pytest.TestReport(f"tests/{test}", ("", 0, ""), {}, outcome, None, when)
+
+
+def test_a_test_passed_if_all_of_it_did() -> None:
+    seen = Recorder()
+    ended: list[tuple[str, Outcome]] = [
+        ("one[x]", "passed"),
+        ("one[y]", "passed"),
+        ("two[x]", "passed"),
+        ("two[y]", "failed"),
+        ("three", "skipped"),
+    ]
+    for name, outcome in ended:
+        seen.pytest_runtest_logreport(report(f"a.py::{name}", outcome))
+    seen.pytest_runtest_logreport(report("a.py::four", "passed", "setup"))
+    seen.pytest_runtest_logreport(report("a.py::five", "failed", "setup"))
+    told = [seen.of(f"a.py::{name}") for name in ("one", "two", "three", "four", "five", "six")]
+    assert told == ["passed", "failed", "skipped", "not run", "failed", "not run"]
+
+
+def test_the_table_has_every_id_once_with_its_test_and_how_it_ended() -> None:
+    seen = Recorder()
+    for name in ("K1", "K2"):
+        seen.pytest_runtest_logreport(report(SETTLED[name], "passed"))
+    seen.pytest_runtest_logreport(report(SETTLED["K3"], "failed"))
+    out = io.StringIO()
+    print_table(seen, Console(file=out, width=400))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    listed = {line[0]: line for line in lines if line and re.fullmatch(ID, line[0])}
+    assert len(listed) == 135
+    assert [listed[name][-1] for name in ("K1", "K3", "S12")] == ["passed", "failed", "waiting"]
+    assert listed["M4"][-2:] == ["untestable", "here"]
+    assert SETTLED["K1"] in listed["K1"]
+    counts = results(seen)
+    assert (counts["failed"], counts["untestable here"], sum(counts.values())) == (1, 1, 135)
+
+
+def test_the_command_runs_the_tests_and_fails_where_one_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken: list[str] = []
+
+    def run(arguments: list[str], plugins: list[Recorder]) -> None:
+        for test in arguments[3:]:
+            outcome: Outcome = "failed" if test in broken else "passed"
+            plugins[0].pytest_runtest_logreport(report(test.removeprefix("tests/"), outcome))
+
+    monkeypatch.setattr(pytest, "main", run)
+    assert threats.main([]) == 0
+    assert f"{len(SETTLED)} passed" in capsys.readouterr().out
+    broken.append(f"tests/{SETTLED['K1']}")
+    assert threats.main([]) == 1
+
+
 # --- the comments
 
 
@@ -193,7 +321,7 @@ def _listed(text: str) -> Iterator[str]:
 
 
 def test_comments_name_ids_that_are_in_the_table() -> None:
-    known, seen, wrong = set(rows(STOPPED)), 0, []
+    known, seen, wrong = set(ids(STOPPED)), 0, []
     for package in ("vault", "client", "protocol"):
         for path in sorted((REPO / package).rglob("*.py")):
             for line, name in named(path.read_text(encoding="utf-8")):

@@ -99,6 +99,7 @@ def test_ed25519_of_wycheproof() -> None:
     assert results == {("valid", "V"): 88, ("invalid", "X"): 63}
 
 
+@pytest.mark.threat("V12")
 @covers(PROJECT, "cctv/ed25519vectors.json")
 def test_ed25519_of_cctv() -> None:
     # All but the first have a key or an R of small or mixed order, or in a second encoding.
@@ -112,6 +113,7 @@ def test_ed25519_of_cctv() -> None:
     assert len(cases) == 914
 
 
+@pytest.mark.threat("V12")
 @covers(PROJECT, "ed25519-speccheck/cases.json")
 def test_ed25519_of_speccheck() -> None:
     # libsodium alone answers XXXVXXXXXXXX. Number 3 has a key and an R of mixed order, for which
@@ -541,6 +543,7 @@ def unpacked(hashes_: list[str] | str | None) -> Any:
     return [b64decode(one) for one in hashes_ or ()]
 
 
+@pytest.mark.threat("S7")
 @covers(PROJECT, "merkle/inclusion/*")
 def test_inclusion_proofs() -> None:
     results: Counter[bool] = Counter()
@@ -556,6 +559,7 @@ def test_inclusion_proofs() -> None:
     assert results == {False: 6, True: 92}
 
 
+@pytest.mark.threat("S7")
 @covers(PROJECT, "merkle/consistency/*")
 def test_consistency_proofs() -> None:
     results: Counter[bool] = Counter()

@@ -1,0 +1,248 @@
+"""`make threats`: each attack and fault by its id, the test that settles it, and how that ended.
+
+docs/threats.md says in words what each id means here, and what stops it; `SETTLED` names for each
+id the one test that would fail without that. Other tests bear on the same ids, as variants and as
+honest controls: they are marked alike, and run with all others. What waits has no test, and what
+no test can show here stands in the page with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+REPO: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = REPO / "docs" / "threats.md"
+STOPPED, WAITING = "## What is stopped, and by what", "## What waits"
+UNTESTABLE: Final = "## What no test here can show"
+ID: Final = r"[KCZVWSHDLMR][1-9]\d?"
+LINE: Final = re.compile(rf"^\| ({ID}) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+
+SETTLED: Final[Mapping[str, str]] = {
+    # keys and identity
+    "K1": "test_people.py::test_whoever_took_a_link_for_somebody_else_has_other_words",
+    "K2": "test_joining.py::test_a_false_server_at_first_contact_is_found_out",
+    "K3": "test_sides.py::test_a_key_of_the_server_s_own_is_refused",
+    "K4": "test_sides.py::test_an_entry_for_another_instead_is_refused",
+    "K5": "test_identity.py::test_small_keys_are_refused_when_they_are_read",
+    "K6": "test_identity.py::test_every_zero_secret_of_wycheproof_is_refused_at_enrolment",
+    "K7": "test_identity.py::test_invalid_encapsulation_keys_of_wycheproof_are_refused",
+    "K8": "test_sides.py::test_boxes_swapped_pairwise_open_for_nobody",
+    "K9": "test_crypto_keys.py::test_every_box_has_a_fresh_encapsulation",
+    "K10": "test_home.py::test_no_vault_is_made_on_a_weaker_footing",
+    "K11": "test_acts.py::test_no_signature_serves_another_type",
+    "K12": "test_identity.py::test_one_key_in_two_roles_is_refused",
+    "K13": "test_ledger_members.py::test_an_access_key_stands_for_one_invite",
+    "K14": "test_server_access.py::test_each_caller_at_each_path",
+    "K15": "test_trust.py::test_an_earlier_state_is_refused",
+    "K16": "test_trust_acts.py::test_a_forged_leaf_is_refused_and_named",
+    # ciphertext and dataset
+    "C1": "test_reading.py::test_no_two_cells_of_fifty_can_change_places",
+    "C2": "test_reading.py::test_a_block_opens_in_its_field_epoch_and_batch_only",
+    "C3": "test_catalogs.py::test_an_older_block_of_names_is_not_taken_for_a_newer_one",
+    "C4": "test_reading.py::test_an_export_of_other_blocks_than_were_committed_leaves_nothing",
+    "C5": "test_reading.py::test_a_cut_at_any_block_leaves_nothing",
+    "C6": "test_cheating_members.py::test_a_bidder_forges_no_cell_though_the_server_helps",
+    "C7": "test_crypto_wraps.py::test_no_second_key_fits_the_published_commitments",
+    "C8": "test_handover.py::test_each_key_handed_over_wrong_is_found_before_the_acceptance",
+    "C9": "test_cheating_members.py::test_other_records_than_a_bidder_was_shown_have_another_root",
+    "C10": "test_handover.py::test_committed_rubbish_is_found_before_the_acceptance",
+    "C11": "test_reading.py::test_no_byte_of_a_block_can_be_changed",
+    "C12": "test_crypto_wraps.py::test_a_cloned_machine_repeats_no_scalar",
+    "C13": "test_cells.py::TestLimitsAndMisuse::test_records_at_the_limit_and_one_above",
+    "C14": "test_documents_lies.py::test_a_server_that_sends_other_chunks_leaves_no_file",
+    "C15": "test_side_channels.py::test_nothing_is_compressed_before_it_is_sealed",
+    "C16": "test_cells.py::TestKeySchedule::"
+    "test_a_thousand_equal_values_are_a_thousand_ciphertexts",
+    "C17": "test_reading.py::test_another_vaults_block_is_not_this_ones",
+    # the proved rewrap
+    "Z1": "test_trust_sides.py::test_a_grant_of_another_key_is_refused_by_the_client_alone",
+    "Z2": "test_rewrap.py::test_the_test_above_would_notice_a_transcript_that_leaves_it_out",
+    "Z3": "test_rewrap.py::test_bad_points_are_refused_at_each_place_of_a_wrap",
+    "Z4": "test_trust_sides.py::test_a_wrong_share_is_found_before_its_use_and_can_be_mended",
+    "Z5": "test_rewrap.py::test_no_proof_serves_for_another_vault_kind_epoch_or_member",
+    "Z6": "test_trust_sides.py::test_a_grant_recombined_with_anothers_entry_is_refused",
+    "Z7": "test_server_erasing.py::test_what_is_left_is_what_the_server_makes_of_it",
+    # found in the design, and in the ledger's rules
+    "V1": "test_cells.py::TestLengthsTellLittle::"
+    "test_no_column_of_the_telco_table_is_told_by_lengths",
+    "V2": "test_cells.py::TestKeySchedule::test_two_plaintexts_never_share_a_cell_key",
+    "V3": "test_false_erasures.py::test_what_was_erased_is_not_given_back_by_a_later_erasure",
+    "V4": "test_trust_acts.py::test_an_act_withheld_and_slipped_in_later_is_refused",
+    "V5": "test_head_age.py::test_what_is_written_under_a_hidden_removal_lands_nowhere_else",
+    "V6": "test_inviting.py::test_an_invite_of_a_forked_log_is_refused_by_the_newcomer",
+    "V7": "test_ledger_members.py::"
+    "test_a_leaked_link_opens_names_at_most_and_nothing_after_it_was_used",
+    "V8": "test_trust_sides.py::test_an_epoch_short_or_long_by_one_holder_is_refused",
+    "V9": "test_uploads.py::test_batches_that_a_server_lists_are_never_committed",
+    "V10": "test_handover.py::test_the_seller_moves_nothing_under_an_open_offer",
+    "V11": "test_group.py::test_zero_and_unreduced_scalars_are_refused",
+    "V12": "test_vectors_primitives.py::test_ed25519_of_cctv",
+    "W1": "test_ledger_commits.py::test_a_tainted_epoch_takes_nothing_and_an_older_one_does",
+    "W2": "test_ledger_handover.py::test_an_offer_that_ends_taints_what_it_disclosed",
+    "W3": "test_trust_acts.py::test_an_invite_of_a_removed_admin_lets_nobody_in",
+    "W4": "test_trust_acts.py::test_a_demoted_admin_writes_no_more_data",
+    "W5": "test_ledger_pairs.py::test_what_meets_a_re_encryption_is_as_the_specification_says",
+    "W6": "test_ledger_keys.py::test_an_epoch_is_retired_once_nothing_lies_under_it",
+    "W7": "test_trust_acts.py::test_a_date_that_the_server_did_not_sign_expires_nothing",
+    "W10": "test_session.py::test_whoever_floods_is_removed_at_the_first_try",
+    # state and log
+    "S1": "test_trust.py::test_an_earlier_state_is_refused",
+    "S2": "test_trust.py::test_an_earlier_state_is_refused",
+    "S3": "test_two_histories.py::"
+    "test_the_first_act_of_one_history_that_gets_into_the_other_shows_both",
+    "S4": "test_trust.py::test_a_frozen_log_is_found_out_by_the_clock",
+    "S5": "test_trust.py::test_leaves_that_the_checkpoint_counts_are_not_left_out",
+    "S6": "test_trust.py::test_leaves_other_than_those_signed_for_are_refused",
+    "S7": "test_vectors_primitives.py::test_consistency_proofs",
+    "S8": "test_merkle.py::test_no_leaf_passes_for_a_node",
+    "S9": "test_trust.py::test_another_vaults_whole_log_is_refused_though_signed_for_this_one",
+    "S10": "test_server_uploads.py::test_nothing_of_a_removed_member_lands_after_its_removal",
+    "S11": "test_cheating_members.py::test_who_was_removed_opens_nothing_new_on_a_copy_of_the_disk",
+    "S13": "test_server_faults.py::test_no_checkpoint_is_signed_over_what_changed",
+    "S14": "test_trust_acts.py::test_of_two_epochs_with_one_number_the_second_is_refused",
+    # HTTP, authorisation, oracles
+    "H1": "test_requests.py::test_of_ten_thousand_replays_none_is_accepted",
+    "H2": "test_requests.py::test_a_digest_is_there_once_and_wherever_there_is_a_body",
+    "H3": "test_requests.py::test_components_are_exactly_those_of_the_profile",
+    "H4": "test_requests.py::test_a_second_signature_is_refused_wherever_it_stands",
+    "H5": "test_requests.py::test_an_hmac_under_the_public_key_is_no_signature",
+    "H6": "test_server_door.py::test_a_wrong_clock_is_told_the_servers_time",
+    "H7": "test_trust.py::test_answers_swapped_between_requests_are_refused",
+    "H8": "test_server_door.py::test_what_two_servers_could_split_differently_ends_the_connection",
+    "H9": "test_server_door.py::test_only_the_exact_paths_are_there",
+    "H10": "test_cheating_members.py::"
+    "test_an_auditor_reads_no_record_by_its_client_its_keys_or_the_disk",
+    "H11": "test_server_access.py::"
+    "test_strangers_cannot_tell_what_is_not_there_from_what_is_not_theirs",
+    "H12": "test_server_access.py::test_acts_by_whoever_may_not_change_nothing",
+    "H13": "test_canaries.py::test_the_log_holds_no_token_and_no_whole_id",
+    # parsing and exhaustion
+    "D1": "test_server_door.py::test_a_small_body_never_becomes_a_large_heap",
+    "D2": "test_api_messages.py::test_no_byte_changed_gives_the_same_message",
+    "D3": "test_server_door.py::test_a_body_is_refused_by_its_head_alone",
+    "D4": "test_logs.py::test_a_storm_makes_few_lines",
+    "D5": "test_server_door.py::test_a_slow_body_is_cut_off",
+    "D6": "test_transport.py::test_an_endless_answer_ends_at_its_cap",
+    "D7": "test_complex_heads.py::test_a_head_that_is_hard_to_read_lets_nobody_in",
+    "D8": "test_hostile_names.py::test_names_that_are_sql_or_paths_come_back_as_names",
+    "D9": "test_catalogs.py::test_what_a_writer_got_wrong_names_nothing_and_keeps_nobody_out",
+    "D10": "test_engines.py::TestEqualBytes::test_arrays_of_any_layout",
+    # the local machine, and metadata
+    "L1": "test_keyring.py::test_a_weakened_file_is_refused_before_the_passphrase",
+    "L2": "test_keyring.py::test_a_costly_file_is_refused_before_the_passphrase_is_asked_for",
+    "L3": "test_joining.py::test_an_old_keyring_brings_no_old_state_back",
+    "L4": "test_keyring.py::test_a_ciphertext_that_opens_is_not_enough",
+    "L5": "test_keyring.py::test_files_are_for_their_owner_only_from_the_first_byte",
+    "L6": "test_hostile_names.py::test_no_name_becomes_a_path",
+    "M1": "test_canaries.py::test_the_server_holds_no_cell_no_name_and_no_key",
+    "M2": "test_server_retiring.py::test_of_a_destroyed_vault_the_log_is_left_and_nothing_else",
+    "M3": "test_side_channels.py::test_no_hash_of_a_value_or_a_name_is_anywhere",
+    # faults
+    "R1": "test_server_process.py::test_what_was_acknowledged_survives_being_killed",
+    "R2": "test_upload_cuts.py::test_a_client_killed_at_any_request_goes_on_from_its_disk",
+    "R3": "test_server_faults.py::test_a_failing_store_leaves_everything_as_it_was",
+    "R4": "test_storage_sqlite.py::test_a_full_disk_is_said_and_nothing_is_half_done",
+    "R5": "test_storage_sqlite.py::test_a_torn_wal_opens_at_a_commit",
+    "R7": "test_storage_sqlite.py::test_one_connection_writes_and_the_settings_are_in_force",
+    "R9": "test_session.py::test_two_homes_of_one_member_act_at_once",
+    "R10": "test_command_cuts.py::test_an_acceptance_cut_anywhere_is_made_once",
+    "R11": "test_uploads.py::test_a_removal_during_an_upload_has_it_sealed_anew",
+    "R12": "test_server_faults.py::test_a_store_that_did_what_it_said_it_did_not_is_caught_up_with",
+    "R16": "test_server_door.py::test_whoever_does_not_read_is_cut_off",
+    "R17": "test_server_door.py::test_a_body_is_refused_by_its_head_alone",
+    "R20": "test_requests.py::test_a_server_clock_set_back_opens_no_replay",
+    "R21": "test_command_cuts.py::test_a_removal_cut_anywhere_is_a_removal_and_rotating_ends_it",
+}
+"""The one test of each id: a file in this folder, and the name in it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One id as the page has it: what it is; what stops it, or what it waits for, or why not."""
+
+    id: str
+    threat: str
+    beside: str
+
+
+def page_part(title: str) -> str:
+    """Return what stands below a heading of the page, up to the next of its level."""
+    _, found, rest = PAGE.read_text(encoding="utf-8").partition(f"\n{title}\n")
+    assert found, f"the page has no heading {title!r}"
+    return rest.partition("\n## ")[0]
+
+
+def rows(title: str) -> list[Row]:
+    """Return the rows of the tables below a heading, in order."""
+    return [Row(*found) for found in LINE.findall(page_part(title))]
+
+
+class Recorder:
+    """Counts how every test ended, whichever process ran it."""
+
+    def __init__(self) -> None:
+        self.ended: dict[str, Counter[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count what pytest reports: a test's call, and all else only where it is not well."""
+        if report.when == "call" or report.outcome != "passed":
+            name = report.nodeid.partition("[")[0].removeprefix("tests/")
+            self.ended.setdefault(name, Counter())[report.outcome] += 1
+
+    def of(self, test: str) -> str:
+        """Say in a word how a test ended, with all its parameters."""
+        found = self.ended.get(test, Counter())
+        if found["failed"]:
+            return "failed"
+        if found["passed"]:
+            return "passed"
+        return "skipped" if found["skipped"] else "not run"
+
+
+def print_table(ended: Recorder, console: Console) -> None:
+    """Print a line for each id of the page, in the order of the page."""
+    table = Table("id", "threat", box=box.SIMPLE_HEAD)
+    table.add_column("test, or why there is none", overflow="fold")
+    table.add_column("result")
+    for row in rows(STOPPED):
+        table.add_row(row.id, row.threat, SETTLED[row.id], ended.of(SETTLED[row.id]))
+    for row in rows(WAITING):
+        table.add_row(row.id, row.threat, row.beside, "waiting")
+    for row in rows(UNTESTABLE):
+        table.add_row(row.id, row.threat, row.beside, "untestable here")
+    console.print(table)
+
+
+def results(ended: Recorder) -> Counter[str]:
+    """Count the ids by how they ended."""
+    counts = Counter(ended.of(SETTLED[row.id]) for row in rows(STOPPED))
+    return counts + Counter(
+        {"waiting": len(rows(WAITING)), "untestable here": len(rows(UNTESTABLE))}
+    )
+
+
+def main(arguments: Iterable[str]) -> int:
+    """Run the test of every id, print the table, and return 0 if none failed or was not run."""
+    recorder = Recorder()
+    tests = sorted({f"tests/{test}" for test in SETTLED.values()})
+    pytest.main(["-q", "-n", "2", *arguments, *tests], plugins=[recorder])
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    print_table(recorder, console)
+    counts = results(recorder)
+    console.print(", ".join(f"{counts[each]} {each}" for each in sorted(counts)))
+    return 1 if counts["failed"] or counts["not run"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

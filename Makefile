@@ -12,8 +12,8 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test threats crash sanitize lint types demo bench bench-large bench-peers table benchtables
-.PHONY: tables postgres lock lock-peers sbom audit dist clean
+.PHONY: help setup test threats crash mutants fuzz sanitize lint types demo bench bench-large bench-peers
+.PHONY: benchtables table tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,14 @@ sanitize: $(STAMP)  ## run the compiled loop's tests under the address and undef
 
 crash: $(STAMP)  ## kill client and server at every step of what changes keys (20 minutes)
 	SEALROOM_EVERY_STEP=1 $(BIN)/python -m pytest -n 2 tests/test_killed.py
+
+mutants: $(STAMP)  ## take each defence out, one at a time, and see whether a test notices (an hour)
+	$(BIN)/python -m tests.mutants --jobs 2
+
+SECONDS := 600
+fuzz: $(STAMP)  ## feed hostile bytes to every parser, and to a server (SECONDS=600 each)
+	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzzing.besieging --seconds $(SECONDS)
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

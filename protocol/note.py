@@ -175,7 +175,12 @@ def _signature(line: str) -> NoteSignature:
 
 
 def _is_name(name: str) -> bool:
-    return bool(name) and "+" not in name and not any(char.isspace() for char in name)
+    return bool(name) and not any(map(_is_foreign, name))
+
+
+def _is_foreign(char: str) -> bool:
+    # Half of a surrogate pair is no character: text that is pasted may hold one, UTF-8 cannot.
+    return char == "+" or char.isspace() or "\ud800" <= char <= "\udfff"
 
 
 def _is_by(line: NoteSignature, key: VerifierKey) -> bool:

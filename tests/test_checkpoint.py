@@ -405,6 +405,7 @@ def test_a_weak_verifier_key_is_refused() -> None:
         vkey().replace("example.com/x", "example.com/y"),
         vkey().replace("example.com/x", ""),
         vkey().replace("example.com/x", "exam ple"),
+        vkey().replace("example.com/x", "exam\ud800ple"),  # no text at all
         vkey().upper(),
         vkey() + "+",
         vkey() + "=",

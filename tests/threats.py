@@ -161,6 +161,9 @@ SETTLED: Final[Mapping[str, str]] = {
     "R12": "test_server_faults.py::test_a_store_that_did_what_it_said_it_did_not_is_caught_up_with",
     "R16": "test_server_door.py::test_whoever_does_not_read_is_cut_off",
     "R17": "test_server_door.py::test_a_body_is_refused_by_its_head_alone",
+    "R18": "test_server_hostile.py::"
+    "test_whatever_is_asked_is_refused_with_a_code_soon_and_in_bounds",
+    "R19": "test_fuzzing.py::test_every_parser_gives_a_value_or_an_error_of_ours",
     "R20": "test_requests.py::test_a_server_clock_set_back_opens_no_replay",
     "R21": "test_command_cuts.py::test_a_removal_cut_anywhere_is_a_removal_and_rotating_ends_it",
 }

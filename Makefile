@@ -9,7 +9,7 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test crash sanitize lint types demo bench table benchtables tables postgres lock clean
+.PHONY: help setup test crash million sanitize lint types demo bench table benchtables tables postgres lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ sanitize: $(STAMP)  ## run the compiled loop's tests under the address and undef
 
 crash: $(STAMP)  ## kill client and server at every step of what changes keys (20 minutes)
 	SEALROOM_EVERY_STEP=1 $(BIN)/python -m pytest -n 2 tests/test_killed.py
+
+million: $(STAMP)  ## send a million rows up and down over interruptions, and measure the client's memory
+	SEALROOM_MILLION=1 $(BIN)/python -m pytest -q -s tests/test_million.py
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

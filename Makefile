@@ -12,8 +12,8 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test threats crash mutants fuzz sanitize lint types demo bench bench-large bench-peers
-.PHONY: benchtables table tables postgres lock lock-peers sbom audit dist clean
+.PHONY: help setup test threats crash mutants fuzz million sanitize lint types demo bench bench-large
+.PHONY: bench-peers benchtables table tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ SECONDS := 600
 fuzz: $(STAMP)  ## feed hostile bytes to every parser, and to a server (SECONDS=600 each)
 	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzzing.besieging --seconds $(SECONDS)
+
+million: $(STAMP)  ## send a million rows up and down over interruptions, and measure the client's memory
+	SEALROOM_MILLION=1 $(BIN)/python -m pytest -q -s tests/test_million.py
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

@@ -16,9 +16,13 @@ class Refused(SealroomError):
 
 
 class Unreachable(SealroomError):
-    """The server did not answer, or stopped in the middle."""
+    """The server did not answer, or stopped in the middle.
+
+    Where it was `waited` for, for as long as was asked, trying again at once is no use.
+    """
 
     code: ClassVar[str] = "unreachable"
+    waited: bool = False
 
 
 class InputError(SealroomError):

@@ -61,8 +61,8 @@ async def fetch_blocks(
                 if refused.refusal != Moved.code:
                     raise
                 raise ManifestMismatch("a block was replaced while it was asked for") from refused
-            except Unreachable:
-                if attempt == ATTEMPTS - 1:
+            except Unreachable as error:
+                if error.waited or attempt == ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
 

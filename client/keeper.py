@@ -13,6 +13,7 @@ from client.crypto.secrets import Seed
 from client.errors import InputError
 from client.folder import Folder
 from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.patience import Patient, Tell
 from client.session import Session, Successor
 from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
@@ -26,8 +27,17 @@ Connect = Callable[[str, bytes | None, Signer], Transport]
 
 
 def https(url: str, pin: bytes | None, signer: Signer) -> Transport:
-    """Connect over HTTPS."""
-    return HttpTransport(url, pin=pin, signer=signer)
+    """Connect over HTTPS; a server that stops answering is waited for, up to ten minutes."""
+    return Patient(HttpTransport(url, pin=pin, signer=signer))
+
+
+def https_waiting(most: float, tell: Tell) -> Connect:
+    """Return how to connect over HTTPS, to wait so many seconds, and to tell somebody of it."""
+
+    def connect(url: str, pin: bytes | None, signer: Signer) -> Transport:
+        return Patient(HttpTransport(url, pin=pin, signer=signer), most=most, tell=tell)
+
+    return connect
 
 
 class Keeper(Folder):

@@ -34,6 +34,8 @@ from protocol.merkle import leaf_hash
 from protocol.wire import Envelope, pae, to_bytes
 
 ATTEMPTS: Final = 6
+LATE_SECONDS: Final = 60
+"""After so long an answer, a machine has slept, or waited for a server that was away."""
 HEAD_RENEWALS: Final = 7
 """How many times within the policy's age the owner signs the head anew, when it comes by."""
 
@@ -116,7 +118,15 @@ class Session:
         return landed
 
     async def _read_log(self) -> tuple[Landed, ...]:
-        return await self.believed.sync(self.transport, self.clock(), self.identity.member_id)
+        """Sync; where the answer was so long in coming that its age says nothing, once more."""
+        for attempt in range(ATTEMPTS):
+            asked = self.clock()
+            try:
+                return await self.believed.sync(self.transport, asked, self.identity.member_id)
+            except Stale:
+                if attempt == ATTEMPTS - 1 or abs(self.clock() - asked) < LATE_SECONDS:
+                    raise
+        raise AssertionError("unreachable")
 
     async def _followed(self) -> bool:
         """Go on as one of this identity's successors, if the log has it in its place."""
@@ -226,6 +236,7 @@ class Session:
                 await self.sync()
                 size, seen = self.state.size, _moved_by(self.state)
                 act, sides = self._signed(build(self.state), who)
+                signed = self.clock()
                 try:
                     answer = await self.transport.submit(self.vault_id, SubmitAct(act, sides))
                     index = answer.index
@@ -233,8 +244,11 @@ class Session:
                     await self.sync()
                     landed = self._place(act, size)
                     if landed is None:
-                        # Somebody else's act may have come between: then try anew, else say so.
-                        if _moved_by(self.state) == seen or attempt == ATTEMPTS - 1:
+                        # Somebody else's act may have come between, or a night since this one
+                        # was signed: then try anew, else say so.
+                        moved = _moved_by(self.state) != seen
+                        late = abs(self.clock() - signed) >= LATE_SECONDS
+                        if not (moved or late) or attempt == ATTEMPTS - 1:
                             raise
                         continue
                     index = landed

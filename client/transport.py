@@ -40,6 +40,8 @@ LEAST_RATE: Final = 16 * KIB
 
 ATTEMPTS: Final = 4
 PAUSE_SECONDS: Final = 0.2
+SLEPT_SECONDS: Final = 10
+"""So far apart the clocks are that a machine has slept: connections from before lead nowhere."""
 _BASE: Final = re.compile(rf"https://{AUTHORITY}")
 _RETRY_CODES: Final = frozenset({"replay", "server_restarted", "busy", "rate_limited"})
 
@@ -112,6 +114,7 @@ class HttpTransport:
         self._signer = signer
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
+        self._ahead = self._clocks()
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,6 +136,16 @@ class HttpTransport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _renew(self) -> None:
+        """Connect anew after the machine has slept, as its clocks show: one of them stood still."""
+        ahead, before = self._clocks(), self._ahead
+        self._ahead = ahead
+        if abs(ahead - before) > SLEPT_SECONDS:
+            await self.close()
+
+    def _clocks(self) -> float:
+        return self._clock() - time.monotonic()
 
     async def server_info(self) -> api.ServerInfo:
         """See `Transport`."""
@@ -229,6 +242,7 @@ class HttpTransport:
         self, method: str, path: str, body: bytes | None, content_type: str
     ) -> aiohttp.ClientResponse:
         """Send one request, signed anew; return a success whose body is still unread."""
+        await self._renew()
         url = self._base + path
         headers = {"Content-Type": content_type} if body else {}
         if self._signer is not None:

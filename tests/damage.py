@@ -184,6 +184,9 @@ def bombs(folder: Path) -> None:
     def written(name: str, content: bytes) -> None:
         (folder / name).write_bytes(content)
 
+    with closing(sqlite3.connect(folder / "endless view.sqlite")) as database:
+        endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
+        database.execute(f"CREATE VIEW v AS {endless}")
     line = b"a,b\n" + b"1,2\n" * 1_000_000
     much = b"a,b\n" + b"1,2\n" * 30_000_000
     dictionary = pa.DictionaryArray.from_arrays(

@@ -28,6 +28,7 @@ from client.crypto.wraps import unwrap
 from client.errors import Unreachable
 from client.home import Home
 from client.links import parse_link
+from client.patience import Patient
 from client.people import write_person
 from client.transport import HttpTransport, Signer
 from client.vault import Vault
@@ -328,8 +329,9 @@ def _header(file: Path) -> list[str]:
 
 def _signer(member: Vault) -> Signer | None:
     like = member.session.transport
-    assert isinstance(like, HttpTransport)
-    return like._signer
+    assert isinstance(like, Patient)
+    assert isinstance(like.inner, HttpTransport)
+    return like.inner._signer
 
 
 # --- the search

@@ -15,6 +15,7 @@ from client.home import Home
 from client.keeper import https
 from client.keyring import Keyring
 from client.links import parse_link
+from client.patience import Patient
 from client.transport import HttpTransport, Signer, Transport
 from protocol import acts, api
 from protocol.acts import Reason, Role
@@ -432,6 +433,7 @@ async def test_in_production_a_home_speaks_https() -> None:
     identity = Identity.generate()
     signer = Signer(identity.request_key, identity.member_id)
     transport = https(URL, bytes(32), signer)
-    assert isinstance(transport, HttpTransport)
+    assert isinstance(transport, Patient)
+    assert isinstance(transport.inner, HttpTransport)
     assert Home(Path("x"), lambda: "").connect is https
     await transport.close()

@@ -164,6 +164,52 @@ def test_what_is_no_query_changes_nothing(tmp_path: Path, query: str) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
+
+
+@pytest.mark.parametrize("rows", ["", " WHERE x < 0"])
+def test_a_view_that_never_ends_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str
+) -> None:
+    monkeypatch.setattr(sqlite_in, "_LEAST_STEPS", 3_000_000)
+    path = database(tmp_path, "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)",
+                    f"CREATE VIEW v AS {ENDLESS}{rows}")  # fmt: skip
+    for said in (ReadOptions(table="v"), ReadOptions(query=f"{ENDLESS}{rows}")):
+        with pytest.raises(TableTooLarge, match="far more work to read than a table of its size"):
+            open_source(path, said)
+    assert table_of(open_source(path, ReadOptions(table="t"))).num_rows == 1
+
+
+def test_much_that_ends_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_in, "_LEAST_STEPS", 3_000_000)
+    many = f"{ENDLESS} LIMIT 20000"
+    path = database(tmp_path, "CREATE TABLE t (x)", f"INSERT INTO t {many}", "CREATE VIEW v AS "
+                    "SELECT a.x FROM t a JOIN t b ON b.rowid = a.rowid")  # fmt: skip
+    for table in ("t", "v"):
+        assert table_of(open_source(path, ReadOptions(table=table))).num_rows == 20_000
+
+
+def test_what_a_log_beside_it_holds_counts_as_the_file_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_in, "_LEAST_STEPS", 0)
+    path = tmp_path / "t.sqlite"
+    with closing(sqlite3.connect(path)) as writing:
+        writing.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x);"
+            f"INSERT INTO t {ENDLESS} LIMIT 50000"
+        )
+        assert path.stat().st_size < 10_000
+        assert table_of(open_source(path)).num_rows == 50_000
+
+
+def test_another_query_of_one_file_is_another_table(tmp_path: Path) -> None:
+    path = database(tmp_path, "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
+    queries = ("SELECT x FROM t WHERE x = 1", "SELECT x FROM t WHERE x = 2")
+    prints = {open_source(path, ReadOptions(query=each)).fingerprint() for each in queries}
+    assert len(prints) == 2
+
+
 def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableEmpty):
         open_source(database(tmp_path, "CREATE TABLE t (x)", "DROP TABLE t"))

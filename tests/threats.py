@@ -166,6 +166,8 @@ SETTLED: Final[Mapping[str, str]] = {
     "R19": "test_fuzzing.py::test_every_parser_gives_a_value_or_an_error_of_ours",
     "R20": "test_requests.py::test_a_server_clock_set_back_opens_no_replay",
     "R21": "test_command_cuts.py::test_a_removal_cut_anywhere_is_a_removal_and_rotating_ends_it",
+    "R25": "test_million.py::"
+    "test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory",
 }
 """The one test of each id: a file in this folder, and the name in it."""
 

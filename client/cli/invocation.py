@@ -20,10 +20,12 @@ from protocol.errors import NoKeyring, PinMismatch, WrongPassphrase
 if TYPE_CHECKING:
     from client.folder import Folder
     from client.home import Home
+    from client.patience import Waiting
     from client.vault import Vault
 
 T = TypeVar("T")
 
+WAIT_MINUTES: Final = 10
 WHAT_LANDED: Final = "'sealroom log' shows what landed; the rest can be done again."
 
 
@@ -34,11 +36,24 @@ class MakeHome(Protocol):
         """Make the home; `passphrase` is asked for when the keyring is first needed."""
 
 
-def home_of(directory: Path, passphrase: Callable[[], str]) -> Home:
-    """Return the home in a folder."""
+def home_of(
+    directory: Path, passphrase: Callable[[], str], *, wait_minutes: int = WAIT_MINUTES
+) -> Home:
+    """Return the home in a folder; servers that stop answering are waited for, and it is said."""
     from client.home import Home
+    from client.keeper import https_waiting
 
-    return Home(directory, passphrase)
+    return Home(directory, passphrase, connect=https_waiting(60.0 * wait_minutes, _tell))
+
+
+def _tell(waiting: Waiting) -> None:
+    from client.patience import in_words
+
+    if waiting.over:
+        note(f"the server answers again, after {in_words(waiting.seconds)}")
+    else:
+        most = in_words(waiting.seconds)
+        note(f"{visible(waiting.why)}: trying again for up to {most}; Ctrl-C stops")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from inspect import cleandoc
 from io import TextIOWrapper
@@ -27,7 +28,7 @@ from client.cli.exits import DONE, tell
 from client.cli.handover import handover
 from client.cli.identity import identity
 from client.cli.invites import invite, join
-from client.cli.invocation import Invocation, MakeHome, home_of
+from client.cli.invocation import WAIT_MINUTES, Invocation, MakeHome, home_of
 from client.cli.keys import rotate
 from client.cli.log import log
 from client.cli.members import confirm, grant, members, role, withdraw
@@ -117,6 +118,14 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Read the passphrase from the first line of a file. SEALROOM_PASSPHRASE serves too.",
 )
 @click.option(
+    "--wait",
+    metavar="MINUTES",
+    type=click.IntRange(0, 10_000),
+    default=WAIT_MINUTES,
+    show_default=True,
+    help="How long to wait for a server that has answered and stops; 0: not at all.",
+)
+@click.option(
     "--version",
     is_flag=True,
     is_eager=True,
@@ -131,6 +140,7 @@ def cli(
     vault: str | None,
     as_json: bool,
     passphrase_file: Path | None,
+    wait: int,
 ) -> None:
     """Share tables through a server that cannot read them, and hand them over.
 
@@ -148,7 +158,7 @@ def cli(
         vault=vault,
         json=as_json,
         passphrase_file=passphrase_file,
-        make_home=ctx.obj or home_of,
+        make_home=partial(home_of, wait_minutes=wait) if ctx.obj in (None, home_of) else ctx.obj,
     )
 
 

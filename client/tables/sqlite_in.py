@@ -8,16 +8,24 @@ stay what they are. Declared types travel with the format, for whoever writes th
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import pyarrow as pa
 
-from client.tables.errors import TableEmpty, TableError, TableFormat, TableUnreadable
+from client.tables.errors import (
+    TableEmpty,
+    TableError,
+    TableFormat,
+    TableTooLarge,
+    TableUnreadable,
+)
 from client.tables.findings import Finding
 from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
@@ -38,6 +46,10 @@ _ALLOWED: Final = frozenset(
 )
 _KINDS: Final = ("integer", "real", "text", "blob")
 _LONGEST_DECLARED: Final = 100
+# A view may never end. Reading a table takes about thirty steps of SQLite's machine a byte.
+_STEPS_AT_ONCE: Final = 100_000
+_LEAST_STEPS: Final = 200_000_000
+_STEPS_A_BYTE: Final = 1_000
 # A name that no table has, for one that had it could not be read.
 _SURVEYED: Final = "sealroom_rows_surveyed"
 
@@ -74,6 +86,10 @@ class SqliteSource(FileSource):
             if mixed:
                 told = " and ".join(each for each in _KINDS if kind.counts[each])
                 self.note(f"column {column.name!r}: {told} values are mixed, so all of it is text")
+
+    def fingerprint(self) -> bytes:
+        """Return what names the file and the rows of it that are meant."""
+        return hashlib.sha256(super().fingerprint() + self._query.encode()).digest()
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of exactly `max_rows` but for the last."""
@@ -169,8 +185,18 @@ def _opened(path: Path) -> sqlite3.Connection:
             continue
         database.text_factory = bytes
         database.set_authorizer(_authorized)
+        database.set_progress_handler(_budget(path), _STEPS_AT_ONCE)
         return database
     raise _damaged(path)
+
+
+def _budget(path: Path) -> Callable[[], bool]:
+    """Return what ends a connection's queries once they took more steps than such a file needs."""
+    log = path.with_name(f"{path.name}-wal")
+    file_bytes = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    most = (_LEAST_STEPS + _STEPS_A_BYTE * file_bytes) // _STEPS_AT_ONCE
+    taken = count(1)
+    return lambda: next(taken) > most
 
 
 def _authorized(act: int, what: str | None, *_: str | None) -> int:
@@ -193,6 +219,12 @@ def _refused(error: Exception, path: Path) -> TableError:
     text = str(error)
     if "not authorized" in text or "prohibited" in text:
         return TableFormat("the query does more than read", hint="begin it with SELECT")
+    if text == "interrupted":
+        return TableTooLarge(
+            f"{path.name} is far more work to read than a table of its size: a view of it may "
+            "never end",
+            hint="name a table with --table, or a query that ends with --query",
+        )
     if "one statement" in text:
         return TableFormat("the query is more than one statement", hint="give one SELECT")
     if "syntax error" in text or text.startswith(("no such", "incomplete", "near ", "ambiguous")):

@@ -50,6 +50,16 @@ TABLE = pa.table({HOSTILE: [HOSTILE, None], "n": [1, 2]})
 UPLOADED = results.UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
 PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1, 9_999, 0.5, 90.0, (HOSTILE,))
 READ = results.ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
+DOCUMENT = results.DocumentInfo(
+    "d0" * 16, HOSTILE, "core", 20_000, HOSTILE, ID, True, "whole", 41_360, ID, HOSTILE, 9
+)
+LOST = results.DocumentInfo(
+    "d1" * 16, None, "general", None, None, None, True, "damaged", 0, ID, None, 9
+)
+CLOSED = replace(DOCUMENT, readable=False, author_name=None)
+ATTACHED = results.AttachResult(DOCUMENT, False, 3, 1.0)
+FETCHED = results.GetResult("d0" * 16, HOSTILE, HOSTILE, 20_000, ID, 8_000, 1.0)
+REMOVED = results.RemoveResult((9, 11), "d0" * 16, HOSTILE, 0.5)
 INVITE = results.InviteResult(LINK, ID, HOSTILE, "bidder", ("general",), 1_700_000_000)
 JOINED = results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, True, 61)
 REVOKED = results.RevokeResult(
@@ -95,6 +105,10 @@ ANSWERS: Mapping[str, Any] = {
     "export": READ,
     "upload": UPLOADED,
     "plan_upload": PLANNED,
+    "attach": ATTACHED,
+    "documents": (DOCUMENT, LOST, CLOSED),
+    "get_document": FETCHED,
+    "remove_document": REMOVED,
     "invite": INVITE,
     "confirm": ACT,
     "words": WORDS,

@@ -23,6 +23,7 @@ import click
 from client.cli.collection import collection
 from client.cli.control import attest, freeze, heartbeat, policy, unfreeze
 from client.cli.doctor import doctor
+from client.cli.documents import attach, documents
 from client.cli.erasing import erase
 from client.cli.exits import DONE, tell
 from client.cli.handover import handover
@@ -175,6 +176,8 @@ for command in (
     upload,
     collection,
     read,
+    attach,
+    documents,
     invite,
     join,
     members,

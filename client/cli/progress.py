@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from client.cli.output import size
 from client.results import OnProgress, Progress, no_progress
 
 if TYPE_CHECKING:
@@ -55,10 +56,19 @@ class _Shown:
             self._bar.start()
             self._tasks[heard.task] = self._bar.add_task(heard.task, total=heard.total, figures="")
         task = self._tasks[heard.task]
-        self._bar.update(task, completed=heard.done, figures=self._figures(task, heard))
+        shown = next(each for each in self._bar.tasks if each.id == task)
+        if heard.done < shown.completed:
+            # The same work on the next file: a rate that began with the last one would be wrong.
+            self._bar.reset(task, total=heard.total)
+        figures = _figures(heard, shown.speed)
+        self._bar.update(task, total=heard.total, completed=heard.done, figures=figures)
 
-    def _figures(self, task: progress.TaskID, heard: Progress) -> str:
-        of = "" if heard.total is None else f" of {heard.total:,}"
-        speed = next((each.speed for each in self._bar.tasks if each.id == task), None)
-        rate = "" if speed is None else f", {speed:,.0f}/s"
-        return f"{heard.done:,}{of} {heard.unit}{rate}"
+
+def _figures(heard: Progress, speed: float | None) -> str:
+    if heard.unit == "bytes":
+        of = "" if heard.total is None else f" of {size(heard.total)}"
+        rate = "" if speed is None else f", {size(int(speed))}/s"
+        return f"{size(heard.done)}{of}{rate}"
+    of = "" if heard.total is None else f" of {heard.total:,}"
+    rate = "" if speed is None else f", {speed:,.0f}/s"
+    return f"{heard.done:,}{of} {heard.unit}{rate}"

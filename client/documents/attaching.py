@@ -11,8 +11,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,7 +35,7 @@ from client.documents.entries import (
 )
 from client.documents.local import LocalFile, Survey, pieces_of
 from client.errors import InputError, Refused
-from client.overlap import IN_FLIGHT
+from client.overlap import Flights
 from client.results import OnProgress, Progress
 from client.sending import LOOK_SECONDS, KeysMoved
 from client.session import Session, saying
@@ -269,11 +268,11 @@ class _Attaching:
         there = self._session.store.batches(self._journal.upload)
         if 0 not in there:
             await self._stage(0, 2, await self._catalog())
-        async with _at_once(IN_FLIGHT, self._stage) as stage:
+        async with Flights() as flights:
             for number in range(len(self._survey.pieces)):
                 if number + 1 not in there:
                     records, sealed = await asyncio.to_thread(self._sealed, number)
-                    await stage(number + 1, records, sealed)
+                    await flights.launch(self._stage, number + 1, records, sealed)
                 self._advance(number)
                 await self._look_at_keys()
 
@@ -374,26 +373,3 @@ def _refusal(error: KeysMoved | Refused) -> Refused:
         code="tainted",
         hint="Repeat the command: what has landed stands.",
     )
-
-
-Stage = Callable[[int, int, SealedBatch], Coroutine[None, None, None]]
-
-
-@asynccontextmanager
-async def _at_once(most: int, stage: Stage) -> AsyncIterator[Stage]:
-    """Give what stages without waiting, but where `most` are on their way; all end with the block.
-
-    The first error of any ends the others, and is raised.
-    """
-    room = asyncio.Semaphore(most)
-    try:
-        async with asyncio.TaskGroup() as group:
-
-            async def start(sequence: int, records: int, sealed: SealedBatch) -> None:
-                await room.acquire()
-                work = group.create_task(stage(sequence, records, sealed))
-                work.add_done_callback(lambda _: room.release())
-
-            yield start
-    except BaseExceptionGroup as several:
-        raise several.exceptions[0] from None

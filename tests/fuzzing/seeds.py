@@ -167,7 +167,7 @@ def _keyring() -> Keyring:
     identity = StoredIdentity("me", Seed(b"s" * 32), TIME)
     entry = VaultEntry(
         VAULT, "https://vault.example", b"p" * 32, "Lark", "me", InviteSecret(b"i" * 32),
-        False, None, False,
+        False, (), False,
     )  # fmt: skip
     return Keyring(3, (identity,), (entry,))
 

@@ -1,0 +1,672 @@
+"""Documents that are cut off anywhere, on their way in or out, go on where they stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from client.documents import attaching
+from client.documents.local import LocalFile, PartFile
+from client.errors import InputError, Refused, Unreachable
+from client.overlap import IN_FLIGHT
+from client.results import Progress
+from client.tables import TableExists
+from client.vault import Vault
+from protocol import api
+from protocol.acts import Reason
+from protocol.errors import Stale
+from protocol.limits import DAY
+from tests.company import company
+from tests.deals import (
+    Breaking,
+    a_vault,
+    acts_since,
+    as_killed,
+    honest,
+    journal_of,
+    through,
+)
+from tests.documents import (
+    CORE,
+    PIECE,
+    SENSITIVE,
+    a_file,
+    collection_of,
+    content_of,
+    document,
+    got,
+    only,
+    short_chunks,
+)
+from tests.in_process import ServiceTransport
+from tests.uploading import CommitsUpTo, Ending, Watched, with_ada
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# A file of three pieces: with the catalog four batches that are staged.
+BATCHES = 4
+
+
+@pytest.fixture(autouse=True)
+def _short() -> Iterator[None]:
+    with short_chunks():
+        yield
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
+    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
+        yield vault
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def mine(opened: Vault) -> AsyncIterator[Vault]:
+    """A vault that goes from test to test, without documents, its journal empty."""
+    yield opened
+    opened.session.store._db.execute("DELETE FROM uploads")
+    for each in await opened.documents():
+        await opened.remove_document(each.document_id)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return a_file(tmp_path / "in")
+
+
+async def exact(vault: Vault, folder: Path, content: bytes | None = None) -> None:
+    """Demand that there is one document, this one, once, and that no journal is left."""
+    found = await only(vault)
+    assert (found.name, found.state) == ("contract.pdf", "whole")
+    assert await got(vault, "contract.pdf", folder) == (content or content_of(20_000))
+    assert journal_of(vault) == (0, 0)
+
+
+# --- on its way in
+
+
+@pytest.mark.threat("R2")
+async def test_an_attachment_cut_at_any_request_goes_on(
+    mine: Vault, file: Path, tmp_path: Path
+) -> None:
+    for cut in itertools.count():
+        # The request is lost, or the answer to it.
+        breaking = Breaking(honest(mine), cut, after=cut % 2 == 0)
+        before = asyncio.all_tasks()
+        with through(mine, breaking):
+            try:
+                await mine.attach(file)
+            except Unreachable:
+                assert asyncio.all_tasks() == before
+            else:
+                break
+        kept = journal_of(mine)[1]
+        watched = Watched(mine)
+        with through(mine, watched):
+            result = await mine.attach(file)
+        # Where nothing but the last answer was lost, it is there.
+        assert result.already or result.resumed_batches == kept
+        assert len(watched.stages) == (0 if result.already else BATCHES - kept)
+        await exact(mine, tmp_path / "out")
+        await mine.remove_document("contract.pdf")
+    assert cut > 10
+    await exact(mine, tmp_path / "out")
+
+
+@pytest.mark.threat("R2")
+async def test_a_client_killed_at_any_request_goes_on_from_its_disk(
+    tmp_path: Path, file: Path
+) -> None:
+    async with a_vault(tmp_path / "v") as (lab, mine):
+        home = lab.home("seller")
+        for cut in itertools.count():
+            hanging = Breaking(honest(mine), cut, after=cut % 2 == 1, hang=True)
+            with through(mine, hanging):
+                working = asyncio.create_task(mine.attach(file))
+                hung = asyncio.create_task(hanging.counter.hung.wait())
+                await asyncio.wait({working, hung}, return_when=asyncio.FIRST_COMPLETED)
+                if not hung.done():
+                    hung.cancel()
+                    assert working.result().document.state == "whole"
+                    break
+                home = as_killed(home, lab, f"killed {cut}")
+                working.cancel()
+                await asyncio.wait({working})
+            await mine.close()
+            mine = home.vault()
+            await mine.attach(file)
+            await exact(mine, tmp_path / "out")
+            await mine.remove_document("contract.pdf")
+        await mine.close()
+    assert cut > 10
+
+
+@pytest.mark.parametrize("at", range(0, 13, 2))
+async def test_ctrl_c_leaves_no_task_and_the_attachment_goes_on(
+    mine: Vault, file: Path, tmp_path: Path, at: int
+) -> None:
+    hanging = Breaking(honest(mine), at, hang=True)
+    before = asyncio.all_tasks()
+    with through(mine, hanging):
+        working = asyncio.create_task(mine.attach(file))
+        hung = asyncio.create_task(hanging.counter.hung.wait())
+        await asyncio.wait({working, hung}, return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        hung.cancel()
+        await asyncio.wait({working, hung})
+    assert asyncio.all_tasks() == before
+    await mine.attach(file)
+    await exact(mine, tmp_path / "out")
+
+
+async def test_few_batches_are_on_their_way_at_once(mine: Vault, tmp_path: Path) -> None:
+    on_the_way = most = 0
+
+    class Slow(Watched):
+        async def stage(self, *given: Any) -> None:
+            nonlocal on_the_way, most
+            on_the_way += 1
+            most = max(most, on_the_way)
+            await asyncio.sleep(0.002)
+            await super().stage(*given)
+            on_the_way -= 1
+
+    with through(mine, Slow(mine)):
+        await mine.attach(a_file(tmp_path, size=20 * PIECE))
+    assert 1 < most <= IN_FLIGHT
+
+
+async def test_a_commit_in_parts_goes_on_from_the_part_that_landed(
+    mine: Vault, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attaching, "PART_BATCHES", 2)
+    for landed in (0, 1):
+        with through(mine, CommitsUpTo(mine, landed)), pytest.raises(Unreachable):
+            await mine.attach(file)
+        assert await mine.documents() == ()
+        size = mine.session.believed.ledger.size
+        result = await mine.attach(file)
+        assert result.resumed_batches == BATCHES
+        assert await acts_since(mine, size) == ["commit"] * (2 - landed)
+        assert not mine.session.state.pending
+        await exact(mine, tmp_path / "out")
+        await mine.remove_document("contract.pdf")
+
+
+async def test_a_file_that_grew_is_another_one(mine: Vault, file: Path, tmp_path: Path) -> None:
+    with through(mine, Ending(mine, 2)), pytest.raises(Unreachable):
+        await mine.attach(file)
+    with file.open("ab") as stream:
+        stream.write(b"more")
+    result = await mine.attach(file)
+    assert result.resumed_batches == 0
+    assert await got(mine, "contract.pdf", tmp_path / "out") == content_of(20_000) + b"more"
+    # What the first one began is still in the journal, and what it lies in is the same place.
+    assert journal_of(mine) == (1, 2)
+    (begun,) = mine.session.store.unfinished_uploads()
+    assert begun.collection == (await document(mine)).where.id
+
+
+@pytest.mark.parametrize("name", ["another.pdf", None])
+async def test_another_name_or_class_is_another_attachment(
+    mine: Vault, file: Path, name: str | None
+) -> None:
+    with through(mine, Ending(mine, 2)), pytest.raises(Unreachable):
+        await mine.attach(file)
+    result = await mine.attach(file, name=name, field_class=CORE if name is None else SENSITIVE)
+    assert result.resumed_batches == 0
+
+
+async def test_a_collection_that_was_begun_is_gone_on_with(tmp_path: Path, file: Path) -> None:
+    async with a_vault(tmp_path / "v") as (_, mine):
+        with through(mine, Ending(mine, 0)), pytest.raises(Unreachable):
+            await mine.attach(file)
+        begun = collection_of(mine)
+        await mine.attach(a_file(tmp_path, "other.pdf", seed=2))
+        await mine.attach(file)
+        assert {
+            (await document(mine, name)).where.id for name in ("other.pdf", "contract.pdf")
+        } == {begun.id}
+        assert journal_of(mine) == (0, 0)
+
+
+async def test_two_that_were_begun_before_anything_was_there_share_a_collection(
+    tmp_path: Path, file: Path
+) -> None:
+    async with a_vault(tmp_path / "v") as (_, mine):
+        for path in (file, a_file(tmp_path, "other.pdf", seed=2)):
+            # Not even the collection was defined.
+            breaking = Breaking(honest(mine), 1)
+            with through(mine, breaking), pytest.raises(Unreachable):
+                await mine.attach(path)
+        assert journal_of(mine) == (2, 0)
+        await mine.attach(file)
+        await mine.attach(tmp_path / "other.pdf")
+        assert len(await mine.collections()) == 1
+
+
+@pytest.mark.parametrize("moment", ["reading", "sealing and sending"])
+async def test_a_file_that_changes_meanwhile_leaves_nothing_of_the_change(
+    mine: Vault, file: Path, tmp_path: Path, moment: str
+) -> None:
+    first = file.read_bytes()
+    changed: list[Progress] = []
+
+    def on_progress(progress: Progress) -> None:
+        if progress.task == moment and not changed:
+            changed.append(progress)
+            with file.open("r+b") as stream:
+                stream.seek(8_500 if moment == "sealing and sending" else 0)
+                stream.write(b"changed")
+            os.utime(file, ns=(1, 1))
+
+    with pytest.raises(InputError, match=r"contract.pdf changed while it was being attached"):
+        await mine.attach(file, on_progress=on_progress)
+    assert await mine.documents() == ()
+    file.write_bytes(first)
+    kept = journal_of(mine)[1]
+    result = await mine.attach(file)
+    assert result.resumed_batches == kept
+    await exact(mine, tmp_path / "out", first)
+
+
+async def test_a_file_that_is_cut_short_meanwhile_is_noticed(mine: Vault, file: Path) -> None:
+    def on_progress(progress: Progress) -> None:
+        if progress.task == "sealing and sending":
+            os.truncate(file, 17_000)
+
+    with pytest.raises(InputError, match="changed while it was being attached"):
+        await mine.attach(file, on_progress=on_progress)
+    assert await mine.documents() == ()
+
+
+async def test_a_file_is_read_to_its_end_where_reads_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = a_file(tmp_path)
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, length, at: real(file, min(length, 777), at))
+    with LocalFile(path) as file:
+        assert b"".join(map(file.piece, range(3))) == content_of(20_000)
+
+
+# --- removals, offers and heads on the way in
+
+
+@pytest.mark.threat("R11")
+async def test_a_removal_between_the_last_batch_and_the_commit_is_in_time(
+    tmp_path: Path, file: Path
+) -> None:
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+        staged: list[bytes] = []
+
+        class Late(Watched):
+            async def stage(self, *given: Any) -> None:
+                await super().stage(*given)
+                staged.append(given[2])
+                if len(staged) == BATCHES:
+                    await ada.revoke("Bo", Reason.OTHER)
+
+        with through(deal.seller, Late(deal.seller)):
+            await deal.seller.attach(file)
+        await exact(deal.seller, tmp_path / "out")
+        found = await document(deal.seller)
+        assert len(staged) == 2 * BATCHES
+        assert {batch.id for batch in found.batches}.isdisjoint(staged[:BATCHES])
+        assert {ref.epoch for b in found.batches for ref in b.manifest.blocks} == {2}
+
+
+@pytest.mark.threat("R11")
+async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attaching, "LOOK_SECONDS", 0)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+        staged: list[bytes] = []
+
+        class Early(Watched):
+            async def stage(self, *given: Any) -> None:
+                staged.append(given[2])
+                if len(staged) == 1:
+                    await ada.revoke("Bo", Reason.OTHER)
+                await super().stage(*given)
+
+        with through(deal.seller, Early(deal.seller)):
+            await deal.seller.attach(file)
+        await exact(deal.seller, tmp_path / "out")
+        found = await document(deal.seller)
+        assert {ref.epoch for b in found.batches for ref in b.manifest.blocks} == {2}
+
+
+@pytest.mark.threat("R11")
+async def test_an_attachment_whose_keys_are_replaced_again_and_again_is_given_up_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attaching, "LOOK_SECONDS", 0)
+    file = a_file(tmp_path, size=12 * PIECE)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        turn = asyncio.Lock()
+
+        class Restless(Watched):
+            """Before a piece is staged, somebody gets to know the newest key, and loses it."""
+
+            async def stage(self, *given: Any) -> None:
+                async with turn:
+                    await ada.session.sync()
+                    known = ada.session.state.epochs.values()
+                    fresh = not any(each[-1].tainted for each in known) and bool(self.stages)
+                    if fresh:
+                        await ada.grant("Bo", classes=[SENSITIVE])
+                        await ada.withdraw_grant("Bo", classes=[SENSITIVE])
+                if fresh:
+                    await asyncio.Event().wait()  # until this very flight is called off
+                await super().stage(*given)
+
+        with (
+            through(deal.seller, Restless(deal.seller)),
+            pytest.raises(Refused, match="were replaced meanwhile") as caught,
+        ):
+            await deal.seller.attach(file)
+        assert caught.value.refusal == "tainted"
+        assert await deal.seller.documents() == ()
+        await deal.seller.attach(file)
+        await exact(deal.seller, tmp_path / "out", content_of(12 * PIECE))
+
+
+async def test_an_offer_stops_it_and_it_goes_on_once_that_is_over(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attaching, "PART_BATCHES", 2)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        with through(ada, CommitsUpTo(ada, 1)), pytest.raises(Unreachable):
+            await ada.attach(file)
+        await deal.offer()
+        with pytest.raises(Refused, match="not while a handover offer is open"):
+            await ada.attach(file)
+        await deal.buyer.reject(Reason.TERMS)
+        # Its landed part was dropped, and every key that the offer disclosed is spoilt.
+        assert (await ada.attach(file)).resumed_batches == 0
+        await exact(ada, tmp_path / "out")
+
+
+async def test_batches_that_a_server_has_lost_are_sealed_anew(
+    mine: Vault, file: Path, tmp_path: Path
+) -> None:
+    first = Ending(mine, 3)
+    with through(mine, first), pytest.raises(Unreachable):
+        await mine.attach(file)
+    lost = first.stages[1][1]
+
+    class Forgetful(Watched):
+        async def staged(self, vault_id: bytes, upload: bytes) -> api.Staged:
+            true = await super().staged(vault_id, upload)
+            return api.Staged(tuple(each for each in true.batches if each != lost))
+
+    forgetful = Forgetful(mine)
+    with through(mine, forgetful):
+        result = await mine.attach(file)
+    assert result.resumed_batches == 2
+    assert len(forgetful.stages) == 2
+    assert lost not in {batch.id for batch in (await document(mine)).batches}
+    await exact(mine, tmp_path / "out")
+
+
+async def test_a_refusal_that_waiting_does_not_mend_is_told(mine: Vault, file: Path) -> None:
+    class Strict(Watched):
+        async def submit(self, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
+            raise Refused("the server is full", code="limit_exceeded")
+
+    await mine.attach(file)
+    with through(mine, Strict(mine)), pytest.raises(Refused, match="the server is full"):
+        await mine.attach(file, name="second.pdf")
+
+
+async def test_a_collection_that_is_retired_meanwhile_ends_it(tmp_path: Path, file: Path) -> None:
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        await ada.attach(a_file(tmp_path, "first.pdf", seed=2))
+        retired: list[str] = []
+
+        class Late(Watched):
+            async def stage(self, *given: Any) -> None:
+                await super().stage(*given)
+                if not retired:
+                    retired.append("documents-sensitive")
+                    await deal.seller.retire_collection("documents-sensitive")
+
+        with through(ada, Late(ada)), pytest.raises(Refused, match="retired while it was being"):
+            await ada.attach(file)
+        # The same command attaches it once more, to a new one.
+        result = await ada.attach(file)
+        assert result.resumed_batches == 0
+        await exact(ada, tmp_path / "out")
+
+
+@pytest.mark.threat("V5")
+async def test_nothing_is_sealed_under_a_head_that_nobody_signed_for_too_long(
+    tmp_path: Path, file: Path
+) -> None:
+    now = [time.time()]
+    async with company(tmp_path / "c", lambda: now[0]) as cast_:
+        ada = await cast_.actor("ada", clock=lambda: now[0])
+        now[0] += 7 * DAY + 60
+        with ada.catches(Stale, match="last signed the head of this log", but="learned"):
+            await ada.vault.attach(file)
+        assert journal_of(ada.vault) == (0, 0)
+
+
+# --- on its way out
+
+
+class Flaky(ServiceTransport):
+    """Sends so many blocks, and breaks off for good."""
+
+    def __init__(self, vault: Vault, most: int) -> None:
+        like = cast(ServiceTransport, honest(vault))
+        self.service, self.keyid = like.service, like.keyid
+        self.left = most
+        self.sent = 0
+
+    async def fetch(
+        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncGenerator[bytes, None]:
+        async for block in super().fetch(vault_id, request, sizes):
+            if self.left == 0:
+                raise Unreachable("the cable was cut")
+            self.left -= 1
+            self.sent += 1
+            yield block
+
+
+@pytest.mark.threat("R2")
+@pytest.mark.parametrize("sent", [0, 1, 2])
+async def test_a_document_that_broke_off_goes_on_after_what_was_verified(
+    mine: Vault, file: Path, tmp_path: Path, sent: int
+) -> None:
+    await mine.attach(file)
+    out = tmp_path / "out"
+    out.mkdir()
+    with through(mine, Flaky(mine, sent)), pytest.raises(Unreachable):
+        await mine.get_document("contract.pdf", folder=out)
+    (part,) = out.iterdir()
+    kept = part.stat().st_size // PIECE
+    assert part.name.endswith(".part")
+    assert part.stat().st_mode & 0o777 == 0o600
+    # One block is opened while the next arrives, so the last one may not be written yet.
+    assert kept in (sent, max(0, sent - 1))
+
+    whole = Flaky(mine, 100)
+    with through(mine, whole):
+        done = await mine.get_document("contract.pdf", folder=out)
+    assert (done.resumed_bytes, whole.sent) == (kept * PIECE, 3 - kept)
+    assert [path.name for path in out.iterdir()] == ["contract.pdf"]
+    assert (out / "contract.pdf").read_bytes() == content_of(20_000)
+
+
+async def test_what_was_all_there_but_its_name_is_not_fetched_again(
+    mine: Vault, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mine.attach(file)
+
+    def full(_: PartFile) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartFile, "commit", full)
+        with pytest.raises(OSError, match="No space"):
+            await mine.get_document("contract.pdf", folder=tmp_path)
+    nothing = Flaky(mine, 0)
+    with through(mine, nothing):
+        done = await mine.get_document("contract.pdf", folder=tmp_path)
+    assert done.resumed_bytes == 20_000
+    assert (tmp_path / "contract.pdf").read_bytes() == content_of(20_000)
+
+
+async def test_an_unfinished_file_of_another_document_is_another_file(
+    mine: Vault, file: Path, tmp_path: Path
+) -> None:
+    await mine.attach(file)
+    await mine.attach(a_file(tmp_path / "in", "other.pdf", seed=2))
+    out = tmp_path / "out"
+    out.mkdir()
+    with through(mine, Flaky(mine, 2)), pytest.raises(Unreachable):
+        await mine.get_document("contract.pdf", path=out / "x")
+    done = await mine.get_document("other.pdf", path=out / "x")
+    assert done.resumed_bytes == 0
+    assert (out / "x").read_bytes() == content_of(20_000, 2)
+
+
+async def test_two_commands_do_not_write_one_file(mine: Vault, file: Path, tmp_path: Path) -> None:
+    await mine.attach(file)
+    out = tmp_path / "out"
+    out.mkdir()
+    refused: list[str] = []
+
+    async def second() -> None:
+        with pytest.raises(InputError, match="another command is writing") as caught:
+            await mine.get_document("contract.pdf", folder=out)
+        refused.append(str(caught.value))
+
+    class Meanwhile(Flaky):
+        async def fetch(self, *given: Any) -> AsyncGenerator[bytes, None]:
+            if not refused:
+                await second()
+            async for block in super().fetch(*given):
+                yield block
+
+    with through(mine, Meanwhile(mine, 100)):
+        await mine.get_document("contract.pdf", folder=out)
+    assert len(refused) == 1
+    assert (out / "contract.pdf").read_bytes() == content_of(20_000)
+
+
+async def test_a_file_that_came_meanwhile_is_not_replaced(
+    mine: Vault, file: Path, tmp_path: Path
+) -> None:
+    await mine.attach(file)
+    out = tmp_path / "contract.pdf"
+
+    def on_progress(_: Progress) -> None:
+        out.write_text("mine")
+
+    with pytest.raises(TableExists):
+        await mine.get_document("contract.pdf", folder=tmp_path, on_progress=on_progress)
+    assert out.read_text() == "mine"
+    # What was verified is there for whoever says that the other one may go.
+    done = await mine.get_document("contract.pdf", folder=tmp_path, overwrite=True)
+    assert done.resumed_bytes == 20_000
+    assert out.read_bytes() == content_of(20_000)
+
+
+@pytest.mark.parametrize("moment", ["write", "commit"])
+async def test_ctrl_c_while_writing_waits_for_the_thread_and_keeps_what_was_verified(
+    mine: Vault, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    await mine.attach(file)
+    begun, going_on = asyncio.Event(), []
+    loop = asyncio.get_running_loop()
+    real = getattr(PartFile, moment)
+
+    def slow(*given: Any) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        time.sleep(0.05)
+        real(*given)
+        going_on.append(moment)
+
+    out = tmp_path / "out"
+    out.mkdir()
+    before = asyncio.all_tasks()
+    with monkeypatch.context() as patch:
+        patch.setattr(PartFile, moment, slow)
+        getting = asyncio.create_task(mine.get_document("contract.pdf", folder=out))
+        await begun.wait()
+        getting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await getting
+    assert going_on
+    assert asyncio.all_tasks() == before
+    names = [path.name for path in out.iterdir()]
+    assert (names == ["contract.pdf"]) is (moment == "commit")
+    await mine.get_document("contract.pdf", folder=out, overwrite=True)
+    assert [path.name for path in out.iterdir()] == ["contract.pdf"]
+    assert (out / "contract.pdf").read_bytes() == content_of(20_000)
+
+
+# --- removals that are cut off
+
+
+@pytest.mark.threat("R2")
+async def test_a_removal_cut_at_any_request_goes_on(
+    mine: Vault, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cut in itertools.count():
+        await mine.attach(file)
+        breaking = Breaking(honest(mine), cut, after=cut % 2 == 0)
+        with through(mine, breaking):
+            try:
+                await mine.remove_document("contract.pdf")
+            except Unreachable:
+                pass
+            else:
+                break
+        left = await mine.documents()
+        if left:
+            await mine.remove_document("contract.pdf")
+        assert await mine.documents() == ()
+    assert cut > 4
+
+
+async def test_a_document_that_is_removed_in_part_is_told_so_and_removed_by_its_name(
+    mine: Vault, file: Path, tmp_path: Path
+) -> None:
+    await mine.attach(file)
+
+    class Once(Watched):
+        acts = 0
+
+        async def submit(self, vault_id: bytes, act: api.SubmitAct) -> api.Submitted:
+            self.acts += 1
+            if self.acts > 1:
+                raise Unreachable("the cable was cut")
+            return await super().submit(vault_id, act)
+
+    with through(mine, Once(mine)), pytest.raises(Unreachable):
+        await mine.remove_document("contract.pdf")
+    found = await only(mine)
+    assert (found.state, found.stored_bytes) == ("removed in part", 0)
+    with pytest.raises(Refused, match=r"parts of 'contract.pdf' were removed") as caught:
+        await mine.get_document("contract.pdf", folder=tmp_path)
+    assert "documents remove" in str(caught.value.hint)
+    with pytest.raises(Refused, match=r"another document 'contract.pdf' already"):
+        await mine.attach(file)
+    done = await mine.remove_document("contract.pdf")
+    assert len(done.acts) == 1
+    assert await mine.documents() == ()

@@ -79,19 +79,29 @@ async def in_order(
 ) -> AsyncGenerator[T, None]:
     """Yield `work(item)` of each item in order, done in threads while further items come.
 
-    As many at once as `threads` says. The last ones are handed on only once `items` has ended
-    well. However this ends, no thread is left at work, and `items` is closed.
+    As many at once as `threads` says. Where no more items come because of an error, what is done
+    with those that came is handed on before it is raised. However this ends, no thread is left at
+    work, and `items` is closed.
     """
     doing: deque[asyncio.Task[T]] = deque()
-    most = threads()
+    most, broken = threads(), None
     try:
         async with aclosing(items):
-            async for item in items:
+            while True:
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    break
+                except Exception as error:
+                    broken = error
+                    break
                 doing.append(asyncio.create_task(asyncio.to_thread(work, item)))
                 if len(doing) > most:
                     yield await _first(doing)
         while doing:
             yield await _first(doing)
+        if broken is not None:
+            raise broken
     finally:
         await asyncio.gather(*doing, return_exceptions=True)
 

@@ -90,15 +90,21 @@ async def test_what_fails_is_raised_in_its_turn_and_nothing_is_left_at_work(so_m
     assert asyncio.all_tasks() == before
 
 
-async def test_the_last_ones_wait_for_the_end_of_what_comes() -> None:
-    """A server that sends more than it was asked for is noticed before they are handed on."""
+async def test_what_came_before_the_source_broke_is_handed_on_first(so_many: int) -> None:
+    async def breaking() -> AsyncGenerator[int, None]:
+        for number in range(4):
+            yield number
+        raise ValueError("the cable was cut")
 
-    async def too_much() -> AsyncGenerator[int, None]:
-        yield 0
-        raise ValueError("more than was asked for")
+    found = []
 
-    with pytest.raises(ValueError, match="more than"):
-        await anext(in_order(too_much(), lambda number: number))
+    async def reading() -> None:
+        async for each in in_order(breaking(), lambda number: number):
+            found.append(each)
+
+    with pytest.raises(ValueError, match="cable"):
+        await reading()
+    assert found == [0, 1, 2, 3]
 
 
 async def test_who_stops_reading_waits_for_the_threads(so_many: int) -> None:

@@ -13,7 +13,7 @@ RELEASE_LOCK := release/requirements.lock
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup test threats crash mutants fuzz million sanitize lint types demo bench bench-large
-.PHONY: bench-peers benchtables table tables postgres lock lock-peers sbom audit dist clean
+.PHONY: bench-peers benchtables table picture tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,6 +131,9 @@ dist: $(STAMP)  ## build the release of the newest commit, twice, and compare
 
 # A file for CPython 3.11 to 3.14 on every platform: markers choose, every file's hash is listed.
 # Not by way of the stamp: a dependency that is new is in no lock yet, and `pip check` would miss it.
+picture: $(STAMP)  ## play an upload on a terminal, and draw it
+	$(BIN)/python -m examples.picture
+
 lock:  ## resolve requirements.lock anew, to the newest versions allowed
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory setup
 	@$(BIN)/uv pip compile pyproject.toml --quiet --no-config --upgrade \

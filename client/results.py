@@ -11,12 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far long work has come: `done` of `total` units (None where nobody knows)."""
+    """How far long work has come: `done` of `total` units (None where nobody knows).
+
+    A total that is `estimated` may still change; `done` reaches it all the same.
+    """
 
     task: str
     done: int
     total: int | None
     unit: str
+    estimated: bool = False
 
 
 OnProgress = Callable[[Progress], None]

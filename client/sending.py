@@ -78,7 +78,8 @@ class Sender:
         self._acknowledged = session.store.batches(journal.upload)
         self._where = session.state.collections[journal.collection]
         self._sealing = asyncio.Semaphore(threads())
-        self._sent = self._sent_bytes = 0
+        self._sent = self._sent_bytes = self._read = 0
+        self._all_read = False
         self._looked = time.monotonic()
         self._keys = {
             number: (address, session.key(address).key.expose())
@@ -122,8 +123,18 @@ class Sender:
     def _count(self, cut: _Cut, on_progress: OnProgress) -> None:
         if not is_catalog_sequence(cut.sequence, self._where.catalogs):
             self._sent += cut.records
-            total = self._plan.source.total_rows
-            on_progress(Progress("sealing and sending", self._sent, total, "records"))
+            total, known = self._total()
+            task = "sealing and sending"
+            on_progress(Progress(task, self._sent, total, "records", estimated=not known))
+
+    def _total(self) -> tuple[int | None, bool]:
+        """Return how many records there are, and whether that is known; else what the bytes say."""
+        source = self._plan.source
+        if source.total_rows is not None or self._all_read:
+            return source.total_rows or self._read, True
+        if not source.bytes_total or not source.bytes_read:
+            return None, True
+        return max(self._read, self._read * source.bytes_total // source.bytes_read), False
 
     async def _send(
         self, cut: _Cut, content: list[ColumnToSeal] | SealedBatch, on_progress: OnProgress
@@ -147,7 +158,9 @@ class Sender:
             yield _Cut(sequence, 1, None if known else await self._catalog(number))
         work = self._data(len(self._where.catalogs))
         while (cut := await asyncio.to_thread(next, work, None)) is not None:
+            self._read += cut.records
             yield cut
+        self._all_read = True
 
     async def _catalog(self, number: int) -> SealedBatch:
         names = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from client.cli.progress import _bar, _figures, _Shown
+from client.cli.progress import Pace, _bar, _figures, _Shown
 from client.results import Progress
 from tests.cli_world import (
     ATTACHED,
@@ -179,16 +179,49 @@ def test_what_has_no_name_is_removed_by_its_id(world: World, capsys: Any) -> Non
 @pytest.mark.parametrize(
     ("heard", "speed", "shown"),
     [
-        (Progress("x", 3_000, 1 << 30, "bytes"), 5e6, "2.9 KiB of 1.0 GiB, 4.8 MiB/s"),
+        (Progress("x", 3_000, 1 << 30, "bytes"), 5e6, "2.9 KiB of 1.0 GiB, 4.8 MiB/s, 3:35 left"),
         (Progress("x", 0, None, "bytes"), None, "0 bytes"),
-        (Progress("x", 3_000, 5_000, "records"), 1_234.6, "3,000 of 5,000 records, 1,235/s"),
+        (
+            Progress("x", 3_000, 5_000, "records"),
+            1_234.6,
+            "3,000 of 5,000 records, 1,235/s, 0:02 left",
+        ),
         (Progress("x", 3_000, None, "records"), None, "3,000 records"),
+        (Progress("x", 3_000, None, "records"), 10.0, "3,000 records, 10/s"),
+        (
+            Progress("x", 3_000, 51_234, "records", estimated=True),
+            10.0,
+            "3,000 of about 51,000 records, 10/s, 1:20:24 left",
+        ),
+        (
+            Progress("x", 9, 9, "records", estimated=True),
+            None,
+            "9 of about 9 records",
+        ),
     ],
 )
 def test_figures_are_in_units_that_people_read(
     heard: Progress, speed: float | None, shown: str
 ) -> None:
     assert _figures(heard, speed) == shown
+
+
+def test_a_pace_is_that_of_the_last_half_minute() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    pace.hear(5)
+    assert pace.speed is None
+    pace.hear(9)
+    assert pace.speed is None  # no time has passed that could be told
+    for at, done, speed in ((1, 105, 100), (2, 205, 100), (32, 505, 400 / 31), (40, 905, 700 / 38)):
+        now[0] = at
+        pace.hear(done)
+        assert pace.speed == pytest.approx(speed, rel=0.01)
+    pace.hear(3)  # the next file
+    assert pace.speed is None
+    now[0] = 41
+    pace.hear(53)
+    assert pace.speed == pytest.approx(50)
 
 
 def test_the_bar_of_the_next_file_begins_anew() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from client.cli.output import size
 from client.results import OnProgress, Progress, no_progress
 
 if TYPE_CHECKING:
     from rich import progress
+
+
+PACE_SECONDS: Final = 30
 
 
 @contextmanager
@@ -35,10 +41,36 @@ def _bar() -> progress.Progress:
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.TextColumn("{task.fields[figures]}"),
-        progress.TimeRemainingColumn(compact=True),
         console=Console(file=sys.stderr),
         transient=True,
     )
+
+
+class Pace:
+    """How fast some work goes, by what was heard in the last half minute.
+
+    Of its own, since rich forgets what it measured whenever a total changes, and the total of a
+    file that is read as it is sent is an estimate until its end.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard: deque[tuple[float, int]] = deque()
+
+    def hear(self, done: int) -> None:
+        """Take in how much is done; less than before is the same work on the next file."""
+        now = self._clock()
+        if self._heard and done < self._heard[-1][1]:
+            self._heard.clear()
+        self._heard.append((now, done))
+        while len(self._heard) > 2 and self._heard[1][0] < now - PACE_SECONDS:
+            self._heard.popleft()
+
+    @property
+    def speed(self) -> float | None:
+        """How much is done in a second; None before anybody could know."""
+        (since, before), (now, done) = self._heard[0], self._heard[-1]
+        return (done - before) / (now - since) if now > since and done > before else None
 
 
 class _Shown:
@@ -49,26 +81,47 @@ class _Shown:
 
     def __init__(self, bar: progress.Progress) -> None:
         self._bar = bar
-        self._tasks: dict[str, progress.TaskID] = {}
+        self._tasks: dict[str, tuple[progress.TaskID, Pace]] = {}
 
     def show(self, heard: Progress) -> None:
         if heard.task not in self._tasks:
             self._bar.start()
-            self._tasks[heard.task] = self._bar.add_task(heard.task, total=heard.total, figures="")
-        task = self._tasks[heard.task]
+            made = self._bar.add_task(heard.task, total=heard.total, figures="")
+            self._tasks[heard.task] = made, Pace()
+        task, pace = self._tasks[heard.task]
         shown = next(each for each in self._bar.tasks if each.id == task)
         if heard.done < shown.completed:
-            # The same work on the next file: a rate that began with the last one would be wrong.
             self._bar.reset(task, total=heard.total)
-        figures = _figures(heard, shown.speed)
+        pace.hear(heard.done)
+        figures = _figures(heard, pace.speed)
         self._bar.update(task, total=heard.total, completed=heard.done, figures=figures)
 
 
 def _figures(heard: Progress, speed: float | None) -> str:
+    of = "" if heard.total is None else f" of {_total(heard)}"
     if heard.unit == "bytes":
-        of = "" if heard.total is None else f" of {size(heard.total)}"
-        rate = "" if speed is None else f", {size(int(speed))}/s"
-        return f"{size(heard.done)}{of}{rate}"
-    of = "" if heard.total is None else f" of {heard.total:,}"
-    rate = "" if speed is None else f", {speed:,.0f}/s"
-    return f"{heard.done:,}{of} {heard.unit}{rate}"
+        done, rate = size(heard.done), "" if speed is None else f", {size(int(speed))}/s"
+    else:
+        done, rate = f"{heard.done:,}", "" if speed is None else f", {speed:,.0f}/s"
+        of += f" {heard.unit}"
+    return done + of + rate + _time_left(heard, speed)
+
+
+def _total(heard: Progress) -> str:
+    """Return a total; of an estimate two digits that count."""
+    total = heard.total or 0
+    if heard.unit == "bytes":
+        return size(total)
+    if not heard.estimated:
+        return f"{total:,}"
+    step = 10 ** max(0, len(str(total)) - 2)
+    return f"about {max(heard.done, round(total / step) * step):,}"
+
+
+def _time_left(heard: Progress, speed: float | None) -> str:
+    if heard.total is None or not speed:
+        return ""
+    minutes, seconds = divmod(math.ceil(max(0, heard.total - heard.done) / speed), 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f", {clock} left"

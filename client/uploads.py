@@ -134,15 +134,16 @@ async def _seal_and_commit(
             await session.sync_as_member()
             moved = await _drop_unusable(session, journal) or not sender.keys_open()
             # While an offer is open, or the vault frozen, nothing that is sealed anew would land.
-            if not moved or session.state.phase is not Phase.OPEN or attempt == ATTEMPTS - 1:
-                raise _as_refused(error) from error
+            again = moved and session.state.phase is Phase.OPEN
+            if isinstance(error, Refused) and not again:
+                raise
+            if not again or attempt == ATTEMPTS - 1:
+                raise _replaced() from error
         else:
             return
 
 
-def _as_refused(error: KeysMoved | Refused) -> Refused:
-    if isinstance(error, Refused):
-        return error
+def _replaced() -> Refused:
     return Refused(
         "keys that it was sealed under were replaced meanwhile",
         code="tainted",

@@ -16,11 +16,13 @@ from tests.storage_contract import (
     ANN,
     BATCH,
     BOB,
+    FOURTH,
     NEXT,
     NOW,
     OTHER,
     PAGE,
     SECOND,
+    THIRD,
     UPLOAD,
     VAULT,
     Engine,
@@ -42,7 +44,6 @@ from vault.storage.base import (
     Storage,
 )
 
-THIRD, FOURTH = b"\x30" * 16, b"\x40" * 16
 OLD, NEW, NEWER = b"the old block", b"a new block", b"a newer block"
 ALL_OF_IT = 1 << 30
 
@@ -296,8 +297,8 @@ class DeletionContract(OnAnEngine):
         await log.append(Effects(rewrite=(rewrite(OLD, NEW),)))
         assert not await is_shown(storage, NEWER)
         # what it is to show, it must have; else to publish it is no harm, and shows nothing
+        shown = (key_of(b"staged by one"),)
         with pytest.raises(NotStaged):
-            shown = (key_of(b"staged by one"),)
             await log.append(Effects(publish=(Publish(THIRD, (BATCH,), shown),)))
         await log.append(Effects(publish=(Publish(THIRD, (BATCH,)), Publish(FOURTH, (BATCH,)))))
         for gone in (OLD, NEWER, b"staged by one", b"staged by two"):

@@ -13,6 +13,7 @@ from client.crypto.secrets import Seed
 from client.errors import InputError
 from client.folder import Folder
 from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.likely import likely
 from client.session import Session, Successor
 from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
@@ -65,9 +66,11 @@ class Keeper(Folder):
             )
         if len(entries) != 1:
             if not entries:
+                titles = (each.title for each in self.keyring.vaults if reference)
+                hint = "'sealroom vault list' shows them; 'vault create' or 'join' adds one."
                 raise InputError(
                     "no such vault in this home" if reference else "this home has no vault yet",
-                    hint="'sealroom vault list' shows them; 'vault create' or 'join' adds one.",
+                    hint=likely(reference or "", titles, hint),
                 )
             raise InputError("several vaults fit", hint="Name one with --vault ID.")
         return self._opened(entries[0])

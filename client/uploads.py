@@ -29,6 +29,7 @@ from client.catalogs import (
 )
 from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
 from client.errors import InputError, Refused
+from client.likely import likely
 from client.results import OnProgress, Progress, UploadResult
 from client.session import Session, saying
 from client.store import JournalledUpload
@@ -83,7 +84,8 @@ def plan_upload(
     unknown = sorted(set(classes) - set(names))
     if unknown:
         raise InputError(
-            f"the table has no column {unknown[0]!r}", hint=f"It has: {', '.join(names)}."
+            f"the table has no column {unknown[0]!r}",
+            hint=likely(unknown[0], names, f"It has: {', '.join(names)}."),
         )
     if not collection.strip() or len(collection) > NAME_CHARACTERS:
         raise InputError(f"a collection has a name of 1 to {NAME_CHARACTERS} characters")

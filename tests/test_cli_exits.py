@@ -172,6 +172,24 @@ def test_wrong_usage(arguments: tuple[str, ...], hint: str, capsys: Any) -> None
     assert ("error" in json.loads(out)) if "--json" in arguments else out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("uplod", "t.csv"), "Did you mean 'upload'?"),
+        (("upload", "t.csv", "--collecton", "x"), "Did you mean '--collection'?"),
+        (("--hom", "x", "members"), "Did you mean '--home'?"),
+        (("list",), "hint: Did you mean 'sealroom vault list' or 'sealroom collection list'?"),
+        (("rebuild",), "hint: Did you mean 'sealroom recovery rebuild'?"),
+        (("vault", "rebuild"), "hint: Try 'sealroom vault --help'."),
+    ],
+)
+def test_what_is_mistyped_or_lies_one_level_below_is_named(
+    arguments: tuple[str, ...], told: str, capsys: Any
+) -> None:
+    assert run(*arguments) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_wrong_usage_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--json", "role", "Ann", "king") == 2
     told = json.loads(capsys.readouterr().out)["error"]

@@ -9,7 +9,7 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test crash sanitize lint types demo bench table benchtables tables postgres lock clean
+.PHONY: help setup test crash sanitize lint types demo man bench table benchtables tables postgres lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ types: $(STAMP)  ## strict types
 
 demo: $(STAMP)  ## play a vault from creation to handover on this machine
 	$(BIN)/python -m examples.demo
+
+# To be read by: man -M build/man sealroom-upload
+man: $(STAMP)  ## write the manual pages of all commands, into build/man
+	@$(BIN)/python -m client.cli.manual build/man
 
 tables: $(STAMP)  ## send every shared table by one command, fetch it back, print how that ended
 	$(BIN)/python -m tests.real_tables

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
@@ -14,13 +13,12 @@ from client.errors import InputError
 from client.folder import Folder
 from client.keyring import Keyring, StoredIdentity, VaultEntry
 from client.likely import likely
+from client.places import store_path
 from client.session import Session, Successor
 from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
 from client.trust import Believed
 from client.vault import Vault
-
-VAULTS_FOLDER: Final = "vaults"
 
 Connect = Callable[[str, bytes | None, Signer], Transport]
 """Makes the transport to a server: its address, its pin, and who signs."""
@@ -114,7 +112,7 @@ class Keeper(Folder):
         return stored
 
     def _store_path(self, vault_id: bytes) -> Path:
-        return self.directory / VAULTS_FOLDER / f"{vault_id.hex()}.db"
+        return store_path(self.directory, vault_id)
 
 
 def entry_of(keyring: Keyring, vault_id: bytes) -> VaultEntry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import re
 import resource
 import sqlite3
 from importlib.metadata import EntryPoint, PackageNotFoundError
@@ -219,8 +220,9 @@ def test_the_version(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> No
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [path]
-    for name, command in group.commands.items():
-        below = (*path, name)
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command, below = group.get_command(context, name), (*path, name)
         found += commands(command, below) if isinstance(command, click.Group) else [below]
     return found
 
@@ -241,7 +243,7 @@ def test_every_help_has_an_example_that_parses(
 def _parses(example: str) -> None:
     import shlex
 
-    words = shlex.split(example.split(" < ")[0])
+    words = shlex.split(re.split(" [<>] ", example)[0])
     context = main.cli.make_context("sealroom", words, resilient_parsing=False)
     while isinstance(context.command, click.Group):
         name, command, rest = context.command.resolve_command(

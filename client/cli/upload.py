@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from client.cli import options, table_options
+from client.cli.completing import files
 from client.cli.invocation import Invocation, somebody_there
 from client.cli.output import counted, duration, print_facts, say, size, visible
 from client.cli.progress import progress_bar
@@ -16,7 +17,7 @@ GOES_ON = "The same command goes on where it stopped."
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", shell_complete=files)
 @click.option(
     "--collection", required=True, type=options.name, metavar="NAME", help="What to call it."
 )

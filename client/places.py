@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
 KEYRING_FILE: Final = "keyring"
 VAULTS_FOLDER: Final = "vaults"
 STORE_SUFFIX: Final = ".db"
+_VAULT_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def default_home() -> Path:
@@ -27,4 +29,5 @@ def known_vaults(home: Path) -> list[str]:
 
     Titles are: they stand in the keyring, and nowhere else.
     """
-    return sorted(path.stem for path in (home / VAULTS_FOLDER).glob(f"*{STORE_SUFFIX}"))
+    found = (path.stem for path in (home / VAULTS_FOLDER).glob(f"*{STORE_SUFFIX}"))
+    return sorted(each for each in found if _VAULT_ID.fullmatch(each))

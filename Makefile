@@ -12,7 +12,7 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test threats crash mutants fuzz million sanitize lint types demo bench bench-large
+.PHONY: help setup test threats crash mutants fuzz million sanitize lint types demo man bench bench-large
 .PHONY: bench-peers benchtables table picture tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
@@ -77,6 +77,10 @@ types: $(STAMP)  ## strict types
 
 demo: $(STAMP)  ## play a vault from creation to handover on this machine
 	$(BIN)/python -m examples.demo
+
+# To be read by: man -M build/man sealroom-upload
+man: $(STAMP)  ## write the manual pages of all commands, into build/man
+	@$(BIN)/python -m client.cli.manual build/man
 
 tables: $(STAMP)  ## send every shared table by one command, fetch it back, print how that ended
 	$(BIN)/python -m tests.real_tables

@@ -6,8 +6,10 @@ changes anything, and none raises: what is wrong is a finding.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import importlib
+import importlib.util
 import os
 import platform
 import sqlite3
@@ -26,8 +28,12 @@ from client.crypto.engines import VARIABLE, default_engine, survey
 from client.crypto.identity import Identity
 from client.errors import InputError
 from client.home import Home
+from client.places import known_vaults, store_path
+from client.session import in_days
 from client.speed import EngineSpeed, engine_speeds
+from client.store import VaultStore
 from client.transport import Signer
+from client.trust import Believed
 from protocol.acts import VERSION
 from protocol.errors import SealroomError
 from protocol.limits import LIMITS
@@ -227,4 +233,53 @@ async def check_clock(subject: Subject) -> list[Finding]:
     return []
 
 
-CHECKS: Final[tuple[Check, ...]] = (check_engine, check_keyring, check_clock, check_servers)
+async def check_logs(subject: Subject) -> list[Finding]:
+    """Whether what this home keeps of each vault's log is whole; no passphrase opens it."""
+    home = subject.home
+    known = known_vaults(home.directory)
+    return [await asyncio.to_thread(_log_kept, home, each) for each in known]
+
+
+def _log_kept(home: Home, vault_id: str) -> Finding:
+    about = f"log of {vault_id[:16]}"
+    try:
+        with VaultStore(store_path(home.directory, bytes.fromhex(vault_id))) as store:
+            believed = Believed(bytes.fromhex(vault_id), store)  # which replays it
+            if not believed.known:
+                return Finding(about, State.NOTE, "nothing of it was fetched yet")
+            ago = in_days(max(0, int(home.clock()) - believed.pin.time))
+    except SealroomError as error:
+        return Finding(about, State.PROBLEM, str(error), error.hint)
+    except (sqlite3.Error, OSError) as error:
+        hint = "Is the disk full, or another sealroom at work in this home?"
+        return Finding(about, State.PROBLEM, f"it cannot be read: {error}", hint)
+    return Finding(about, State.OK, f"{believed.ledger.size:,} leaves verified, seen {ago} ago")
+
+
+OPTIONAL: Final = (
+    ("xlrd", "Excel's older files (.xls)", "excel"),
+    ("sqlalchemy", "databases by their address", "sql"),
+    ("psycopg", "PostgreSQL", "sql"),
+)
+"""Modules that are not always installed, what takes them, and the extra that brings them."""
+
+
+async def check_tables(_: Subject) -> list[Finding]:
+    """Which kinds of tables cannot be read here."""
+    absent = [each for each in OPTIONAL if importlib.util.find_spec(each[0]) is None]
+    if not absent:
+        return [Finding("tables", State.OK, "all kinds can be read")]
+    return [
+        Finding("tables", State.NOTE, f"{what} cannot be read", f"pip install 'sealroom[{extra}]'")
+        for _, what, extra in absent
+    ]
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    check_engine,
+    check_tables,
+    check_keyring,
+    check_logs,
+    check_clock,
+    check_servers,
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from client.catalogs import read_names
 from client.errors import InputError
+from client.likely import likely
 from client.session import Session
 from protocol.acts import Rule
 from protocol.blocks import PEOPLE_COLLECTION, FieldClass
@@ -36,13 +37,19 @@ async def make_rules(
 
 async def _field_rule(session: Session, name: str, collection: bytes | None) -> Rule:
     known = [each for each in session.state.collections if each != PEOPLE_COLLECTION]
-    found = []
+    found, names = [], set()
     for each in [collection] if collection else known:
         named = (await read_names(session, each)).fields
+        names |= {field.name for field in named.values()}
         found += [(each, number) for number, field in named.items() if field.name == name]
-    if len(found) != 1:
-        how = "no field" if not found else "several collections have a field"
-        raise InputError(f"{how} {name!r}", hint="Name its collection with --collection.")
+    if not found:
+        hint = likely(name, names, "'sealroom collection list' shows them.")
+        raise InputError(f"no field {name!r}", hint=hint)
+    if len(found) > 1:
+        raise InputError(
+            f"several collections have a field {name!r}",
+            hint="Name its collection with --collection.",
+        )
     return Rule(found[0][0], None, found[0][1])
 
 

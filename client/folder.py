@@ -6,27 +6,18 @@ what does.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Final
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
 from client.errors import InputError
 from client.keyring import Keyring, StoredIdentity
+from client.places import KEYRING_FILE
 from client.results import IdentityInfo, VaultInfo
-
-KEYRING_FILE: Final = "keyring"
-
-
-def default_home() -> Path:
-    """Return SEALROOM_HOME, or a folder of its own under the user's home."""
-    named = os.environ.get("SEALROOM_HOME")
-    return Path(named) if named else Path.home() / ".sealroom"
 
 
 class Folder:

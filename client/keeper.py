@@ -6,21 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
 from client.errors import InputError
 from client.folder import Folder
 from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.likely import likely
 from client.patience import Patient, Tell
+from client.places import store_path
 from client.session import Session, Successor
 from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
 from client.trust import Believed
 from client.vault import Vault
-
-VAULTS_FOLDER: Final = "vaults"
 
 Connect = Callable[[str, bytes | None, Signer], Transport]
 """Makes the transport to a server: its address, its pin, and who signs."""
@@ -75,9 +74,11 @@ class Keeper(Folder):
             )
         if len(entries) != 1:
             if not entries:
+                titles = (each.title for each in self.keyring.vaults if reference)
+                hint = "'sealroom vault list' shows them; 'vault create' or 'join' adds one."
                 raise InputError(
                     "no such vault in this home" if reference else "this home has no vault yet",
-                    hint="'sealroom vault list' shows them; 'vault create' or 'join' adds one.",
+                    hint=likely(reference or "", titles, hint),
                 )
             raise InputError("several vaults fit", hint="Name one with --vault ID.")
         return self._opened(entries[0])
@@ -121,7 +122,7 @@ class Keeper(Folder):
         return stored
 
     def _store_path(self, vault_id: bytes) -> Path:
-        return self.directory / VAULTS_FOLDER / f"{vault_id.hex()}.db"
+        return store_path(self.directory, vault_id)
 
 
 def entry_of(keyring: Keyring, vault_id: bytes) -> VaultEntry:

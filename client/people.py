@@ -27,14 +27,15 @@ async def write_person(session: Session, party: bytes, name: str, **more: str | 
         address = session.writable(*PEOPLE)
         sealed = seal_rows(session, address, [person_row(party, name, **more)])
         upload = secrets.token_bytes(16)
-        await session.transport.stage(
-            session.vault_id, upload, sealed.manifest.batch_id, sealed.body()
-        )
         payload = acts.Commit(upload, PEOPLE_COLLECTION, 0, True, (sealed.manifest,))
         try:
+            await session.transport.stage(
+                session.vault_id, upload, sealed.manifest.batch_id, sealed.body()
+            )
             await session.act(saying(payload))
         except Refused:
             # Somebody who knew that key was removed meanwhile: seal it anew under the next.
+            await session.sync()
             epoch = session.state.epoch(address)
             if epoch is None or not epoch.tainted or attempt == ATTEMPTS - 1:
                 raise

@@ -15,6 +15,7 @@ from client.catalogs import Names, read_names
 from client.columns import Cells
 from client.errors import InputError, Refused
 from client.fetching import Arrived, as_known_now, fetch_batches, open_committed, refreshed
+from client.likely import likely
 from client.overlap import in_order
 from client.session import Session
 from client.tables import Column, cells_to_array, schema_of, type_from_text
@@ -109,15 +110,18 @@ def _unknown_field(where: Collection, names: Names, name: str) -> SealroomError:
     """Say that a name is wrong, or may be one of those that were not granted."""
     if names.failure is not None:
         return names.failure
-    known = ", ".join(named.name for named in names.fields.values()) or "none"
+    listed = [named.name for named in names.fields.values()]
+    known = ", ".join(listed) or "none"
     hidden = len(where.classes) - len(names.fields)
     if hidden:
         return Refused(
             f"no field {name!r} among those you were granted; {hidden} others are closed to you",
             code="not_granted",
-            hint=f"You may know: {known}. Ask for a grant.",
+            hint=likely(name, listed, f"You may know: {known}. Ask for a grant."),
         )
-    return InputError(f"there is no field {name!r}", hint=f"There are: {known}.")
+    return InputError(
+        f"there is no field {name!r}", hint=likely(name, listed, f"There are: {known}.")
+    )
 
 
 async def read_batches(

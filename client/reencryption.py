@@ -139,7 +139,7 @@ class _Job:
             except _KeysMoved:
                 continue
             except (Refused, ManifestMismatch):
-                if attempt == ATTEMPTS - 1 or not await self._something_changed(journal, left):
+                if attempt == ATTEMPTS - 1 or not await self._changed(journal, targets, left):
                     raise
             journal = self._next_pass(journal)
         else:
@@ -185,7 +185,9 @@ class _Job:
         self._session.store.end_rotation(journal.upload)
         return following
 
-    async def _something_changed(self, journal: JournalledRotation, left: Sequence[Listed]) -> bool:
+    async def _changed(
+        self, journal: JournalledRotation, targets: dict[Field, int], left: Sequence[Listed]
+    ) -> bool:
         """Sync, and say whether trying once more could come to something else."""
         session = self._session
         await session.sync_as_member()
@@ -198,8 +200,9 @@ class _Job:
             return True
         made = session.store.made_anew(journal.upload)
         refs = (ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks)
-        serving = self._serving()
-        return any(Address(self._collection, ref.field, ref.epoch) not in serving for ref in refs)
+        sealed = {Address(self._collection, ref.field, ref.epoch) for ref in refs}
+        aimed_at = {Address(*each, epoch) for each, epoch in targets.items()}
+        return not sealed | aimed_at <= self._serving()
 
     # --- epochs
 

@@ -22,6 +22,7 @@ from client.catalogs import (
     NAME_CHARACTERS,
 )
 from client.errors import InputError, Refused
+from client.likely import likely
 from client.results import OnProgress, UploadResult
 from client.sending import KeysMoved, Plan, Sender, all_open
 from client.session import Draft, Session, saying
@@ -68,7 +69,8 @@ def plan_upload(
     unknown = sorted(set(classes) - set(names))
     if unknown:
         raise InputError(
-            f"the table has no column {unknown[0]!r}", hint=f"It has: {', '.join(names)}."
+            f"the table has no column {unknown[0]!r}",
+            hint=likely(unknown[0], names, f"It has: {', '.join(names)}."),
         )
     if not collection.strip() or len(collection) > NAME_CHARACTERS:
         raise InputError(f"a collection has a name of 1 to {NAME_CHARACTERS} characters")
@@ -137,15 +139,16 @@ async def _seal_and_commit(
             await session.sync_as_member()
             moved = await _drop_unusable(session, journal) or not sender.keys_open()
             # While an offer is open, or the vault frozen, nothing that is sealed anew would land.
-            if not moved or session.state.phase is not Phase.OPEN or attempt == ATTEMPTS - 1:
-                raise _as_refused(error) from error
+            again = moved and session.state.phase is Phase.OPEN
+            if isinstance(error, Refused) and not again:
+                raise
+            if not again or attempt == ATTEMPTS - 1:
+                raise _replaced() from error
         else:
             return
 
 
-def _as_refused(error: KeysMoved | Refused) -> Refused:
-    if isinstance(error, Refused):
-        return error
+def _replaced() -> Refused:
     return Refused(
         "keys that it was sealed under were replaced meanwhile",
         code="tainted",

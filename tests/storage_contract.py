@@ -33,6 +33,7 @@ from vault.storage.base import (
 VAULT, OTHER = b"\x01" * 32, b"\x02" * 32
 ANN, BOB = b"\xaa" * 32, b"\xbb" * 32
 UPLOAD, SECOND = b"\x10" * 16, b"\x20" * 16
+THIRD, FOURTH = b"\x30" * 16, b"\x40" * 16
 BATCH, NEXT = b"\x77" * 16, b"\x88" * 16
 ALL_BYTES = bytes(range(256))
 NOW = 1_700_000_000
@@ -70,9 +71,12 @@ async def stage(
     manifest: bytes = b"manifest",
     blocks: tuple[Block, ...] = (block(b"block"),),
     now: int = NOW,
+    under: bytes = b"",
     anew: bool = False,
 ) -> bool:
-    return await storage.stage_batch(vault, upload, batch, member, manifest, blocks, now, anew=anew)
+    return await storage.stage_batch(
+        vault, upload, batch, member, manifest, blocks, now, under=under, anew=anew
+    )
 
 
 async def is_shown(
@@ -86,6 +90,12 @@ async def is_shown(
     found = await storage.read_block(vault, key_of(content, field, batch))
     assert found in (None, content)
     return found is not None
+
+
+def relied(*batches: bytes, upload: bytes = UPLOAD) -> Relied:
+    """Return what an append relies on that lists batches as `stage` stages them."""
+    digest = hashlib.sha256(b"manifest").digest()
+    return Relied(upload, tuple((batch, digest) for batch in batches))
 
 
 def publish(upload: bytes = UPLOAD, *batches: bytes) -> Effects:
@@ -412,10 +422,54 @@ class StorageContract(OnAnEngine):
         assert await storage.expire_staged(200) == 2
         assert len(await storage.staged(VAULT, UPLOAD)) == 1
         assert await storage.staged(OTHER, UPLOAD) == []
-        # until it is let go, which an upload that is gone does not mind
-        await storage.append(VAULT, 2, [leaf(2)], Effects(release_uploads=(UPLOAD, SECOND)))
-        assert await storage.expire_staged(200) == 1
+        # It goes if it is dropped, which an upload that is gone does not mind.
+        await storage.append(VAULT, 2, [leaf(2)], Effects(drop_uploads=(UPLOAD, SECOND)))
         assert await storage.staged(VAULT, UPLOAD) == []
+        assert await storage.expire_staged(200) == 0
+
+    async def test_it_is_known_under_what_that_is_staged_is_sealed(self, storage: Storage) -> None:
+        await storage.create_vault(OTHER, leaf(0))
+        assert await storage.staged_under(VAULT) == []
+        await stage(storage, BATCH, under=b"one")
+        await stage(storage, NEXT, under=b"one")
+        await stage(storage, b"\x97" * 16, under=b"two")
+        await stage(storage, b"\x98" * 16, upload=SECOND, under=b"two")
+        await stage(storage, BATCH, vault=OTHER, under=b"elsewhere")
+        every = [(UPLOAD, b"one"), (UPLOAD, b"two"), (SECOND, b"two")]
+        assert await storage.staged_under(VAULT) == sorted(every)
+        # What is published, or in the log already, is as it is.
+        await storage.append(VAULT, 1, [leaf(1)], publish(SECOND, b"\x98" * 16))
+        assert await storage.staged_under(VAULT) == sorted(every)[:2]
+        await storage.append(VAULT, 2, [leaf(2)], Effects(relies=(relied(BATCH, NEXT),)))
+        assert await storage.staged_under(VAULT) == [(UPLOAD, b"two")]
+        # A published batch's blocks that were made anew are sealed under something else.
+        batch = b"\x98" * 16
+        new = (block(b"anew"),)
+        await stage(storage, batch, upload=THIRD, under=b"three", blocks=new, anew=True)
+        assert set(await storage.staged_under(VAULT)) == {(UPLOAD, b"two"), (THIRD, b"three")}
+        other = (block(b"newer"),)
+        await stage(
+            storage, batch, upload=THIRD, manifest=b"m", under=b"four", blocks=other, anew=True
+        )
+        assert set(await storage.staged_under(VAULT)) == {(UPLOAD, b"two"), (THIRD, b"four")}
+
+    async def test_what_is_sealed_under_something_goes_at_once(self, storage: Storage) -> None:
+        await stage(storage, BATCH, under=b"one", blocks=(block(b"1"),))
+        await stage(storage, NEXT, under=b"two", blocks=(block(b"2"),))
+        await stage(storage, b"\x98" * 16, upload=SECOND, under=b"one", blocks=(block(b"3"),))
+        await stage(storage, b"\x97" * 16, upload=THIRD, under=b"one", blocks=(block(b"4"),))
+        await storage.append(VAULT, 1, [leaf(1)], publish(THIRD, b"\x97" * 16))
+        await storage.append(VAULT, 2, [leaf(2)], Effects(relies=(relied(BATCH),)))
+        drops = (UPLOAD, b"one"), (UPLOAD, b"two"), (THIRD, b"one"), (FOURTH, b"one")
+        effects = Effects(drop_staged=drops)
+        assert effects.deletes
+        await storage.append(VAULT, 3, [leaf(3)], effects)
+        # The log names the first already, the last is shown; and of the others one was meant.
+        assert [each.batch_id for each in await storage.staged(VAULT, UPLOAD)] == [BATCH]
+        assert len(await storage.staged(VAULT, SECOND)) == 1
+        assert await is_shown(storage, b"4", batch=b"\x97" * 16)
+        assert await storage.sweep(0) == 0
+        assert await stage(storage, NEXT, upload=SECOND, blocks=(block(b"2"),)) is True
 
     async def test_nothing_is_held_that_is_not_staged(self, storage: Storage) -> None:
         await stage(storage, NEXT, upload=SECOND)

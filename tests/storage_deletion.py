@@ -16,11 +16,13 @@ from tests.storage_contract import (
     ANN,
     BATCH,
     BOB,
+    FOURTH,
     NEXT,
     NOW,
     OTHER,
     PAGE,
     SECOND,
+    THIRD,
     UPLOAD,
     VAULT,
     Engine,
@@ -42,7 +44,6 @@ from vault.storage.base import (
     Storage,
 )
 
-THIRD, FOURTH = b"\x30" * 16, b"\x40" * 16
 OLD, NEW, NEWER = b"the old block", b"a new block", b"a newer block"
 ALL_OF_IT = 1 << 30
 

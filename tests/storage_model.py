@@ -266,9 +266,8 @@ class Model:
             with pytest.raises(NotStaged):
                 await self.append(storage, Effects(hold_uploads=(upload,)))
             return
-        known.held = not known.held
-        change = "hold_uploads" if known.held else "release_uploads"
-        await self.append(storage, Effects(**{change: (upload,)}))  # type: ignore[arg-type]
+        known.held = True
+        await self.append(storage, Effects(hold_uploads=(upload,)))
 
     async def delete_parts(self, storage: Storage) -> None:
         index, number = self.random_.randrange(len(self.leaves)), self.random_.randrange(2)

@@ -13,6 +13,7 @@ from tests.storage_contract import (
     BOB,
     NEXT,
     SECOND,
+    THIRD,
     VAULT,
     Engine,
     OnAnEngine,
@@ -22,7 +23,7 @@ from tests.storage_contract import (
     publish,
     stage,
 )
-from tests.storage_deletion import THIRD, Log, anew, rewrite, swept
+from tests.storage_deletion import Log, anew, rewrite, swept
 from vault.storage.base import Effects, Publish, Storage
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import re
 import resource
 import sqlite3
 from importlib.metadata import EntryPoint, PackageNotFoundError
@@ -172,6 +173,24 @@ def test_wrong_usage(arguments: tuple[str, ...], hint: str, capsys: Any) -> None
     assert ("error" in json.loads(out)) if "--json" in arguments else out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("uplod", "t.csv"), "Did you mean 'upload'?"),
+        (("upload", "t.csv", "--collecton", "x"), "Did you mean '--collection'?"),
+        (("--hom", "x", "members"), "Did you mean '--home'?"),
+        (("list",), "hint: Did you mean 'sealroom vault list' or 'sealroom collection list'?"),
+        (("rebuild",), "hint: Did you mean 'sealroom recovery rebuild'?"),
+        (("vault", "rebuild"), "hint: Try 'sealroom vault --help'."),
+    ],
+)
+def test_what_is_mistyped_or_lies_one_level_below_is_named(
+    arguments: tuple[str, ...], told: str, capsys: Any
+) -> None:
+    assert run(*arguments) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_wrong_usage_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--json", "role", "Ann", "king") == 2
     told = json.loads(capsys.readouterr().out)["error"]
@@ -201,8 +220,9 @@ def test_the_version(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> No
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [path]
-    for name, command in group.commands.items():
-        below = (*path, name)
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command, below = group.get_command(context, name), (*path, name)
         found += commands(command, below) if isinstance(command, click.Group) else [below]
     return found
 
@@ -223,7 +243,7 @@ def test_every_help_has_an_example_that_parses(
 def _parses(example: str) -> None:
     import shlex
 
-    words = shlex.split(example.split(" < ")[0])
+    words = shlex.split(re.split(" [<>] ", example)[0])
     context = main.cli.make_context("sealroom", words, resilient_parsing=False)
     while isinstance(context.command, click.Group):
         name, command, rest = context.command.resolve_command(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import sqlite3
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -24,11 +26,15 @@ from client.doctor import (
     check_clock,
     check_engine,
     check_keyring,
+    check_logs,
     check_servers,
+    check_tables,
 )
 from client.errors import Unreachable
 from client.home import Home
+from client.places import store_path
 from client.speed import EngineSpeed, Rate, engine_speeds
+from client.store import VaultStore
 from protocol import api
 from protocol.errors import PinMismatch
 from tests.deals import cheap_keyrings
@@ -155,6 +161,68 @@ class TestKeyring:
         (found,) = await check_keyring(subject)
         assert found.state is State.PROBLEM
         assert await check_servers(subject) == await check_clock(subject) == []
+
+
+class TestLogs:
+    async def test_what_is_kept_is_verified_without_a_passphrase(self, made: Lab) -> None:
+        home = await with_a_vault(made)
+        shut = Subject(made.home("olga"), shut="nobody gave a passphrase")
+        (found,) = await check_logs(shut)
+        (entry,) = home.keyring.vaults
+        assert (found.about, found.state) == (f"log of {entry.vault_id.hex()[:16]}", State.OK)
+        assert "leaves verified, seen 0 hours ago" in found.told
+        (home.directory / "vaults" / "notes.db").touch()
+        assert await check_logs(shut) == [found]
+
+    async def test_one_of_which_nothing_was_fetched(self, tmp_path: Path) -> None:
+        home = Home(tmp_path, lambda: PASSPHRASE)
+        with VaultStore(store_path(tmp_path, bytes(32))):
+            pass
+        assert await check_logs(Subject(home)) == [
+            Finding("log of " + "0" * 16, State.NOTE, "nothing of it was fetched yet")
+        ]
+
+    async def test_one_that_was_changed_or_is_no_log(self, made: Lab) -> None:
+        home = await with_a_vault(made)
+        (path,) = (home.directory / "vaults").glob("*.db")
+        with sqlite3.connect(path) as db:
+            db.execute("DELETE FROM leaves WHERE position = (SELECT MAX(position) FROM leaves)")
+        db.close()
+        (found,) = await check_logs(Subject(home))
+        assert (found.state, found.hint) == (State.PROBLEM, "Restore it from a backup.")
+        path.write_bytes(b"no database at all, but as long as the head of one has to be" * 20)
+        (found,) = await check_logs(Subject(home))
+        assert found.state is State.PROBLEM
+        path.unlink()
+        path.mkdir()
+        (found,) = await check_logs(Subject(home))
+        assert found.state is State.PROBLEM
+        assert "it cannot be read" in found.told
+
+
+class TestTables:
+    async def test_all_kinds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+        assert states(await check_tables(NOBODY)) == [("tables", State.OK)]
+
+    async def test_what_is_absent_says_what_brings_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        found = await check_tables(NOBODY)
+        assert states(found) == [("tables", State.NOTE)] * 3
+        assert [each.hint for each in found] == [
+            "pip install 'sealroom[excel]'",
+            "pip install 'sealroom[sql]'",
+            "pip install 'sealroom[sql]'",
+        ]
+
+    def test_each_extra_is_one_of_the_project(self) -> None:
+        repo = Path(__file__).resolve().parent.parent
+        project = tomllib.loads((repo / "pyproject.toml").read_text())["project"]
+        for module, _, extra in doctor.OPTIONAL:
+            listed = " ".join(project["optional-dependencies"][extra]).lower()
+            assert module in listed
 
 
 class TestServersAndClock:

@@ -15,9 +15,10 @@ from client.store import VaultStore
 from client.vault import Vault
 from protocol.acts import Reason, Role, parse_envelope
 from protocol.api import SubmitAct, Submitted
-from protocol.blocks import FieldClass, catalog_field
+from protocol.blocks import FieldClass, catalog_field, split_batch_body
 from tests.deals import a_vault, in_batches_of, joined, rows
 from tests.in_process import Lab
+from tests.remains import remains
 
 GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
 TABLE = rows(50)
@@ -144,3 +145,69 @@ async def test_a_collection_that_is_retired_as_its_blocks_land_stops_it(
         with pytest.raises(Refused, match="was retired") as caught:
             await ada.rotate(collection="customers", reencrypt=True)
         assert caught.value.refusal == "out_of_order"
+
+
+def fields_of(body: bytes) -> set[int]:
+    manifest, _, _ = split_batch_body(body)
+    return {ref.field for ref in manifest.blocks}
+
+
+@pytest.mark.threat("M2")
+async def test_what_a_rotation_left_staged_goes_with_the_keys_it_is_under(
+    made: tuple[Lab, Vault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bo holds the key that Ada's rotation made, and whoever reads the disk has what it staged."""
+    lab, owner = made
+    async with (
+        joined(lab, owner, "Ada", Role.ADMIN) as ada,
+        joined(lab, owner, "Bo", classes=[GENERAL]),
+    ):
+        sent: list[bytes] = []
+        stage = ada.session.transport.stage
+
+        async def kept(vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
+            sent.append(body)
+            await stage(vault_id, upload, batch, body)
+
+        with monkeypatch.context() as patch, cut(reencryption._Job, "_move"):
+            patch.setattr(ada.session.transport, "stage", kept)
+            await ada.rotate(collection="customers", reencrypt=True)
+        files = lab.directory / "server"
+        assert remains(files, sent) == sent
+        await owner.revoke("Bo", Reason.LOST_BID, reencrypt=True)
+        await lab.service.sweep()
+        # What Bo has no key of may land yet: names of the other classes.
+        assert remains(files, sent) == [body for body in sent if not fields_of(body) & {0, NAMES}]
+        assert {0, NAMES} <= {number for body in sent for number in fields_of(body)}
+        # The rotation goes on all the same, under keys that are open.
+        await ada.rotate(collection="customers", reencrypt=True)
+        assert (await ada.read("customers")).equals(TABLE)
+
+
+async def test_a_rotation_whose_keys_are_closed_before_anything_is_staged_takes_new_ones(
+    made: tuple[Lab, Vault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, owner = made
+    async with (
+        joined(lab, owner, "Ada", Role.ADMIN) as ada,
+        joined(lab, owner, "Bo", classes=[GENERAL]) as bo,
+    ):
+        stage = ada.session.transport.stage
+        refused: list[str] = []
+
+        async def removed_first(vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
+            if not refused:
+                await owner.revoke("Bo", Reason.LOST_BID)
+            try:
+                await stage(vault_id, upload, batch, body)
+            except Refused as error:
+                refused.append(error.refusal)
+                raise
+
+        monkeypatch.setattr(ada.session.transport, "stage", removed_first)
+        monkeypatch.setattr(reencryption, "IN_FLIGHT", 1)
+        await ada.rotate(collection="customers", fields=["name"], reencrypt=True)
+        assert refused
+        assert set(refused) == {"out_of_order"}
+        assert not lying(ada, 0) & known_to(ada, bo, 0)
+        assert (await ada.read("customers")).equals(TABLE)

@@ -21,6 +21,7 @@ from protocol.ledger import act_leaf
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
 from tests.casts import staged_cast
+from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, asking, head_of, live_vault, raw, running_server
 from vault import door as door_module
 from vault import fetches, serving
@@ -413,14 +414,16 @@ async def test_what_a_part_has_named_is_there_for_the_last(tmp_path: Path) -> No
         assert (await live.fetch(live.owner, cast.collection, *wanted)).status == 200
 
 
-async def test_what_the_ledger_drops_expires_after_all(tmp_path: Path) -> None:
-    async with live_vault(tmp_path) as (server, live):
+async def test_what_the_ledger_drops_goes_at_once(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)
-        await half_committed(live, cast.collection)
+        both = await half_committed(live, cast.collection)
+        blocks = [live.contents[ref.sha256] for each in both for ref in each.blocks]
+        path = live.at(api.UPLOAD, upload=UPLOAD)
+        assert len((await live.get(live.owner, path)).read(api.Staged).batches) == 2
+        assert remains(tmp_path, blocks) == blocks
         live.offer(cast["bidder"])  # which drops what is half committed
         assert live.state.pending == {}
         await live.push()
-        path = live.at(api.UPLOAD, upload=UPLOAD)
-        assert len((await live.get(live.owner, path)).read(api.Staged).batches) == 2
-        await in_a_week(server)
         assert (await live.get(live.owner, path)).read(api.Staged).batches == ()
+        assert await vanish(tmp_path, blocks)

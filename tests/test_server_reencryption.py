@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -428,16 +429,25 @@ async def test_an_act_lands_with_what_it_lists_and_nothing_else(
         others = anew(live, cast, live.moves(cast.collection, 0, 1))
         assert (await live.stage(owner, UPLOAD, anew(live, cast, moves))).status == 200
         storage, found = server.service._storage, server.service._storage.staged
+        store, stored, staging = storage.stage_batch, asyncio.Event(), []
+
+        async def storing(*values: Any, **named: Any) -> bool:
+            is_new = await store(*values, **named)
+            stored.set()
+            return is_new
 
         async def and_then_others(*values: Any) -> Any:
             there = await found(*values)
-            assert (await live.stage(owner, UPLOAD, others)).status == 200
+            staging.append(asyncio.create_task(live.stage(owner, UPLOAD, others)))
+            await stored.wait()
             return there
 
         leaf = moving(live, owner, cast, moves)
         with monkeypatch.context() as patch:
+            patch.setattr(storage, "stage_batch", storing)
             patch.setattr(storage, "staged", and_then_others)
             assert told(await live.submit(owner, leaf)) == (409, "not_staged")
+            assert (await staging[0]).status == 200
         assert await fetched(live, owner, cast) == list(live.blocks[cast.batch.batch_id])
         assert (await live.stage(owner, UPLOAD, anew(live, cast, moves))).status == 200
         again = moving(live, owner, cast, moves)

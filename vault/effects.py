@@ -30,16 +30,18 @@ def effects_of(
     relies: tuple[Relied, ...],
     rewrites: Sequence[Rewrite],
     retired: tuple[tuple[int, int], ...],
+    closed: tuple[tuple[bytes, bytes], ...],
 ) -> Effects:
     """Return what is to happen together with the append of an act.
 
     It `relies` on what it lists, `rewrites` are those of what it erases, `retired` the parts
-    beside the log that it retires.
+    beside the log that it retires, `closed` what is staged and can land no more after it, as
+    `Effects.drop_staged` has it.
 
     The last part of a commit shows every batch of its upload, and that of a re-encryption every
-    block, in the place of what it was made from. From its first part on, until the ledger drops
-    it, an upload does not expire: its batches can never be committed again, so the last part
-    would show what is gone. Whoever is removed loses what it had staged.
+    block, in the place of what it was made from. From its first part on an upload does not
+    expire: its batches can never be committed again, so the last part would show what is gone.
+    If the ledger drops it, all of it goes. Whoever is removed loses what it had staged.
     """
     before, after, act = landed.before, landed.after, landed.act
     assert before is not None
@@ -51,7 +53,8 @@ def effects_of(
         relies=relies,
         drop_members=_removed(before, after),
         hold_uploads=tuple(after.pending.keys() - before.pending.keys()),
-        release_uploads=tuple(before.pending.keys() - after.pending.keys()),
+        drop_uploads=tuple(before.pending.keys() - after.pending.keys() - after.uploads),
+        drop_staged=closed,
         rewrite=tuple(rewrites),
         doom=() if moving is None else tuple(moving.left()),
         doom_batches=tuple(batch.id for each in gone for batch in before.collections[each].batches),

@@ -12,12 +12,13 @@ from protocol import acts
 from protocol.acts import Act
 from protocol.api import SubmitAct
 from protocol.errors import Conflict, OutOfOrder, StaleAct
-from protocol.ledger import act_leaf
+from protocol.ledger import Landed, act_leaf
 from protocol.limits import LIMITS
 from vault.callers import not_found
 from vault.effects import effects_of, relied_on, rewrites_of
 from vault.logs import Event, IdPrefix, log_event
 from vault.storage.base import Relied, Rewrite, Storage
+from vault.under import closes, may_land
 from vault.vaults import OpenVault
 
 ERASURES_AT_ONCE: Final = 2
@@ -69,8 +70,9 @@ class Landing:
                 relies = await self._relied_on(vault, act)
                 rewrites = await self._rewrites(vault, act)
                 # (6)
+                retired, closed = admitted.retired.parts, await self._closed(vault, admitted.landed)
                 effects = await asyncio.to_thread(
-                    effects_of, admitted.landed, relies, rewrites, admitted.retired.parts
+                    effects_of, admitted.landed, relies, rewrites, retired, closed
                 )
                 await self._storage.append(vault.id, vault.size, [admitted.stored], effects)
             vault.take(admitted)
@@ -96,6 +98,18 @@ class Landing:
             return ()
         read = partial(self._storage.read_block, vault.id)
         return await rewrites_of(vault.state, act.payload, read)
+
+    async def _closed(self, vault: OpenVault, landed: Landed) -> tuple[tuple[bytes, bytes], ...]:
+        """Return what is staged, and may land before this act and not after it."""
+        before, after = landed.before, landed.after
+        assert before is not None
+        if not await asyncio.to_thread(closes, before, after):
+            return ()
+        staged = await self._storage.staged_under(vault.id)
+        verdicts = await asyncio.to_thread(
+            lambda: {under: may_land(after, under) for under in {under for _, under in staged}}
+        )
+        return tuple(each for each in staged if not verdicts[each[1]])
 
 
 def _expect_known(vault: OpenVault, act: Act) -> None:

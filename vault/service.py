@@ -297,6 +297,7 @@ class VaultService:
                 blocks in the place of those that are there.
             Frozen: nothing is taken from anybody.
             Conflict: the upload was committed before, or the batch id names something else.
+            OutOfOrder: it is sealed under epochs that take no more.
             Moved: records of the batch were erased, and their cells are there.
             LimitExceeded: the member has more staged than the server keeps for one.
             SealroomError: the body is not what its manifest says (see `split_batch_body`).

@@ -21,6 +21,7 @@ from protocol.ledger.state import State
 from vault.callers import COMMITTERS, not_found
 from vault.fetches import expect_thawed
 from vault.storage.base import Storage
+from vault.under import expect_may_land, sealed_under
 from vault.vaults import Committed, OpenVault
 
 
@@ -60,6 +61,8 @@ class Staging:
         member = uploader(vault, keyid, upload)
         known = vault.committed(batch)
         _expect_entitled(vault.state, member, known, manifest)
+        under = sealed_under(manifest, known.collection if known else None)
+        expect_may_land(vault.state, under)
         await _expect_erased(known, manifest, blocks)
         kept = await self._storage.staged_bytes(vault.id, keyid)
         if kept + len(body) > self._most:
@@ -73,11 +76,13 @@ class Staging:
         ]
         place = (vault.id, upload, batch)
         is_new = await self._storage.stage_batch(
-            *place, keyid, encoded, named, self._now(), anew=known is not None
+            *place, keyid, encoded, named, self._now(), under=under, anew=known is not None
         )
-        vault = await opened()
+        async with vault.lock:  # an act that has not seen it there has landed by then
+            vault = await opened()
         try:
             uploader(vault, keyid, upload)
+            expect_may_land(vault.state, under)
             await _expect_erased(vault.committed(batch), manifest, blocks)
         except SealroomError:
             if is_new:

@@ -23,10 +23,10 @@ OFFLINE: Final = "--offline was given"
 @click.option("--offline", is_flag=True, help="Ask for no passphrase, and no server anything.")
 @click.pass_context
 def doctor(context: click.Context, offline: bool) -> None:
-    """Look whether everything is in order: versions, speed, keyring, clock, servers.
+    """Look whether everything is in order: versions, speed, keyring, logs, clock, servers.
 
-    Nothing is changed. The engines that seal and open are measured for a second. Ends with 1
-    where something is a problem.
+    What this home keeps of each vault's log is verified once more. Nothing is changed. The engines
+    that seal and open are measured for a second. Ends with 1 where something is a problem.
 
     Example:
       sealroom doctor --offline

@@ -167,4 +167,18 @@ def _usage_hint(error: click.UsageError) -> str | None:
         if error.option_name in known:
             first = f"{root.info_name} {error.option_name}"
             return f"{error.option_name} comes before the command: {first} ..."
+    if isinstance(error, click.NoSuchCommand) and isinstance(context.command, click.Group):
+        below = _groups_with(context.command, error.command_name)
+        if below:
+            named = " or ".join(f"'{root.info_name} {each}'" for each in below)
+            return f"Did you mean {named}?"
     return f"Try '{context.command_path} --help'."
+
+
+def _groups_with(group: click.Group, name: str) -> list[str]:
+    """Return the commands one level below that are called so: for 'list', 'vault list'."""
+    return [
+        f"{above} {name}"
+        for above, command in group.commands.items()
+        if isinstance(command, click.Group) and name in command.commands
+    ]

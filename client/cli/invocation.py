@@ -15,6 +15,7 @@ import click
 from client.cli.exits import from_server
 from client.cli.output import counted, note, print_json, rows_of_words, visible
 from client.errors import InputError, Interrupted, Refused
+from client.places import default_home
 from protocol.errors import NoKeyring, PinMismatch, WrongPassphrase
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ class Invocation:
     @cached_property
     def directory(self) -> Path:
         """Where the home is."""
-        from client.folder import default_home
-
         return self.named_home or default_home()
 
     @cached_property

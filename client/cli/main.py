@@ -21,6 +21,7 @@ from typing import Final
 import click
 
 from client.cli.collection import collection
+from client.cli.completing import completion, vault_ids
 from client.cli.control import attest, freeze, heartbeat, policy, unfreeze
 from client.cli.doctor import doctor
 from client.cli.documents import attach, documents
@@ -85,7 +86,8 @@ def _absent(name: str, module: str) -> click.Command:
     )
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """Return the version of this installation, if it is one."""
     try:
         return version("sealroom")
     except PackageNotFoundError:
@@ -94,7 +96,7 @@ def _version() -> str:
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"sealroom {_version()}")
+        click.echo(f"sealroom {installed_version()}")
         ctx.exit()
 
 
@@ -109,7 +111,10 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Where your keyring is; SEALROOM_HOME, or ~/.sealroom, if not given.",
 )
 @click.option(
-    "--vault", metavar="ID", help="Which vault: its title, its id, or the beginning of it."
+    "--vault",
+    metavar="ID",
+    shell_complete=vault_ids,
+    help="Which vault: its title, its id, or the beginning of it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, errors included.")
 @click.option(
@@ -197,6 +202,7 @@ for command in (
     heartbeat,
     log,
     doctor,
+    completion,
 ):
     cli.add_command(command)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from client.cli import options, table_options
+from client.cli.completing import files
 from client.cli.invocation import Invocation, somebody_there
 from client.cli.output import counted, duration, note, print_facts, say, size, visible
 from client.cli.progress import progress_bar
@@ -20,7 +21,7 @@ GOES_ON = "The same command goes on where it stopped."
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=files)
 @click.option(
     "--collection",
     required=True,

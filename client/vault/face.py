@@ -8,6 +8,7 @@ from typing import Final, Self
 from client.catalogs import read_names
 from client.crypto.identity import Identity
 from client.errors import InputError
+from client.likely import likely
 from client.session import Session
 from protocol.blocks import PEOPLE_COLLECTION
 from protocol.ledger.contents import Collection
@@ -53,13 +54,16 @@ class Face:
     async def _find_collection(self, text: str) -> Collection:
         known = [c for c in self.session.state.collections.values() if c.id != PEOPLE_COLLECTION]
         # Names are given by people: one that is another's id, or begins like it, must not win.
+        names = {c.id: (await read_names(self.session, c.id)).name for c in known}
         found = [c for c in known if c.id.hex() == text] or [
             c
             for c in known
-            if (await read_names(self.session, c.id)).name == text
-            or (len(text) >= PREFIX_LEAST and c.id.hex().startswith(text))
+            if names[c.id] == text or (len(text) >= PREFIX_LEAST and c.id.hex().startswith(text))
         ]
         if len(found) != 1:
             how = "no collection" if not found else "several collections fit"
-            raise InputError(f"{how} {text!r}", hint="'sealroom collection list' shows them.")
+            hint = "'sealroom collection list' shows them."
+            if not found:
+                hint = likely(text, filter(None, names.values()), hint)
+            raise InputError(f"{how} {text!r}", hint=hint)
         return found[0]

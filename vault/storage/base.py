@@ -172,10 +172,11 @@ class Effects:
     Nothing does unless all that it `relies` on is staged.
 
     `hold_uploads` keeps uploads from expiring, because the log names some of their batches
-    already; `release_uploads` ends that (unknown ones are passed over). `drop_uploads` ends
-    uploads that are not published (unknown and published ones are passed over), `drop_members`
-    all of these members' that are not; `delete_parts` lists (leaf index, part number) whose
-    content goes and whose digest stays (what is already gone is passed over).
+    already. `drop_uploads` ends uploads that are not published (unknown and published ones are
+    passed over), `drop_members` all of these members' that are not. `drop_staged` lists (upload,
+    what it is sealed under): of uploads that are not published, such batches go, unless an append
+    relied on them (unknown ones are passed over). `delete_parts` lists (leaf index, part number)
+    whose content goes and whose digest stays (what is already gone is passed over).
 
     Of blocks go single published ones (`doom`), all of some batches, or all that the vault has,
     which also drops every upload that is not published (unknown ones are passed over).
@@ -190,7 +191,7 @@ class Effects:
     delete_parts: tuple[tuple[int, int], ...] = ()
     drop_members: tuple[bytes, ...] = ()
     hold_uploads: tuple[bytes, ...] = ()
-    release_uploads: tuple[bytes, ...] = ()
+    drop_staged: tuple[tuple[bytes, bytes], ...] = ()
     rewrite: tuple[Rewrite, ...] = ()
     doom: tuple[BlockKey, ...] = ()
     doom_batches: tuple[bytes, ...] = ()
@@ -201,7 +202,8 @@ class Effects:
     def deletes(self) -> bool:
         """Whether what was there for somebody is to be deleted from every file afterwards."""
         gone = (self.rewrite, self.doom, self.doom_batches, self.delete_parts)
-        return self.doom_all or any((*gone, self.drop_uploads, self.drop_members))
+        dropped = (self.drop_uploads, self.drop_members, self.drop_staged)
+        return self.doom_all or any((*gone, *dropped))
 
 
 NO_EFFECTS: Final = Effects()
@@ -300,10 +302,12 @@ class Storage(ABC):
         blocks: Sequence[Block],
         now: int,
         *,
+        under: bytes = b"",
         anew: bool = False,
     ) -> bool:
         """Store a batch of an upload, invisible until an append publishes it.
 
+        `under` says what it is sealed under, in words that are the caller's.
         With `anew` the batch is a published one, of which these are blocks that were made anew;
         they replace earlier ones of the same upload, unless an append holds it.
         Return True if it was stored, False if the same batch (same upload, same manifest
@@ -331,6 +335,13 @@ class Storage(ABC):
         """Return the batches of an upload that is not published, by ascending batch id.
 
         With a member's id, none unless the upload is that member's.
+        """
+
+    @abstractmethod
+    async def staged_under(self, vault_id: bytes) -> list[tuple[bytes, bytes]]:
+        """Return (upload, what it is sealed under) of all that is staged, each pair once.
+
+        But for what an append relied on, and uploads that are published.
         """
 
     @abstractmethod

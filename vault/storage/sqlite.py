@@ -167,6 +167,7 @@ class SqliteStorage(Storage):
         blocks: Sequence[Block],
         now: int,
         *,
+        under: bytes = b"",
         anew: bool = False,
     ) -> bool:
         """Store a batch of an upload, invisible until it is published (see `Storage`)."""
@@ -176,7 +177,7 @@ class SqliteStorage(Storage):
         batch = StagedBatch(batch_id, hashlib.sha256(manifest).digest(), size)
         upload = (vault_id, upload_id, member_id, now)
         stage = self._changes.stage_anew if anew else self._changes.stage
-        return await self._queue.write(partial(stage, upload, batch, tuple(blocks)))
+        return await self._queue.write(partial(stage, upload, batch, tuple(blocks), under))
 
     async def unstage(self, vault_id: bytes, upload_id: bytes, batch_id: bytes) -> None:
         """Take a batch back out of an upload (see `Storage`)."""
@@ -196,6 +197,18 @@ class SqliteStorage(Storage):
             *(vault_id, upload_id, member_id, member_id),
         )
         return [StagedBatch(*row) for row in rows]
+
+    async def staged_under(self, vault_id: bytes) -> list[tuple[bytes, bytes]]:
+        """Return what all that is staged is sealed under, by upload (see `Storage`)."""
+        rows = await self._read(
+            "SELECT upload, under FROM uploads JOIN"
+            " (SELECT vault, upload, under, relied FROM batches"
+            "  UNION ALL SELECT vault, upload, under, relied FROM made_anew)"
+            " USING (vault, upload) WHERE vault = ? AND published = 0 AND relied = 0"
+            " GROUP BY upload, under ORDER BY upload, under",
+            vault_id,
+        )
+        return [(upload, under) for upload, under in rows]
 
     async def staged_bytes(self, vault_id: bytes, member_id: bytes | None = None) -> int:
         """Return the bytes that one member (or everybody) has staged and not published."""

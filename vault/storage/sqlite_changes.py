@@ -114,14 +114,12 @@ class Changes:
             await self._rewrite(vault, rewrite)
         for upload in effects.hold_uploads:
             await self._hold(vault, upload)
-        await self._sql_each(
-            "UPDATE uploads SET held = 0 WHERE vault = ? AND upload = ?",
-            [(vault, upload) for upload in effects.release_uploads],
-        )
         for upload in effects.drop_uploads:
             await self._drop("vault = ? AND upload = ? AND published = 0", vault, upload)
         for member in effects.drop_members:
             await self._drop("vault = ? AND member = ? AND published = 0", vault, member)
+        for upload, under in effects.drop_staged:
+            await self._drop_staged(vault, upload, under)
         await self._doom(vault, effects)
         await self._delete_parts(vault, effects.delete_parts)
 
@@ -130,6 +128,11 @@ class Changes:
         anew = await self._sql(STAGED.format("made_anew"), vault, relied.upload_id)
         if not set(relied.manifests) <= {*its_own, *anew}:
             raise not_staged()
+        for table in ("batches", "made_anew"):
+            await self._sql_each(
+                f"UPDATE {table} SET relied = 1 WHERE vault = ? AND upload = ? AND batch = ?",
+                [(vault, relied.upload_id, batch) for batch, _ in relied.manifests],
+            )
 
     async def _publish(self, vault: bytes, publish: Publish) -> None:
         upload = publish.upload_id
@@ -144,10 +147,8 @@ class Changes:
         if not named or not named <= there or not shown <= {*brought}:
             raise not_staged()
         of_batch = "vault = ? AND upload = ? AND batch = ?"
-        left_out = [(vault, upload, batch) for batch in there - named]
-        await self._let_go(of_batch, left_out)
         for table in ("batches", "made_anew"):
-            await self._sql_each(f"DELETE FROM {table} WHERE {of_batch}", left_out)
+            await self._take_out(table, [(vault, upload, batch) for batch in there - named])
         # One that was made anew, and is what is there, stays what is there.
         await self._let_go(
             of_batch + " AND EXISTS"
@@ -213,6 +214,21 @@ class Changes:
         await self._sql_each("DELETE FROM uploads WHERE vault = ? AND upload = ?", found)
         return len(found)
 
+    async def _drop_staged(self, vault: bytes, upload: bytes, under: bytes) -> None:
+        for table in ("batches", "made_anew"):
+            found = await self._sql(
+                f"SELECT vault, upload, batch FROM {table} JOIN uploads USING (vault, upload)"
+                " WHERE vault = ? AND upload = ? AND published = 0 AND under = ? AND relied = 0",
+                *(vault, upload, under),
+            )
+            await self._take_out(table, found)
+
+    async def _take_out(self, table: str, places: Sequence[Row]) -> None:
+        """Take batches, as (vault, upload, batch), out of their uploads."""
+        of_batch = "vault = ? AND upload = ? AND batch = ?"
+        await self._let_go(of_batch, places)
+        await self._sql_each(f"DELETE FROM {table} WHERE {of_batch}", places)
+
     async def _delete_parts(self, vault: bytes, parts: Sequence[tuple[int, int]]) -> None:
         which = "vault = ? AND leaf_index = ? AND part = ? AND content IS NOT NULL"
         places = [(vault, index, part) for index, part in parts]
@@ -230,7 +246,9 @@ class Changes:
 
     # --- staging
 
-    async def stage(self, upload: Row, batch: StagedBatch, blocks: Sequence[Block]) -> bool:
+    async def stage(
+        self, upload: Row, batch: StagedBatch, blocks: Sequence[Block], under: bytes
+    ) -> bool:
         """Store a new batch; False if it was there already."""
         vault, upload_id, *_ = upload
         await self._begin_staging(upload)
@@ -243,13 +261,16 @@ class Changes:
                 raise _used()
             return False
         await self._sql(
-            "INSERT INTO batches (vault, batch, upload, digest, size) VALUES (?, ?, ?, ?, ?)",
-            *(vault, batch.batch_id, upload_id, batch.manifest_digest, batch.size),
+            "INSERT INTO batches (vault, batch, upload, digest, size, under)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            *(vault, batch.batch_id, upload_id, batch.manifest_digest, batch.size, under),
         )
         await self._insert_blocks(vault, upload_id, batch.batch_id, blocks)
         return True
 
-    async def stage_anew(self, upload: Row, batch: StagedBatch, blocks: Sequence[Block]) -> bool:
+    async def stage_anew(
+        self, upload: Row, batch: StagedBatch, blocks: Sequence[Block], under: bytes
+    ) -> bool:
         """Store blocks of a published batch that were made anew; False if they were there.
 
         They take the place of other ones that this upload had for the batch, as long as the log
@@ -274,13 +295,11 @@ class Changes:
             return False
         if known and known[0][1]:
             raise _used()
-        await self._let_go("vault = ? AND upload = ? AND batch = ?", [place])
+        await self._take_out("made_anew", [place])
         await self._sql(
-            "DELETE FROM made_anew WHERE vault = ? AND upload = ? AND batch = ?", *place
-        )
-        await self._sql(
-            "INSERT INTO made_anew (vault, upload, batch, digest, size) VALUES (?, ?, ?, ?, ?)",
-            *(vault, upload_id, batch.batch_id, batch.manifest_digest, batch.size),
+            "INSERT INTO made_anew (vault, upload, batch, digest, size, under)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            *(vault, upload_id, batch.batch_id, batch.manifest_digest, batch.size, under),
         )
         await self._insert_blocks(vault, upload_id, batch.batch_id, blocks)
         return True
@@ -320,10 +339,7 @@ class Changes:
         if not free:
             return
         for table in ("batches", "made_anew"):
-            await self._sql(
-                f"DELETE FROM {table} WHERE vault = ? AND upload = ? AND batch = ?", *row
-            )
-        await self._let_go("vault = ? AND upload = ? AND batch = ?", [row])
+            await self._take_out(table, [row])
 
     async def expire(self, vault: bytes, upload: bytes, before: int) -> int:
         """End an upload last active before a time; return how many went."""

@@ -29,7 +29,7 @@ from vault.storage.base import DirectoryInUse, StorageFailed, StorageFull
 
 FILE_NAME: Final = "sealroom.sqlite3"
 LOCK_NAME: Final = "lock"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = int.from_bytes(b"Slrm", "big")
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first version with strict tables; RETURNING and window functions are older."""
@@ -88,6 +88,8 @@ SCHEMA: Final = (
         upload BLOB NOT NULL,
         digest BLOB NOT NULL,
         size INTEGER NOT NULL,
+        under BLOB NOT NULL,
+        relied INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (vault, batch),
         FOREIGN KEY (vault, upload) REFERENCES uploads (vault, upload) ON DELETE CASCADE
     ) STRICT, WITHOUT ROWID""",
@@ -99,6 +101,8 @@ SCHEMA: Final = (
         batch BLOB NOT NULL,
         digest BLOB NOT NULL,
         size INTEGER NOT NULL,
+        under BLOB NOT NULL,
+        relied INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (vault, upload, batch),
         FOREIGN KEY (vault, upload) REFERENCES uploads (vault, upload) ON DELETE CASCADE
     ) STRICT, WITHOUT ROWID""",

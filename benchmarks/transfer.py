@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -58,23 +58,24 @@ def run_transfer(directory: Path, records: int) -> Transfer:
     seller, buyer = directory / "seller", directory / "buyer"
     with serving(directory / "server") as server:
         asyncio.run(create_vault(server, seller))
-        upload = _stepped(server, "upload", seller, str(table))
-        words = asyncio.run(_enrol(seller, {BUYER: buyer, LOSER: directory / "loser"}))
-        revoke = _stepped(server, "revoke", seller, LOSER)
-        one = _stepped(server, "reencrypt", seller, ONE_FIELD)
-        everything = _stepped(server, "reencrypt", seller, "")
-        offer = _stepped(server, "offer", seller, BUYER)
-        accept = _stepped(server, "accept", buyer, words)
-        export = _stepped(server, "export", buyer, str(exported))
+        upload = stepped(server, "upload", seller, str(table))
+        words = asyncio.run(enrol(seller, {BUYER: buyer, LOSER: directory / "loser"}))
+        revoke = stepped(server, "revoke", seller, LOSER)
+        one = stepped(server, "reencrypt", seller, ONE_FIELD)
+        everything = stepped(server, "reencrypt", seller, "")
+        offer = stepped(server, "offer", seller, BUYER)
+        accept = stepped(server, "accept", buyer, words)
+        export = stepped(server, "export", buyer, str(exported))
         peak = server.peak_bytes()
     if exported.read_bytes() != table.read_bytes():
         raise RuntimeError("what was exported is not what was uploaded")
     return Transfer(upload, revoke, one, everything, offer, accept, export, peak)
 
 
-def _stepped(server: Serving, step: str, home: Path, argument: str) -> Step:
+def stepped(server: Serving, step: str, home: Path, argument: str, by: Sequence[str] = ()) -> Step:
+    """Run a step as `run_step` does, and add what the server computed for it."""
     before = server.processor_seconds()
-    done = run_step(step, home, argument)
+    done = run_step(step, home, argument, by)
     after = _settled(server)
     taken = None if before is None or after is None else after - before
     return replace(done, server_seconds=taken)
@@ -107,7 +108,7 @@ async def create_vault(server: Serving, seller: Path) -> None:
     await vault.close()
 
 
-async def _enrol(seller: Path, bidders: Mapping[str, Path]) -> str:
+async def enrol(seller: Path, bidders: Mapping[str, Path]) -> str:
     """Let bidders join and confirm them, each with a class but the buyer, who will have all.
 
     Returns the words that the buyer compares at the acceptance.

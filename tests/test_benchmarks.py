@@ -328,7 +328,7 @@ def test_what_the_server_does_after_its_answer_is_the_step_s(
     monkeypatch.setattr(serving_module, "processor_seconds", lambda _: next(clock))
     monkeypatch.setattr(transfer, "run_step", lambda *_: Step(1, 1, None, None))
     server = Serving("https://localhost:1", bytes(32), "", 1)
-    done = transfer._stepped(server, "upload", tmp_path, "")
+    done = transfer.stepped(server, "upload", tmp_path, "")
     assert done.server_seconds == pytest.approx(2.0001)
 
 
@@ -377,7 +377,7 @@ def test_a_transfer_counts_only_if_the_table_came_back(
     async def nothing(*_: object) -> str:
         return "words"
 
-    def step(name: str, home: Path, argument: str) -> Step:
+    def step(name: str, home: Path, argument: str, _: object) -> Step:
         if name == "export":
             content = (tmp_path / "table.csv").read_bytes() + change
             Path(argument).write_bytes(content)
@@ -385,7 +385,7 @@ def test_a_transfer_counts_only_if_the_table_came_back(
 
     monkeypatch.setattr(transfer, "serving", nobody)
     monkeypatch.setattr(transfer, "create_vault", nothing)
-    monkeypatch.setattr(transfer, "_enrol", nothing)
+    monkeypatch.setattr(transfer, "enrol", nothing)
     monkeypatch.setattr(transfer, "run_step", step)
     monkeypatch.setattr(serving_module, "processor_seconds", lambda _: None)
     if change:

@@ -48,7 +48,8 @@ class Figure:
 
     `ratio` is to reference (a), speed against speed in the same repetition: above 1 is faster
     than (a). `busy` is the share of the time in which the measured process computed, `server` that
-    in which its server did, None where there is none or nobody knows.
+    in which its server did. `work` is what both computed, as a multiple of what (a) computes: what
+    other processes do meanwhile changes it least. None where there is no server, or nobody knows.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Figure:
     ratio: Spread
     busy: Spread
     server: Spread | None = None
+    work: Spread | None = None
 
     @classmethod
     def of(
@@ -89,11 +91,21 @@ class Figure:
         return cls.of(name, cells, list(zip(seconds, seconds, strict=True)), reference)
 
     @classmethod
-    def of_steps(cls, name: str, steps: Sequence[Step], reference: Sequence[float]) -> Self:
-        """Summarise steps of transfers."""
+    def of_steps(
+        cls, name: str, steps: Sequence[Step], reference: Sequence[float], work: Sequence[float]
+    ) -> Self:
+        """Summarise steps of transfers; `work` is what (a) computes, in nanoseconds a cell."""
+        cells = steps[0].cells
         timed = [(step.seconds, step.processor_seconds) for step in steps]
-        figure = cls.of(name, steps[0].cells, timed, reference)
-        return replace(figure, server=_known([(s.server_seconds, s.seconds) for s in steps]))
+        both = [
+            None if step.server_seconds is None else step.processor_seconds + step.server_seconds
+            for step in steps
+        ]
+        return replace(
+            cls.of(name, cells, timed, reference),
+            server=_known([(step.server_seconds, step.seconds) for step in steps]),
+            work=_known([(one, each * cells / 1e9) for one, each in zip(both, work, strict=True)]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +228,14 @@ class Size:
         cells = transfers[0].upload.cells
         seals = [each.reference_seal for each in blocks]
         opens = [each.reference_open for each in blocks]
+        sealing = seals, [each.work_seal for each in blocks]
+        opening = opens, [each.work_open for each in blocks]
         steps = {
-            "upload": ([each.upload for each in transfers], seals),
-            "accept": ([each.accept for each in transfers], opens),
-            "export": ([each.export for each in transfers], opens),
-            "rotate all": ([each.rotate_all for each in transfers], seals),
-            "rotate one": ([each.rotate_one for each in transfers], seals),
+            "upload": ([each.upload for each in transfers], *sealing),
+            "accept": ([each.accept for each in transfers], *opening),
+            "export": ([each.export for each in transfers], *opening),
+            "rotate all": ([each.rotate_all for each in transfers], *sealing),
+            "rotate one": ([each.rotate_one for each in transfers], *sealing),
         }
         return cls(
             records=records,
@@ -248,7 +262,7 @@ class Size:
                 "loopback": Spread.of([each.bare.loopback for each in repetitions]),
             },
             memory=(
-                *(Memory.of(name, each) for name, (each, _) in steps.items()),
+                *(Memory.of(name, each) for name, (each, *_) in steps.items()),
                 Memory("server", None, _most([each.server_peak_bytes for each in transfers])),
             ),
         )

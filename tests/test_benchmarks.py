@@ -41,7 +41,7 @@ def a_repetition(slower: float = 1.0, cells: int = 1_000) -> Repetition:
     one = replace(step, seconds=step.seconds / 8, cells=cells // 10, sealed_bytes=110)
     every = replace(step, seconds=step.seconds * 1.6, sealed_bytes=1_000)
     keys = Step(0.06, 0.03, 10 * MIB, 10 * MIB, keys=14, curve_seconds=0.00003, server_seconds=0.02)
-    blocks = Round(1_000, 2_000, 500 * slower, 250 * slower, 600 * slower, 400)
+    blocks = Round(1_000, 2_000, 500 * slower, 250 * slower, 600 * slower, 400, 800, 1_600)
     step = replace(step, sealed_bytes=2 * MIB)
     transfer = Transfer(step, replace(keys, keys=7), one, every, keys, step, step, 30 * MIB)
     return Repetition(blocks, transfer, Bare(0.002, 0.001))
@@ -106,6 +106,20 @@ def test_figures_are_ratios_to_the_reference_of_the_same_repetition() -> None:
     assert shown["reseal"] == pytest.approx((0.0006, 1e9 / 600, 1 / 0.6))
     assert shown["rotate all"] == pytest.approx((0.0064, 156_250, 1 / 6.4))
     assert shown["rotate one"] == pytest.approx((0.0005, 200_000, 0.2))
+
+
+def test_work_is_what_both_sides_compute_in_multiples_of_what_the_reference_computes() -> None:
+    one = a_repetition()
+    upload = replace(one.transfer.upload, server_seconds=0.0006)
+    known = replace(one, transfer=replace(one.transfer, upload=upload))
+    figures = {each.name: each for each in Size.of(100, 100, 19.0, [known]).figures}
+    # 0.001 s and 0.0006 s for 1,000 cells, where (a) takes 800 ns of the processor for each.
+    work, server = figures["upload"].work, figures["upload"].server
+    assert work is not None
+    assert server is not None
+    assert (work.median, server.median) == pytest.approx((2.0, 0.15))
+    assert figures["accept"].work is figures["accept"].server is None
+    assert "   15%   2.00\n" in report(Conditions.now(), 0.0, [Size.of(100, 100, 19.0, [known])])
 
 
 def test_figures_are_medians_with_their_spread() -> None:

@@ -27,7 +27,8 @@ ONE_FIELD: Final = "account"
 """The field that is sealed anew alone: of all ten the nearest to a tenth of the sealed bytes."""
 _PAUSE_SECONDS: Final = 0.05
 _IDLE_SHARE: Final = 0.04
-_PAUSES: Final = 200
+_QUIET_PAUSES: Final = 8
+_PAUSES: Final = 1_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +83,19 @@ def stepped(server: Serving, step: str, home: Path, argument: str, by: Sequence[
 
 
 def _settled(server: Serving) -> float | None:
-    """Wait until the server rests, and return its processor time.
+    """Wait until the server has rested for a while, and return its processor time.
 
-    What it deletes after its answer belongs to the step that asked, and not to the next one.
+    What it deletes after its answer belongs to the step that asked, and not to the next one. It
+    also waits for the disk then, so that one moment without computing says nothing.
     """
-    taken = server.processor_seconds()
+    taken, quiet = server.processor_seconds(), 0
     for _ in range(_PAUSES):
         time.sleep(_PAUSE_SECONDS)
         before, taken = taken, server.processor_seconds()
-        if taken is None or before is None or taken - before < _PAUSE_SECONDS * _IDLE_SHARE:
+        if taken is None or before is None:
+            break
+        quiet = quiet + 1 if taken - before < _PAUSE_SECONDS * _IDLE_SHARE else 0
+        if quiet == _QUIET_PAUSES:
             break
     return taken
 

@@ -97,10 +97,7 @@ class Figure:
         """Summarise steps of transfers; `work` is what (a) computes, in nanoseconds a cell."""
         cells = steps[0].cells
         timed = [(step.seconds, step.processor_seconds) for step in steps]
-        both = [
-            None if step.server_seconds is None else step.processor_seconds + step.server_seconds
-            for step in steps
-        ]
+        both = map(_work, steps)
         return replace(
             cls.of(name, cells, timed, reference),
             server=_known([(step.server_seconds, step.seconds) for step in steps]),
@@ -143,13 +140,14 @@ class KeyWork:
 class Reencryption:
     """How sealing anew what is stored compares, each with times of the same repetition.
 
-    `one_of_all` is the time for one field as a share of that for all, and `bytes_of_all` what it
-    is of the sealed bytes. `of_upload_and_accept` is the rate of all as a share of that of an
+    `one_of_all` is the time for one field as a share of that for all, `work_of_all` the same of
+    what both sides compute, None where unknown, and `bytes_of_all` of the sealed bytes. `of_upload_and_accept` is the rate of all as a share of that of an
     upload followed by an acceptance, 1 / (1/upload + 1/accept); `of_seal_and_open` the same in
     memory.
     """
 
     one_of_all: Spread
+    work_of_all: Spread | None
     bytes_of_all: float
     of_upload_and_accept: Spread
     of_seal_and_open: Spread
@@ -161,6 +159,7 @@ class Reencryption:
         blocks = [each.blocks for each in repetitions]
         return cls(
             Spread.of([each.rotate_one.seconds / each.rotate_all.seconds for each in transfers]),
+            _work_of_all(transfers),
             transfers[0].rotate_one.sealed_bytes / transfers[0].rotate_all.sealed_bytes,
             Spread.of(
                 [
@@ -325,6 +324,18 @@ def _known(shares: Sequence[tuple[float | None, float]]) -> Spread | None:
     """Summarise quotients, if all of what is divided is known."""
     found = [value / whole for value, whole in shares if value is not None]
     return Spread.of(found) if len(found) == len(shares) else None
+
+
+def _work(step: Step) -> float | None:
+    """Return what both sides computed, in seconds of the processor."""
+    return None if step.server_seconds is None else step.processor_seconds + step.server_seconds
+
+
+def _work_of_all(transfers: Sequence[Transfer]) -> Spread | None:
+    """Return the work of sealing one field anew as a share of that of all."""
+    pairs = [(_work(each.rotate_one), _work(each.rotate_all)) for each in transfers]
+    found = [one / every for one, every in pairs if one is not None and every is not None]
+    return Spread.of(found) if len(found) == len(pairs) else None
 
 
 def _a_cell(step: Step) -> float:

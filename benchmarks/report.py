@@ -99,6 +99,7 @@ def _reencryption_lines(found: Reencryption) -> Iterator[str]:
     yield (
         f"  one field of ten is {found.bytes_of_all:.1%} of the sealed bytes, and takes "
         f"{_spread(found.one_of_all, 3)} of the time of sealing all anew"
+        + (f", {_spread(found.work_of_all, 3)} of the work" if found.work_of_all else "")
     )
     yield (
         "  sealing anew is as fast, of sealing and then opening, as: in memory "

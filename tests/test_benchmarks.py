@@ -144,8 +144,21 @@ def test_sealing_anew_is_compared_with_all_fields_and_with_uploading_and_accepti
     found = Size.of(100, 100, 19.0, [a_repetition(), a_repetition(3.0)]).reencryption
     assert found.one_of_all.median == pytest.approx(1 / 8 / 1.6)
     assert found.bytes_of_all == pytest.approx(0.11)
+    assert found.work_of_all is None
     assert found.of_upload_and_accept.median == pytest.approx(2 / 1.6)
     assert found.of_seal_and_open.median == pytest.approx(750 / 600)
+
+
+def test_sealing_one_field_anew_is_compared_in_work_too_where_the_server_s_is_known() -> None:
+    made = a_repetition()
+    one = replace(made.transfer.rotate_one, processor_seconds=0.1, server_seconds=0.2)
+    every = replace(made.transfer.rotate_all, processor_seconds=1.0, server_seconds=1.5)
+    transfer = replace(made.transfer, rotate_one=one, rotate_all=every)
+    size = Size.of(100, 100, 19.0, [replace(made, transfer=transfer)])
+    work = size.reencryption.work_of_all
+    assert work is not None
+    assert work.median == pytest.approx(0.12)
+    assert "0.120 (0.120 to 0.120) of the work" in report(Conditions.now(), 0.0, [size])
 
 
 def test_what_each_record_more_costs_leaves_out_what_is_paid_once() -> None:

@@ -141,9 +141,9 @@ class Reencryption:
     """How sealing anew what is stored compares, each with times of the same repetition.
 
     `one_of_all` is the time for one field as a share of that for all, `work_of_all` the same of
-    what both sides compute, None where unknown, and `bytes_of_all` of the sealed bytes. `of_upload_and_accept` is the rate of all as a share of that of an
-    upload followed by an acceptance, 1 / (1/upload + 1/accept); `of_seal_and_open` the same in
-    memory.
+    what both sides compute, None where unknown, and `bytes_of_all` what it is of the sealed bytes.
+    `of_upload_and_accept` is the rate of all as a share of that of an upload followed by an
+    acceptance, 1 / (1/upload + 1/accept); `of_seal_and_open` the same in memory.
     """
 
     one_of_all: Spread

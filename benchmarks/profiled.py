@@ -50,6 +50,7 @@ _PARTS: Final = tuple(
         ("the cipher, padding", r"_loop|libsodium|_sodium|client/crypto/|numpy"),
         ("tables", r"client/tables/|client/columns|arrow|parquet"),
         ("SQLite", r"sqlite|client/store\.py|vault/storage/"),
+        ("bodies put together, cut", r"protocol/blocks|vault/bodies|vault/landing|bytes_join"),
         ("signing requests, ledger", r"protocol/|signing|http_message_signatures|client/trust"),
         ("HTTP, event loop", r"aiohttp|asyncio|uvloop|multidict|yarl"),
         ("the rest of client and server", r"client/|vault/|benchmarks/"),

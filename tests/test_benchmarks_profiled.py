@@ -28,6 +28,7 @@ RUN = "run (asyncio/runners.py:190)"
         ("write (asyncio/sslproto.py:3);SSL_write_ex (libssl.so.3);0x7f (libcrypto.so.3)", "TLS"),
         ("write (asyncio/selector_events.py:3);sock_send (socketmodule.c:9)", "the socket"),
         ("stage (vault/storage/sqlite.py:7);sqlite3_step (libsqlite3.so.0)", "SQLite"),
+        ("join_batch_body (protocol/blocks.py:8);0x7f (libc.so.6)", "bodies put together, cut"),
         ("sign_request (client/request_signing.py:8)", "signing requests, ledger"),
         ("_run_once (asyncio/base_events.py:9)", "HTTP, event loop"),
         ("stage (client/transport.py:170)", "the rest of client and server"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.cells import BlockWork as EngineWork
-from benchmarks.cells import Table, reference_round
+from benchmarks.cells import Table, reference_by
 from benchmarks.mixed_table import CLASSES, NULL_TEXT
 from client.columns import byte_length
 from client.crypto.cells import ColumnToSeal
@@ -23,6 +23,7 @@ from protocol.limits import LIMITS
 class Round:
     """Nanoseconds a cell: of (a), and right after it of blocks, sealed, opened and sealed anew.
 
+    `work_seal` and `work_open` are what (a) took of the processor, the others by the clock.
     `nonce` is what drawing one nonce costs, a part of `reference_seal` that is the system's
     and differs between machines far more than the cipher does.
     """
@@ -33,6 +34,8 @@ class Round:
     open: float
     reseal: float
     nonce: float
+    work_seal: float
+    work_open: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class BlockWork:
 
     def measured(self) -> Round:
         """Seal and open everything once each way, and seal blocks anew."""
-        plain = reference_round(self.values)
+        plain, work = reference_by(self.values, time.perf_counter, time.process_time)
         blocks = EngineWork(self.batches, default_engine()).round()
         assert blocks.reseal is not None  # blocks can be
         return Round(
@@ -92,6 +95,8 @@ class BlockWork:
             blocks.open,
             blocks.reseal,
             _nonce_nanoseconds(self.cells),
+            work.seal,
+            work.open,
         )
 
 

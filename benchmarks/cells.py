@@ -101,8 +101,17 @@ class Taken:
     reseal: float | None = None
 
 
-def reference_round(table: Table, clock: Callable[[], float] = time.perf_counter) -> Taken:
+Clock = Callable[[], float]
+
+
+def reference_round(table: Table, clock: Clock = time.perf_counter) -> Taken:
     """Seal and open every cell the plain way; the clock tells seconds."""
+    (taken,) = reference_by(table, clock)
+    return taken
+
+
+def reference_by(table: Table, *clocks: Clock) -> list[Taken]:
+    """Do that once, and return what each clock says of it."""
     cipher, address = AESGCM(bytes(32)), bytes(40)
 
     def seal() -> Iterator[bytes]:
@@ -124,7 +133,12 @@ def reference_round(table: Table, clock: Callable[[], float] = time.perf_counter
             cipher.decrypt(cell[:12], cell[12:], address)
 
     cells = sum(map(len, table))
-    return Taken(_nanoseconds(seal_all, cells, clock), _nanoseconds(open_all, cells, clock))
+    both = zip(
+        _nanoseconds_by(seal_all, cells, clocks),
+        _nanoseconds_by(open_all, cells, clocks),
+        strict=True,
+    )
+    return [Taken(seal, opened) for seal, opened in both]
 
 
 _Buffers = tuple[Octets, Octets, Octets, Octets]
@@ -293,9 +307,15 @@ def each(
     return do
 
 
-def _nanoseconds(
-    work: Callable[[], None], cells: int, clock: Callable[[], float] = time.perf_counter
-) -> float:
-    start = clock()
+def _nanoseconds(work: Callable[[], None], cells: int) -> float:
+    (taken,) = _nanoseconds_by(work, cells, (time.perf_counter,))
+    return taken
+
+
+def _nanoseconds_by(
+    work: Callable[[], None], cells: int, clocks: Sequence[Clock]
+) -> Iterator[float]:
+    started = [clock() for clock in clocks]
     work()
-    return (clock() - start) / cells * 1e9
+    ended = [clock() for clock in clocks]
+    return ((end - start) / cells * 1e9 for start, end in zip(started, ended, strict=True))

@@ -48,7 +48,8 @@ class Figure:
 
     `ratio` is to reference (a), speed against speed in the same repetition: above 1 is faster
     than (a). `busy` is the share of the time in which the measured process computed, `server` that
-    in which its server did, None where there is none or nobody knows.
+    in which its server did. `work` is what both computed, as a multiple of what (a) computes: what
+    other processes do meanwhile changes it least. None where there is no server, or nobody knows.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Figure:
     ratio: Spread
     busy: Spread
     server: Spread | None = None
+    work: Spread | None = None
 
     @classmethod
     def of(
@@ -89,11 +91,18 @@ class Figure:
         return cls.of(name, cells, list(zip(seconds, seconds, strict=True)), reference)
 
     @classmethod
-    def of_steps(cls, name: str, steps: Sequence[Step], reference: Sequence[float]) -> Self:
-        """Summarise steps of transfers."""
+    def of_steps(
+        cls, name: str, steps: Sequence[Step], reference: Sequence[float], work: Sequence[float]
+    ) -> Self:
+        """Summarise steps of transfers; `work` is what (a) computes, in nanoseconds a cell."""
+        cells = steps[0].cells
         timed = [(step.seconds, step.processor_seconds) for step in steps]
-        figure = cls.of(name, steps[0].cells, timed, reference)
-        return replace(figure, server=_known([(s.server_seconds, s.seconds) for s in steps]))
+        both = map(_work, steps)
+        return replace(
+            cls.of(name, cells, timed, reference),
+            server=_known([(step.server_seconds, step.seconds) for step in steps]),
+            work=_known([(one, each * cells / 1e9) for one, each in zip(both, work, strict=True)]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +140,14 @@ class KeyWork:
 class Reencryption:
     """How sealing anew what is stored compares, each with times of the same repetition.
 
-    `one_of_all` is the time for one field as a share of that for all, and `bytes_of_all` what it
-    is of the sealed bytes. `of_upload_and_accept` is the rate of all as a share of that of an
-    upload followed by an acceptance, 1 / (1/upload + 1/accept); `of_seal_and_open` the same in
-    memory.
+    `one_of_all` is the time for one field as a share of that for all, `work_of_all` the same of
+    what both sides compute, None where unknown, and `bytes_of_all` what it is of the sealed bytes.
+    `of_upload_and_accept` is the rate of all as a share of that of an upload followed by an
+    acceptance, 1 / (1/upload + 1/accept); `of_seal_and_open` the same in memory.
     """
 
     one_of_all: Spread
+    work_of_all: Spread | None
     bytes_of_all: float
     of_upload_and_accept: Spread
     of_seal_and_open: Spread
@@ -149,6 +159,7 @@ class Reencryption:
         blocks = [each.blocks for each in repetitions]
         return cls(
             Spread.of([each.rotate_one.seconds / each.rotate_all.seconds for each in transfers]),
+            _work_of_all(transfers),
             transfers[0].rotate_one.sealed_bytes / transfers[0].rotate_all.sealed_bytes,
             Spread.of(
                 [
@@ -216,12 +227,14 @@ class Size:
         cells = transfers[0].upload.cells
         seals = [each.reference_seal for each in blocks]
         opens = [each.reference_open for each in blocks]
+        sealing = seals, [each.work_seal for each in blocks]
+        opening = opens, [each.work_open for each in blocks]
         steps = {
-            "upload": ([each.upload for each in transfers], seals),
-            "accept": ([each.accept for each in transfers], opens),
-            "export": ([each.export for each in transfers], opens),
-            "rotate all": ([each.rotate_all for each in transfers], seals),
-            "rotate one": ([each.rotate_one for each in transfers], seals),
+            "upload": ([each.upload for each in transfers], *sealing),
+            "accept": ([each.accept for each in transfers], *opening),
+            "export": ([each.export for each in transfers], *opening),
+            "rotate all": ([each.rotate_all for each in transfers], *sealing),
+            "rotate one": ([each.rotate_one for each in transfers], *sealing),
         }
         return cls(
             records=records,
@@ -248,7 +261,7 @@ class Size:
                 "loopback": Spread.of([each.bare.loopback for each in repetitions]),
             },
             memory=(
-                *(Memory.of(name, each) for name, (each, _) in steps.items()),
+                *(Memory.of(name, each) for name, (each, *_) in steps.items()),
                 Memory("server", None, _most([each.server_peak_bytes for each in transfers])),
             ),
         )
@@ -311,6 +324,18 @@ def _known(shares: Sequence[tuple[float | None, float]]) -> Spread | None:
     """Summarise quotients, if all of what is divided is known."""
     found = [value / whole for value, whole in shares if value is not None]
     return Spread.of(found) if len(found) == len(shares) else None
+
+
+def _work(step: Step) -> float | None:
+    """Return what both sides computed, in seconds of the processor."""
+    return None if step.server_seconds is None else step.processor_seconds + step.server_seconds
+
+
+def _work_of_all(transfers: Sequence[Transfer]) -> Spread | None:
+    """Return the work of sealing one field anew as a share of that of all."""
+    pairs = [(_work(each.rotate_one), _work(each.rotate_all)) for each in transfers]
+    found = [one / every for one, every in pairs if one is not None and every is not None]
+    return Spread.of(found) if len(found) == len(pairs) else None
 
 
 def _a_cell(step: Step) -> float:

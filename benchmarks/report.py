@@ -18,7 +18,8 @@ _READING: Final = (
     "Medians, (least to greatest). x (a) compares with the reference of the same repetition:",
     "one reused AESGCM object in a Python loop, random nonces, 40 bytes of associated data, no",
     "network and no disk. Above 1 is faster than it. `busy` is the share of the time in which the",
-    "client computed, `server` that in which its server did, also after its answer.",
+    "client computed, `server` that in which its server did, also after its answer; `work` is what",
+    "both computed, in multiples of (a)'s: what else the machine does changes that least.",
 )
 
 
@@ -64,7 +65,8 @@ def _size_lines(size: Size) -> Iterator[str]:
     )
     if size.block_records < size.records:
         yield f"  (a), seal and open: measured on {size.block_records:,} records and scaled up"
-    yield f"  {'':<12}{'cells/s':>12}  {'x (a)':<22}{'seconds':<26}{'busy':>5}{'server':>8}"
+    heads = f"{'busy':>5}{'server':>8}{'work':>7}"
+    yield f"  {'':<12}{'cells/s':>12}  {'x (a)':<22}{'seconds':<26}{heads}"
     cells = size.figures[0].cells
     for name, spread in size.reference.items():
         speed = f"{cells / spread.median:,.0f}"
@@ -75,6 +77,7 @@ def _size_lines(size: Size) -> Iterator[str]:
             f"  {each.name:<12}{speed:>12}  {_spread(each.ratio, 2):<22}"
             f"{_spread(each.seconds, 3):<26}{each.busy.median:>5.0%}"
             + ("" if each.server is None else f"{each.server.median:>8.0%}")
+            + ("" if each.work is None else f"{each.work.median:>7.2f}")
         )
     yield (
         f"  of (a) seal, {size.nonce_share.median:.0%} is drawing nonces, the system's cost: "
@@ -96,6 +99,7 @@ def _reencryption_lines(found: Reencryption) -> Iterator[str]:
     yield (
         f"  one field of ten is {found.bytes_of_all:.1%} of the sealed bytes, and takes "
         f"{_spread(found.one_of_all, 3)} of the time of sealing all anew"
+        + (f", {_spread(found.work_of_all, 3)} of the work" if found.work_of_all else "")
     )
     yield (
         "  sealing anew is as fast, of sealing and then opening, as: in memory "

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -110,14 +110,14 @@ names, a member's name, twelve words, a file.
 """
 
 
-def run_step(step: str, home: Path, argument: str) -> Step:
-    """Run one step in a process of its own.
+def run_step(step: str, home: Path, argument: str, by: Sequence[str] = ()) -> Step:
+    """Run one step in a process of its own, started `by` another command if one is given.
 
     Raises:
         RuntimeError: it failed; the message is what it wrote.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.steps", step, str(home), argument],
+        [*by, sys.executable, "-m", "benchmarks.steps", step, str(home), argument],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -125,7 +125,9 @@ def run_step(step: str, home: Path, argument: str) -> Step:
     )
     if done.returncode:
         raise RuntimeError(f"the step {step} failed:\n{done.stderr}")
-    return Step(**json.loads(done.stdout))
+    # A profiler has its say beside the step.
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
+    return Step(**json.loads(line))
 
 
 async def _measured(work: Work, home: Path, argument: str) -> Step:

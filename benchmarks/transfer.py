@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,8 @@ ONE_FIELD: Final = "account"
 """The field that is sealed anew alone: of all ten the nearest to a tenth of the sealed bytes."""
 _PAUSE_SECONDS: Final = 0.05
 _IDLE_SHARE: Final = 0.04
-_PAUSES: Final = 200
+_QUIET_PAUSES: Final = 8
+_PAUSES: Final = 1_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +59,43 @@ def run_transfer(directory: Path, records: int) -> Transfer:
     seller, buyer = directory / "seller", directory / "buyer"
     with serving(directory / "server") as server:
         asyncio.run(create_vault(server, seller))
-        upload = _stepped(server, "upload", seller, str(table))
-        words = asyncio.run(_enrol(seller, {BUYER: buyer, LOSER: directory / "loser"}))
-        revoke = _stepped(server, "revoke", seller, LOSER)
-        one = _stepped(server, "reencrypt", seller, ONE_FIELD)
-        everything = _stepped(server, "reencrypt", seller, "")
-        offer = _stepped(server, "offer", seller, BUYER)
-        accept = _stepped(server, "accept", buyer, words)
-        export = _stepped(server, "export", buyer, str(exported))
+        upload = stepped(server, "upload", seller, str(table))
+        words = asyncio.run(enrol(seller, {BUYER: buyer, LOSER: directory / "loser"}))
+        revoke = stepped(server, "revoke", seller, LOSER)
+        one = stepped(server, "reencrypt", seller, ONE_FIELD)
+        everything = stepped(server, "reencrypt", seller, "")
+        offer = stepped(server, "offer", seller, BUYER)
+        accept = stepped(server, "accept", buyer, words)
+        export = stepped(server, "export", buyer, str(exported))
         peak = server.peak_bytes()
     if exported.read_bytes() != table.read_bytes():
         raise RuntimeError("what was exported is not what was uploaded")
     return Transfer(upload, revoke, one, everything, offer, accept, export, peak)
 
 
-def _stepped(server: Serving, step: str, home: Path, argument: str) -> Step:
+def stepped(server: Serving, step: str, home: Path, argument: str, by: Sequence[str] = ()) -> Step:
+    """Run a step as `run_step` does, and add what the server computed for it."""
     before = server.processor_seconds()
-    done = run_step(step, home, argument)
+    done = run_step(step, home, argument, by)
     after = _settled(server)
     taken = None if before is None or after is None else after - before
     return replace(done, server_seconds=taken)
 
 
 def _settled(server: Serving) -> float | None:
-    """Wait until the server rests, and return its processor time.
+    """Wait until the server has rested for a while, and return its processor time.
 
-    What it deletes after its answer belongs to the step that asked, and not to the next one.
+    What it deletes after its answer belongs to the step that asked, and not to the next one. It
+    also waits for the disk then, so that one moment without computing says nothing.
     """
-    taken = server.processor_seconds()
+    taken, quiet = server.processor_seconds(), 0
     for _ in range(_PAUSES):
         time.sleep(_PAUSE_SECONDS)
         before, taken = taken, server.processor_seconds()
-        if taken is None or before is None or taken - before < _PAUSE_SECONDS * _IDLE_SHARE:
+        if taken is None or before is None:
+            break
+        quiet = quiet + 1 if taken - before < _PAUSE_SECONDS * _IDLE_SHARE else 0
+        if quiet == _QUIET_PAUSES:
             break
     return taken
 
@@ -107,7 +113,7 @@ async def create_vault(server: Serving, seller: Path) -> None:
     await vault.close()
 
 
-async def _enrol(seller: Path, bidders: Mapping[str, Path]) -> str:
+async def enrol(seller: Path, bidders: Mapping[str, Path]) -> str:
     """Let bidders join and confirm them, each with a class but the buyer, who will have all.
 
     Returns the words that the buyer compares at the acceptance.

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, replace
 from itertools import islice
 from pathlib import Path
@@ -14,18 +10,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks_main
-from benchmarks import bare, conditions, starting, transfer
-from benchmarks import serving as serving_module
-from benchmarks.bare import MOST_BYTES, PIECE_BYTES, Bare
+from benchmarks import conditions, starting
+from benchmarks.bare import Bare
 from benchmarks.blocks import BlockWork, Round
 from benchmarks.conditions import REPOSITORY, Conditions, Neighbours
 from benchmarks.figures import KeyWork, Margin, Memory, Repetition, Size, growth
-from benchmarks.memory import peak_bytes
 from benchmarks.mixed_table import CLASSES, NULL_TEXT, mixed_rows, write_mixed_csv
 from benchmarks.report import report
-from benchmarks.serving import Serving, processor_seconds, serving
-from benchmarks.steps import Step, run_step
-from benchmarks.transfer import Transfer, run_transfer
+from benchmarks.steps import Step
+from benchmarks.transfer import Transfer
 from client.tables import ReadOptions, open_source
 from protocol.blocks import FieldClass
 
@@ -41,7 +34,7 @@ def a_repetition(slower: float = 1.0, cells: int = 1_000) -> Repetition:
     one = replace(step, seconds=step.seconds / 8, cells=cells // 10, sealed_bytes=110)
     every = replace(step, seconds=step.seconds * 1.6, sealed_bytes=1_000)
     keys = Step(0.06, 0.03, 10 * MIB, 10 * MIB, keys=14, curve_seconds=0.00003, server_seconds=0.02)
-    blocks = Round(1_000, 2_000, 500 * slower, 250 * slower, 600 * slower, 400)
+    blocks = Round(1_000, 2_000, 500 * slower, 250 * slower, 600 * slower, 400, 800, 1_600)
     step = replace(step, sealed_bytes=2 * MIB)
     transfer = Transfer(step, replace(keys, keys=7), one, every, keys, step, step, 30 * MIB)
     return Repetition(blocks, transfer, Bare(0.002, 0.001))
@@ -108,6 +101,20 @@ def test_figures_are_ratios_to_the_reference_of_the_same_repetition() -> None:
     assert shown["rotate one"] == pytest.approx((0.0005, 200_000, 0.2))
 
 
+def test_work_is_what_both_sides_compute_in_multiples_of_what_the_reference_computes() -> None:
+    one = a_repetition()
+    upload = replace(one.transfer.upload, server_seconds=0.0006)
+    known = replace(one, transfer=replace(one.transfer, upload=upload))
+    figures = {each.name: each for each in Size.of(100, 100, 19.0, [known]).figures}
+    # 0.001 s and 0.0006 s for 1,000 cells, where (a) takes 800 ns of the processor for each.
+    work, server = figures["upload"].work, figures["upload"].server
+    assert work is not None
+    assert server is not None
+    assert (work.median, server.median) == pytest.approx((2.0, 0.15))
+    assert figures["accept"].work is figures["accept"].server is None
+    assert "   15%   2.00\n" in report(Conditions.now(), 0.0, [Size.of(100, 100, 19.0, [known])])
+
+
 def test_figures_are_medians_with_their_spread() -> None:
     size = Size.of(100, 100, 19.0, [a_repetition(slower) for slower in (1.0, 10.0, 2.0)])
     upload = next(each for each in size.figures if each.name == "upload")
@@ -137,8 +144,21 @@ def test_sealing_anew_is_compared_with_all_fields_and_with_uploading_and_accepti
     found = Size.of(100, 100, 19.0, [a_repetition(), a_repetition(3.0)]).reencryption
     assert found.one_of_all.median == pytest.approx(1 / 8 / 1.6)
     assert found.bytes_of_all == pytest.approx(0.11)
+    assert found.work_of_all is None
     assert found.of_upload_and_accept.median == pytest.approx(2 / 1.6)
     assert found.of_seal_and_open.median == pytest.approx(750 / 600)
+
+
+def test_sealing_one_field_anew_is_compared_in_work_too_where_the_server_s_is_known() -> None:
+    made = a_repetition()
+    one = replace(made.transfer.rotate_one, processor_seconds=0.1, server_seconds=0.2)
+    every = replace(made.transfer.rotate_all, processor_seconds=1.0, server_seconds=1.5)
+    transfer = replace(made.transfer, rotate_one=one, rotate_all=every)
+    size = Size.of(100, 100, 19.0, [replace(made, transfer=transfer)])
+    work = size.reencryption.work_of_all
+    assert work is not None
+    assert work.median == pytest.approx(0.12)
+    assert "0.120 (0.120 to 0.120) of the work" in report(Conditions.now(), 0.0, [size])
 
 
 def test_what_each_record_more_costs_leaves_out_what_is_paid_once() -> None:
@@ -263,136 +283,7 @@ def test_the_report_says_what_each_record_more_costs_where_time_grew() -> None:
     assert "takes one field" not in report(Conditions.now(), 0.0, [large, small])
 
 
-# --- the disk and the loopback
-
-
-def test_the_bare_disk_and_loopback_take_time_for_each_byte(tmp_path: Path) -> None:
-    found = Bare.of(tmp_path, 3 * PIECE_BYTES + 5)
-    assert min(found.disk, found.loopback) > 0
-    assert not list(tmp_path.iterdir())
-
-
-def test_beyond_some_bytes_the_bare_costs_are_scaled_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved: list[int] = []
-
-    def taking(*arguments: object) -> float:
-        moved.append(int(str(arguments[-1])))
-        return 2.0
-
-    monkeypatch.setattr(bare, "disk_seconds", taking)
-    monkeypatch.setattr(bare, "loopback_seconds", taking)
-    assert Bare.of(tmp_path, 3 * MOST_BYTES) == Bare(6.0, 6.0)
-    assert moved == [MOST_BYTES, MOST_BYTES]
-
-
-def test_a_sender_that_ends_early_is_no_figure() -> None:
-    here, there = socket.socketpair()
-    with here:
-        there.sendall(b"some")
-        there.close()
-        with pytest.raises(RuntimeError, match="4 of 1,000 bytes"):
-            bare._received_in(here, 1_000)
-
-
-# --- processes
-
-
-@on_linux
-def test_the_processor_time_of_a_process_counts_when_it_computes_and_not_when_it_sleeps() -> None:
-    computing = [sys.executable, "-c", "while True: pass"]
-    with subprocess.Popen(computing) as busy, subprocess.Popen(["sleep", "60"]) as idle:
-        before = processor_seconds(idle.pid)
-        while (processor_seconds(busy.pid) or 1.0) < 0.3:
-            time.sleep(0.01)
-        after = processor_seconds(idle.pid)
-        busy.kill()
-        idle.kill()
-    assert before is not None
-    assert after is not None
-    assert after - before < 0.1
-
-
-def test_elsewhere_than_on_linux_a_server_s_time_is_unknown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert Serving("https://localhost:1", bytes(32), "", 1).processor_seconds() is None
-
-
-def test_what_the_server_does_after_its_answer_is_the_step_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter([1.0, 2.0, 2.5, 3.0, 3.0001, 99.0])
-    monkeypatch.setattr(serving_module, "processor_seconds", lambda _: next(clock))
-    monkeypatch.setattr(transfer, "run_step", lambda *_: Step(1, 1, None, None))
-    server = Serving("https://localhost:1", bytes(32), "", 1)
-    done = transfer._stepped(server, "upload", tmp_path, "")
-    assert done.server_seconds == pytest.approx(2.0001)
-
-
-@on_linux
-def test_the_peak_of_a_process_is_its_own_and_stays_after_memory_is_given_back() -> None:
-    child = (
-        "from benchmarks.memory import peak_bytes\n"
-        "before = peak_bytes(); held = b'x' * (200 << 20); del held; print(before, peak_bytes())"
-    )
-    ballast = b"x" * (300 * MIB)  # a parent's size must not count as its child's
-    command = [sys.executable, "-c", child]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
-    before, after = map(int, done.stdout.split())
-    assert before < 100 * MIB < 200 * MIB < after < len(ballast)
-
-
-@on_linux
-def test_a_peak_of_another_process_can_be_asked_for() -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        asleep, own = peak_bytes(process.pid), peak_bytes()
-        process.terminate()
-    assert asleep is not None
-    assert own is not None
-    assert 0 < asleep < own
-
-
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    (tmp_path / "data").write_bytes(b"a file where the directory should be")
-    with pytest.raises(RuntimeError, match=r"did not start: (.|\n)*data"), serving(tmp_path):
-        pytest.fail("it is not up")
-
-
-def test_a_step_that_fails_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"upload failed(.|\n)*there is no keyring"):
-        run_step("upload", tmp_path / "home", "table.csv")
-
-
-@pytest.mark.parametrize("change", [b"", b"one row more\n"])
-def test_a_transfer_counts_only_if_the_table_came_back(
-    change: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @contextmanager
-    def nobody(_: Path) -> Iterator[Serving]:
-        yield Serving("https://localhost:1", bytes(32), "", 1)
-
-    async def nothing(*_: object) -> str:
-        return "words"
-
-    def step(name: str, home: Path, argument: str) -> Step:
-        if name == "export":
-            content = (tmp_path / "table.csv").read_bytes() + change
-            Path(argument).write_bytes(content)
-        return Step(1, 1, None, None)
-
-    monkeypatch.setattr(transfer, "serving", nobody)
-    monkeypatch.setattr(transfer, "create_vault", nothing)
-    monkeypatch.setattr(transfer, "_enrol", nothing)
-    monkeypatch.setattr(transfer, "run_step", step)
-    monkeypatch.setattr(serving_module, "processor_seconds", lambda _: None)
-    if change:
-        with pytest.raises(RuntimeError, match="not what was uploaded"):
-            run_transfer(tmp_path, 5)
-    else:
-        assert run_transfer(tmp_path, 5).upload == Step(1, 1, None, None)
+# --- the command
 
 
 def test_sizes_take_turns_so_that_a_busy_hour_hits_all(monkeypatch: pytest.MonkeyPatch) -> None:

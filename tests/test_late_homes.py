@@ -155,7 +155,7 @@ async def test_keys_may_be_retired_while_the_log_is_being_read(made: tuple[Lab, 
         for _ in range(2):
             await owner.rotate()
         meanwhile = Meanwhile(lambda: all_is_replaced(lab, owner))
-        with through(bo, Liar(bo.session.transport, meanwhile)):  # type: ignore[arg-type]
+        with through(bo, Liar(bo.session.transport, meanwhile)):
             await bo.session.sync()
         assert meanwhile.pages > 4
         assert bo.session.state.control_head == owner.session.state.control_head
@@ -171,7 +171,7 @@ async def test_what_is_withheld_is_missed_where_the_log_does_not_grow(
         await owner.rotate()
         index = owner.session.state.control_head
         lie = Altered(withheld(index))
-        liar = Liar(bo.session.transport, lie)  # type: ignore[arg-type]
+        liar = Liar(bo.session.transport, lie)
         refused = pytest.raises(NotAuthorised, match=f"leaf {index} .* withholds keys")
         with through(bo, liar), refused:
             await bo.session.sync()

@@ -12,11 +12,14 @@ import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import pyarrow as pa
 import pytest
 
 from client.cli.exits import FAILED, REFUSED, UNTRUE
+from client.tables import open_sink
+from client.tables.sink import Sink
 from protocol.checkpoint import parse_note
 from protocol.errors import (
     Fork,
@@ -37,7 +40,7 @@ from tests.answer_lies import (
 )
 from tests.commands_lied_to import COMMANDS, CREATE, OFFERED, SHOWING, WRITING
 from tests.liars import Lie
-from tests.lied_to import BARE, BEHIND, CURRENT, Stage, Told, a_stage
+from tests.lied_to import BARE, BEHIND, CURRENT, ORDERS, ROWS, Stage, Told, a_stage
 from tests.log_lies import LIES
 
 pytestmark = [
@@ -187,6 +190,38 @@ def test_a_lie_about_records_is_named_and_leaves_no_trace(
     assert (lie.lies, told.sent) == (1, ())
 
 
+class Recording:
+    """A file being written, and the records that it was given."""
+
+    def __init__(self, sink: Sink, given: list[pa.RecordBatch]) -> None:
+        self.sink, self.given = sink, given
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sink, name)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self.given.append(batch)
+        self.sink.write(batch)
+
+
+@pytest.mark.parametrize("name", DATA_LIES)
+def test_only_what_was_verified_is_written_and_none_of_it_stays(
+    stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[pa.RecordBatch] = []
+
+    def recording(*arguments: Any, **named: Any) -> Recording:
+        return Recording(open_sink(*arguments, **named), given)
+
+    monkeypatch.setattr("client.exporting.open_sink", recording)
+    lie = OtherBlocks(lies_about_data(2)[name], names=False)
+    told = stage.run(COMMANDS["read --out .csv"], lie, CURRENT)
+    expect_refused(told, ManifestMismatch)
+    written = pa.Table.from_batches(given, schema=ORDERS.select(["item", "shop"]).schema)
+    assert written.num_rows < ROWS
+    assert written.equals(ORDERS.select(["item", "shop"]).slice(0, written.num_rows))
+
+
 @pytest.mark.parametrize("name", NAME_LIES)
 def test_a_lie_about_names_is_named_and_leaves_no_trace(stage: Stage, name: str) -> None:
     for command in NAMING:
@@ -224,8 +259,8 @@ def test_security_md_says_how_many_lies_are_told_in_how_many_runs() -> None:
     others = (DATA_LIES, NAME_LIES, ACT_LIES, READ_LIES, INFO_LIES)
     lies = len(LIES) + sum(map(len, others))
     log = sum(len(met(name)) for name in LIES) + len(READ_BY_ALL) * len(OFFERED)
-    # Records: to two that read, to one without --json, to the buyer; once to all that read.
-    data = 4 * len(DATA_LIES) + len(SHOWING) - 2
+    # Records: to two that read, one of them watched, one without --json; to the buyer; once to all.
+    data = 5 * len(DATA_LIES) + len(SHOWING) - 2
     rest = len(NAME_LIES) * len(NAMING) + len(ACT_LIES) * len(ACTING)
     runs = log + data + rest + len(READ_LIES) + len(INFO_LIES)
     said = " ".join(SECURITY.read_text(encoding="utf-8").split())

@@ -41,6 +41,11 @@ COMMANDS: Final = {
     "heartbeat": Command("olga", "heartbeat"),
     "recovery setup": Command("olga", "recovery setup --custodians Ada,Kim --threshold 2"),
     "handover offer": Command("olga", "handover offer Bo --yes"),
+    "recovery end": Command("olga", "recovery end"),
+    "identity rotate": Command("bo", "identity rotate"),
+    "withdraw an invite": Command("olga", "withdraw Fay"),
+    "unfreeze": Command("olga", "unfreeze"),
+    "attest": Command("rex", "attest destroyed --yes"),
     "vault destroy": Command("olga", "vault destroy --reason terms --yes"),
     # the first contact
     "join": Command("ivy", "join {link} --yes"),
@@ -48,6 +53,7 @@ COMMANDS: Final = {
 OFFERED: Final = {
     "handover status": Command("bo", "handover status", offered=True),
     "handover accept": Command("bo", "handover accept --yes", offered=True),
+    "handover takeover": Command("bo", "handover takeover", offered=True),
     "handover reject": Command("bo", "handover reject --reason terms", offered=True),
 }
 CREATE: Final = Command("new", "vault create localhost:8443 --title New --token {token}")

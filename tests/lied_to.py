@@ -29,7 +29,7 @@ from client.cli import main
 from client.home import Home
 from client.transport import Signer, Transport
 from protocol import api
-from protocol.acts import Reason
+from protocol.acts import Reason, Role
 from tests.company import ALL, Company, company
 from tests.deals import in_batches_of
 from tests.in_process import PASSPHRASE, ServiceTransport
@@ -52,7 +52,7 @@ CLASSES: Final = {"item": ALL[0], "shop": ALL[0], "card": ALL[2]}
 NO_CONTENT: Final = (".db-wal", ".db-shm", ".lock", ".upload")
 """Locks, and what SQLite has while a database is open."""
 
-PEOPLE: Final = ("olga", "ada", "kim", "bo", "aud")
+PEOPLE: Final = ("olga", "ada", "kim", "bo", "aud", "rex")
 
 
 @dataclass(frozen=True)
@@ -271,8 +271,8 @@ def _said_in(path: Path) -> dict[str, Any]:
 def a_stage(directory: Path, *, offered: bool = False) -> Iterator[Stage]:
     """Give the company with news that their homes do not know, and homes of all three ages.
 
-    The news: a second collection, a new epoch, a grant, and the removal of uma. With `offered` the
-    vault is then offered to bo.
+    The news: a second collection, a new epoch, a grant, the removal of uma, and an invite. With
+    `offered` the vault is then offered to bo.
     """
     now = int(time.time()) + 1
     with Threaded() as thread:
@@ -307,6 +307,7 @@ async def _news(cast: Company, offered: bool) -> None:
     await olga.rotate(collection="customers", fields=["name"])
     await olga.grant("Bo", classes=[ALL[1]])
     await olga.revoke("Uma", Reason.LEFT)
+    await olga.invite(Role.BIDDER, name="Fay")
     if offered:
         await olga.offer("Bo", yes=True)
 
@@ -320,6 +321,6 @@ async def _catch_up(stage: Stage, who: str, age: str, *, names: bool) -> None:
     home = Home(stage.home(who, age), lambda: PASSPHRASE, connect=connect, clock=stage.clock)
     async with home.vault() as vault:
         await vault.session.sync()
-        if names:
+        if names and vault.session.state.members[vault.identity.member_id].live:
             await vault.members()
             await vault.collections()

@@ -368,7 +368,7 @@ async def test_a_slow_body_is_cut_off(tmp_path: Path, monkeypatch: pytest.Monkey
             assert b"too_slow" in answer
             assert seconds < 5
             # a body that keeps the pace is read
-            _, answer = await dripped(live, server, bytes(300), 0.001)
+            _, answer = await dripped(live, server, bytes(20), 0.001)
             assert answer.startswith(b"HTTP/1.1 400 ")
 
 

@@ -8,7 +8,9 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, Literal
 
 import pytest
@@ -44,6 +46,11 @@ def ids(title: str) -> list[str]:
 
 
 # --- the marks
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def marks(source: str) -> Iterator[str]:
@@ -114,7 +121,7 @@ def marks_of(test: str) -> set[str]:
         AssertionError: there is no such test.
     """
     file, *names = test.split("::")
-    tree = ast.parse((REPO / "tests" / file).read_text(encoding="utf-8"))
+    tree = parsed(REPO / "tests" / file)
     found: ast.AST = tree
     for name in names:
         inside = [each for each in found.body if getattr(each, "name", None) == name]  # type: ignore[attr-defined]

@@ -49,8 +49,10 @@ sanitize: $(STAMP)  ## run the compiled loop's tests under the address and undef
 		LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 		$(abspath $(BIN))/python -m pytest -q -s -p no:cacheprovider tests/test_engines.py tests/test_cells.py
 
-crash: $(STAMP)  ## kill client and server at every step of what changes keys (20 minutes)
-	SEALROOM_EVERY_STEP=1 $(BIN)/python -m pytest -n 2 tests/test_killed.py
+crash: $(STAMP)  ## kill, cut and tear everything everywhere (an hour): processes, connections, disks
+	SEALROOM_EVERY_STEP=1 SEALROOM_CUTS=1000 $(BIN)/python -m pytest -n 2 -s \
+		tests/test_killed.py tests/test_storage_power.py tests/test_torn_logs.py tests/test_connection_cuts.py
+	$(BIN)/python -m tests.crashing
 
 mutants: $(STAMP)  ## take each defence out, one at a time, and see whether a test notices (an hour)
 	$(BIN)/python -m tests.mutants --jobs 2

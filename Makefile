@@ -12,7 +12,7 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test crash mutants fuzz sanitize lint types demo bench table benchtables tables postgres lock sbom audit dist clean
+.PHONY: help setup test crash mutants fuzz soak sanitize lint types demo bench table benchtables tables postgres lock sbom audit dist clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ SECONDS := 600
 fuzz: $(STAMP)  ## feed hostile bytes to every parser, and to a server (SECONDS=600 each)
 	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzzing.besieging --seconds $(SECONDS)
+
+soak: $(STAMP)  ## many clients at once on one server, a thousand of them idle (SECONDS=600)
+	$(BIN)/python -m tests.soaking --seconds $(SECONDS)
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test threats crash mutants fuzz million sanitize lint types demo man bench bench-large
+.PHONY: help setup test threats crash mutants fuzz million soak sanitize lint types demo man bench bench-large
 .PHONY: bench-peers benchtables table picture tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
@@ -53,8 +53,10 @@ sanitize: $(STAMP)  ## run the compiled loop's tests under the address and undef
 		LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 		$(abspath $(BIN))/python -m pytest -q -s -p no:cacheprovider tests/test_engines.py tests/test_cells.py
 
-crash: $(STAMP)  ## kill client and server at every step of what changes keys (20 minutes)
-	SEALROOM_EVERY_STEP=1 $(BIN)/python -m pytest -n 2 tests/test_killed.py
+crash: $(STAMP)  ## kill, cut and tear everything everywhere (an hour): processes, connections, disks
+	SEALROOM_EVERY_STEP=1 SEALROOM_CUTS=1000 $(BIN)/python -m pytest -n 2 -s \
+		tests/test_killed.py tests/test_storage_power.py tests/test_torn_logs.py tests/test_connection_cuts.py
+	$(BIN)/python -m tests.crashing
 
 mutants: $(STAMP)  ## take each defence out, one at a time, and see whether a test notices (an hour)
 	$(BIN)/python -m tests.mutants --jobs 2
@@ -66,6 +68,9 @@ fuzz: $(STAMP)  ## feed hostile bytes to every parser, and to a server (SECONDS=
 
 million: $(STAMP)  ## send a million rows up and down over interruptions, and measure the client's memory
 	SEALROOM_MILLION=1 $(BIN)/python -m pytest -q -s tests/test_million.py
+
+soak: $(STAMP)  ## many clients at once on one server, a thousand of them idle (SECONDS=600)
+	$(BIN)/python -m tests.soaking --seconds $(SECONDS)
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ import pytest
 from protocol import acts, api
 from protocol.errors import ContextMismatch, IntegrityError, NotFound, SealroomError
 from protocol.ledger import act_leaf
+from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash
 from protocol.observations import OBSERVATION_LEAF, ObservationBody
 from tests.casts import staged_cast
@@ -471,3 +472,17 @@ def test_a_checkpoint_signer_signs_for_its_vault() -> None:
     note = signer.note(live.ledger.tree, 1, live.now)
     assert signer.note(live.ledger.tree, 1, live.now) == note
     assert live.checkpoint(note).root == live.ledger.tree.root()
+
+
+@pytest.mark.threat("R20")
+def test_a_signer_goes_back_in_time_only_where_it_was_too_far_ahead() -> None:
+    live = LiveVault()
+    signer = CheckpointSigner(CheckpointKey(bytes(live.server)), live.vault_id)
+
+    def signed(now: int) -> int:
+        return live.checkpoint(signer.note(live.ledger.tree, 1, now)).time
+
+    right, age = live.now, LIMITS.checkpoint_age_seconds
+    assert [signed(right + lead) for lead in (0, 60, 0)] == [right, right + 60, right + 60]
+    assert [signed(right + lead) for lead in (age, 0)] == [right + age, right + age]
+    assert [signed(right + lead) for lead in (age + 1, 0)] == [right + age + 1, right]

@@ -154,11 +154,13 @@ SETTLED: Final[Mapping[str, str]] = {
     "R3": "test_server_faults.py::test_a_failing_store_leaves_everything_as_it_was",
     "R4": "test_storage_sqlite.py::test_a_full_disk_is_said_and_nothing_is_half_done",
     "R5": "test_storage_sqlite.py::test_a_torn_wal_opens_at_a_commit",
+    "R6": "test_storage_power.py::test_whenever_the_power_goes_nothing_acknowledged_is_lost",
     "R7": "test_storage_sqlite.py::test_one_connection_writes_and_the_settings_are_in_force",
     "R9": "test_session.py::test_two_homes_of_one_member_act_at_once",
     "R10": "test_command_cuts.py::test_an_acceptance_cut_anywhere_is_made_once",
     "R11": "test_uploads.py::test_a_removal_during_an_upload_has_it_sealed_anew",
     "R12": "test_server_faults.py::test_a_store_that_did_what_it_said_it_did_not_is_caught_up_with",
+    "R15": "test_soaking.py::test_everybody_is_served_beside_the_idle_the_slow_and_the_greedy",
     "R16": "test_server_door.py::test_whoever_does_not_read_is_cut_off",
     "R17": "test_server_door.py::test_a_body_is_refused_by_its_head_alone",
     "R18": "test_server_hostile.py::"
@@ -166,6 +168,7 @@ SETTLED: Final[Mapping[str, str]] = {
     "R19": "test_fuzzing.py::test_every_parser_gives_a_value_or_an_error_of_ours",
     "R20": "test_requests.py::test_a_server_clock_set_back_opens_no_replay",
     "R21": "test_command_cuts.py::test_a_removal_cut_anywhere_is_a_removal_and_rotating_ends_it",
+    "R22": "test_soaking.py::test_everybody_is_served_beside_the_idle_the_slow_and_the_greedy",
     "R25": "test_million.py::"
     "test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory",
 }

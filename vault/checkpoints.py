@@ -9,6 +9,7 @@ from typing import Final
 from protocol.api import Observation
 from protocol.checkpoint import Checkpoint, signed_message
 from protocol.labels import Label
+from protocol.limits import LIMITS
 from protocol.merkle import Tree
 from protocol.observations import (
     OBSERVATION_SALT_BYTES,
@@ -25,7 +26,10 @@ FRESH_SECONDS: Final = 1
 
 
 class CheckpointSigner:
-    """Signs one vault's checkpoints, at times that never go back."""
+    """Signs one vault's checkpoints, at times that go back only where no client would take them.
+
+    That is when the clock ran ahead, and was set right since (SPEC section 8.6, R20).
+    """
 
     def __init__(self, key: CheckpointKey, vault_id: bytes) -> None:
         self._key = key
@@ -35,6 +39,8 @@ class CheckpointSigner:
 
     def note(self, tree: Tree, size: int, now: int) -> bytes:
         """Return a signed note of the tree's first `size` leaves, signed a second ago at most."""
+        if self._time - now > LIMITS.checkpoint_age_seconds:
+            self._time, self._newest = now, None
         self._time = max(self._time, now)
         known = self._newest
         if known is None or known.size != size or self._time - known.time >= FRESH_SECONDS:

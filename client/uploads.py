@@ -31,6 +31,7 @@ from client.catalogs import (
 )
 from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
 from client.errors import InputError, Refused
+from client.recall import Recall
 from client.results import OnProgress, Progress, UploadResult
 from client.session import Draft, Session, saying
 from client.store import JournalledUpload
@@ -169,7 +170,11 @@ async def _seal_and_commit(
             await _commit(session, plan, journal)
         except (KeysMoved, Refused) as error:
             await session.sync_as_member()
-            moved = await _drop_unusable(session, journal) or not sender.keys_open()
+            dropped = await _drop_unusable(session, journal)
+            if dropped and _landed_otherwise(session, journal):
+                session.store.end_upload(journal.upload)
+                raise _as_refused(error) from error
+            moved = dropped or not sender.keys_open()
             # While an offer is open, or the vault frozen, nothing that is sealed anew would land.
             if not moved or session.state.phase is not Phase.OPEN or attempt == ATTEMPTS - 1:
                 raise _as_refused(error) from error
@@ -230,7 +235,7 @@ def refuse_repeated(session: Session, plan: Plan, collection: bytes, source: byt
         Refused: it did; which act of the log it was is told.
     """
     before = session.store.finished_upload(source, collection)
-    if before is not None and not plan.again:
+    if before is not None and not plan.again and plan.source.origin() is None:
         batches = session.state.collections[collection].batches
         index = next((each.committed_at for each in batches if each.upload == before), None)
         raise Refused(
@@ -271,9 +276,17 @@ async def _interrupted(
         elif begun.collection in session.state.retired:
             session.store.end_upload(begun.upload)
         elif begun.source == source and collection in (None, begun.collection):
-            await _drop_unusable(session, begun)
-            found = begun, len(session.store.batches(begun.upload))
+            dropped = await _drop_unusable(session, begun)
+            if dropped and _landed_otherwise(session, begun):
+                session.store.end_upload(begun.upload)
+            else:
+                found = begun, len(session.store.batches(begun.upload))
     return found
+
+
+def _landed_otherwise(session: Session, begun: JournalledUpload) -> bool:
+    """Say whether parts have landed of what may give other rows by now, which fit no such rows."""
+    return begun.upload in session.state.pending and bool(session.store.contents(begun.upload))
 
 
 def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
@@ -312,8 +325,11 @@ def _name_tag(collection: bytes, name: str) -> str:
 
 
 def source_id(plan: Plan) -> bytes:
-    """Name what is uploaded and how; an object in memory is never the same twice."""
-    content = plan.source.fingerprint() or secrets.token_bytes(32)
+    """Name what is uploaded and how; an object in memory is never the same twice.
+
+    A database is named by where it is: what of it was sent is compared (`client.recall`).
+    """
+    content = plan.source.fingerprint() or plan.source.origin() or secrets.token_bytes(32)
     named = zip(plan.source.columns, plan.classes, strict=True)
     parts = [
         plan.collection,
@@ -416,6 +432,10 @@ class _Sender:
             for number in self._where.fields
             for address in (session.writable(journal.collection, number),)
         }
+        known = session.store.contents(journal.upload)
+        recalls = plan.source.origin() is not None
+        self._recall = Recall(self._keys[0][1], known) if recalls else None
+        self._digests: dict[int, bytes] = {}
 
     async def run(self, on_progress: OnProgress) -> None:
         """Seal and send everything that the journal does not list yet.
@@ -424,8 +444,10 @@ class _Sender:
             KeysMoved: somebody was removed meanwhile who held one of the keys.
             Stale: as `Session.keep_head_fresh`; what was sent is in the journal.
         """
+        if self._recall is not None and self._journal.upload in self._session.state.pending:
+            return  # all of it was read and sent before the first part of it was signed
         flights: set[asyncio.Task[None]] = set()
-        started, sent = time.monotonic(), 0
+        started, sent, last = time.monotonic(), 0, 0
         try:
             async with aclosing(self._sealed()) as batches:
                 async for sequence, records, sealed in batches:
@@ -437,6 +459,7 @@ class _Sender:
                             await asyncio.gather(*done)
                         flights.add(asyncio.create_task(self._send(sequence, records, sealed)))
                         sent += sum(ref.length for ref in sealed.manifest.blocks)
+                    last = sequence
                     await self._look_at_keys()
                     if not is_catalog_sequence(sequence, self._where.catalogs):
                         self._sent += records
@@ -446,6 +469,8 @@ class _Sender:
             for flight in flights:
                 flight.cancel()
             await asyncio.gather(*flights, return_exceptions=True)
+        gone = [sequence for sequence in self._acknowledged if sequence > last]
+        self._session.store.drop_batches(self._journal.upload, gone)
         if sent:
             seconds = max(time.monotonic() - started, 1e-6)
             self._session.store.keep_rate(RATE, sent / seconds)
@@ -472,7 +497,8 @@ class _Sender:
         upload, batch = self._journal.upload, sealed.manifest.batch_id
         body = await asyncio.to_thread(sealed.body)
         await self._session.transport.stage(self._session.vault_id, upload, batch, body)
-        self._session.store.add_batch(upload, sequence, records, to_bytes(sealed.manifest))
+        digest = self._digests.pop(sequence, None)
+        self._session.store.add_batch(upload, sequence, records, to_bytes(sealed.manifest), digest)
 
     async def _sealed(self) -> AsyncGenerator[tuple[int, int, SealedBatch | None], None]:
         """Yield (sequence, records, batch); the batch is None where the journal has it."""
@@ -515,14 +541,25 @@ class _Sender:
         for table in self._plan.source.batches(self._plan.batch_rows):
             at = 0
             while at < table.num_rows:
-                known = self._acknowledged.get(sequence)
+                known = self._known(sequence, table.slice(at))
                 if known is not None:
-                    records, sealed = known[0], None
+                    records, sealed = known, None
                 else:
                     records, sealed = self._seal(table.slice(at))
+                    if self._recall is not None:
+                        self._digests[sequence] = self._recall.digest(table.slice(at, records))
                 yield sequence, records, sealed
                 at += records
                 sequence += 1
+
+    def _known(self, sequence: int, rows: pa.RecordBatch) -> int | None:
+        """Return how many of these rows the journal has as this batch; None where it has not."""
+        records, _ = self._acknowledged.get(sequence, (0, b""))
+        if not records:
+            return None
+        if self._recall is not None and not self._recall.is_same(sequence, rows.slice(0, records)):
+            return None
+        return records
 
     def _seal(self, rows: pa.RecordBatch) -> tuple[int, SealedBatch]:
         columns = self._columns(rows)

@@ -296,8 +296,8 @@ class DeletionContract(OnAnEngine):
         await log.append(Effects(rewrite=(rewrite(OLD, NEW),)))
         assert not await is_shown(storage, NEWER)
         # what it is to show, it must have; else to publish it is no harm, and shows nothing
+        shown = (key_of(b"staged by one"),)
         with pytest.raises(NotStaged):
-            shown = (key_of(b"staged by one"),)
             await log.append(Effects(publish=(Publish(THIRD, (BATCH,), shown),)))
         await log.append(Effects(publish=(Publish(THIRD, (BATCH,)), Publish(FOURTH, (BATCH,)))))
         for gone in (OLD, NEWER, b"staged by one", b"staged by two"):

@@ -3,7 +3,8 @@
 A file is known by its hash. A database has none: what was sent of it stands in the journal with a
 keyed hash of each batch's cells. An upload that goes on reads it again from its beginning, and a
 batch counts as sent only if its rows are the very same; whatever differs is sealed anew, and what
-comes no more is dropped. So what is committed is always what was read in one go, the last one.
+comes no more is dropped. So what is committed is always what was read in one go, the last one
+(docs/adr/0020).
 """
 
 from __future__ import annotations

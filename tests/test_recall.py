@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +13,8 @@ import pytest_asyncio
 
 from client import uploads
 from client.errors import Refused, Unreachable
-from client.tables import Column, Source
-from client.vault import Vault
+from client.tables import Column, ReadOptions, Source
+from client.vault import UploadOptions, Vault
 from protocol import api
 from protocol.acts import Reason
 from tests.deals import a_vault, acts_since, in_batches_of, journal_of, rows, through
@@ -166,3 +168,25 @@ async def test_a_removal_between_parts_is_told_and_the_next_time_all_is_read_ane
         assert journal_of(deal.seller) == (0, 0)
         await deal.seller.upload(Database(rows(7)), collection="c", options=OPTIONS)
         assert (await deal.seller.read("c")).equals(rows(7))
+
+
+async def test_a_database_that_changes_while_its_upload_is_cut_off(
+    mine: Vault, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.db"
+    with closing(sqlite3.connect(path)) as made, made:
+        made.execute("CREATE TABLE t (id INTEGER, name TEXT)")
+        made.executemany("INSERT INTO t VALUES (?, ?)", [(n, f"name {n}") for n in range(23)])
+    url, said = f"sqlite+pysqlite:///{path}", ReadOptions(query="SELECT * FROM t ORDER BY id")
+    options = UploadOptions(said, 5)
+    with through(mine, Ending(mine, 5)), pytest.raises(Unreachable):
+        await mine.upload(url, collection="live", options=options)
+    with closing(sqlite3.connect(path)) as made, made:
+        made.execute("UPDATE t SET name = 'other' WHERE id = 7")
+    watched = Watched(mine)
+    with through(mine, watched):
+        await mine.upload(url, collection="live", options=options)
+    assert len(watched.stages) == 2  # the batch that differs, and the last one
+    names = (await mine.read("live"))["name"].to_pylist()
+    assert names == [f"name {n}" if n != 7 else "other" for n in range(23)]
+    assert journal_of(mine) == (0, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -75,7 +75,10 @@ async def rehearsed(
     sealed = _Sealed()
     started = time.monotonic()
     for each in plans:
-        await asyncio.to_thread(sealed.all_of, each, on_progress)
+        steps = sealed.steps(each)
+        while (done := await asyncio.to_thread(next, steps, None)) is not None:
+            total = each.source.total_rows
+            on_progress(Progress("sealing, to measure", done, total, "records"))
     rate = session.store.rate(RATE)
     return replace(
         looked,
@@ -98,8 +101,9 @@ class _Sealed:
     batches: int = 0
     bytes: int = 0
 
-    def all_of(self, plan: Plan, on_progress: OnProgress) -> None:
-        """Seal every batch of a table under keys of no use."""
+    def steps(self, plan: Plan) -> Iterator[int]:
+        """Seal a table under keys of no use, a batch a step; yield how many of its rows are."""
+        done = 0
         keys = [secrets.token_bytes(KEY_BYTES) for _ in plan.classes]
         for table in plan.source.batches(plan.batch_rows):
             at = 0
@@ -114,8 +118,8 @@ class _Sealed:
                 self.records += count
                 self.batches += 1
                 self.bytes += sum(ref.length for ref in batch.manifest.blocks)
-            total = plan.source.total_rows
-            on_progress(Progress("sealing, to measure", self.records, total, "records"))
+            done += table.num_rows
+            yield done
 
 
 def _columns(

@@ -5,6 +5,7 @@ They are made under a random key that lives as long as one command, and go nowhe
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +35,7 @@ class Hashes:
         self._key_column = key_column
         self._secret = secrets.token_bytes(32)
 
-    def of_table(
+    async def of_table(
         self, source: Source, key: str, batch_rows: int, on_progress: OnProgress
     ) -> tuple[Digests, Digests]:
         """Read a table; return the hash of each row's key, and of each row.
@@ -46,13 +47,14 @@ class Hashes:
         rows: list[Digests] = []
         nulls: list[int] = []
         done, total = 0, source.total_rows
-        for batch in source.batches(batch_rows):
-            columns = [column_cells(column) for column in batch.columns]
-            valid = columns[self._key_column].valid
-            nulls += [done + int(row) + 1 for row in np.flatnonzero(~valid)[:MOST_NAMED]]
-            keys.append(self.of_keys(columns[self._key_column]))
-            rows.append(self.of_rows(columns))
-            done += batch.num_rows
+        work = map(self._of_batch, source.batches(batch_rows))
+        # Batch by batch, so that Ctrl-C waits for one at most.
+        while (step := await asyncio.to_thread(next, work, None)) is not None:
+            missing, of_keys, of_rows = step
+            nulls += [done + int(row) + 1 for row in missing]
+            keys.append(of_keys)
+            rows.append(of_rows)
+            done += len(of_rows)
             on_progress(Progress("looking at the keys", done, total, "records"))
         if nulls:
             raise InputError(
@@ -60,8 +62,14 @@ class Hashes:
                 hint="Nothing was sent. Fill it in, or leave those rows out.",
             )
         all_keys = joined(keys)
-        _expect_once(all_keys, key)
+        await asyncio.to_thread(_expect_once, all_keys, key)
         return all_keys, joined(rows)
+
+    def _of_batch(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], Digests, Digests]:
+        """Return which rows have no key, the first of them; the hashes of keys, and of rows."""
+        columns = [column_cells(column) for column in batch.columns]
+        keys = columns[self._key_column]
+        return np.flatnonzero(~keys.valid)[:MOST_NAMED], self.of_keys(keys), self.of_rows(columns)
 
     def of_keys(self, cells: Cells) -> Digests:
         """Return the hash of each cell."""

@@ -18,6 +18,7 @@ import pyarrow as pa
 from client.catalogs import NamedField, collection_rows, read_people, seal_rows
 from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
 from client.overlap import Flights, threads
+from client.recall import Recall
 from client.results import OnProgress, Progress
 from client.session import Session
 from client.store import JournalledUpload
@@ -60,12 +61,14 @@ class KeysMoved(Exception):
 class _Cut(NamedTuple):
     """One batch of an upload: its place, its records, and their cells, or what is sealed of them.
 
-    There is nothing to seal where the journal has it.
+    There is nothing to seal where the journal has it. `digest` is what is remembered of it, where
+    its source could give other rows another time.
     """
 
     sequence: int
     records: int
     content: list[ColumnToSeal] | SealedBatch | None
+    digest: bytes | None = None
 
 
 class Sender:
@@ -86,6 +89,9 @@ class Sender:
             for number in self._where.fields
             for address in (session.writable(journal.collection, number),)
         }
+        known = session.store.contents(journal.upload)
+        recalls = plan.source.origin() is not None
+        self._recall = Recall(self._keys[0][1], known) if recalls else None
 
     async def run(self, on_progress: OnProgress) -> None:
         """Seal and send everything that the journal does not list yet.
@@ -94,14 +100,19 @@ class Sender:
             KeysMoved: somebody was removed meanwhile who held one of the keys.
             Stale: as `Session.keep_head_fresh`; what was sent is in the journal.
         """
-        started = time.monotonic()
+        if self._recall is not None and self._journal.upload in self._session.state.pending:
+            return  # all of it was read and sent before the first part of it was signed
+        started, last = time.monotonic(), 0
         async with Flights() as flights, aclosing(self._cut()) as cuts:
             async for cut in cuts:
+                last = cut.sequence
                 if cut.content is None:
                     self._count(cut, on_progress)
                 else:
                     await flights.launch(self._send, cut, cut.content, on_progress)
                 await self._look_at_keys()
+        gone = [sequence for sequence in self._acknowledged if sequence > last]
+        self._session.store.drop_batches(self._journal.upload, gone)
         if self._sent_bytes:
             seconds = max(time.monotonic() - started, 1e-6)
             self._session.store.keep_rate(RATE, self._sent_bytes / seconds)
@@ -144,7 +155,8 @@ class Sender:
         async with self._sealing:
             manifest, body = await asyncio.to_thread(_sealed, content)
         await self._session.transport.stage(self._session.vault_id, upload, manifest.batch_id, body)
-        self._session.store.add_batch(upload, cut.sequence, cut.records, to_bytes(manifest))
+        encoded = to_bytes(manifest)
+        self._session.store.add_batch(upload, cut.sequence, cut.records, encoded, cut.digest)
         self._sent_bytes += sum(ref.length for ref in manifest.blocks)
         self._count(cut, on_progress)
 
@@ -191,21 +203,32 @@ class Sender:
         for table in self._plan.source.batches(self._plan.batch_rows):
             at = 0
             while at < table.num_rows:
-                known = self._acknowledged.get(sequence)
+                rows = table.slice(at)
+                known = self._known(sequence, rows)
                 if known is not None:
-                    cut = _Cut(sequence, known[0], None)
+                    cut = _Cut(sequence, known, None)
                 else:
-                    cut = self._first_of(table.slice(at), sequence)
+                    cut = self._first_of(rows, sequence)
                 yield cut
                 at += cut.records
                 sequence += 1
+
+    def _known(self, sequence: int, rows: pa.RecordBatch) -> int | None:
+        """Return how many of these rows the journal has as this batch; None where it has not."""
+        records, _ = self._acknowledged.get(sequence, (0, b""))
+        if not records:
+            return None
+        if self._recall is not None and not self._recall.is_same(sequence, rows.slice(0, records)):
+            return None
+        return records
 
     def _first_of(self, rows: pa.RecordBatch, sequence: int) -> _Cut:
         columns = self._columns(rows)
         records = plan_rows(columns)
         if records < rows.num_rows:
             columns = self._columns(rows.slice(0, records))
-        return _Cut(sequence, records, columns)
+        digest = None if self._recall is None else self._recall.digest(rows.slice(0, records))
+        return _Cut(sequence, records, columns, digest)
 
     def _columns(self, rows: pa.RecordBatch) -> list[ColumnToSeal]:
         columns = []

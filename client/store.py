@@ -70,6 +70,11 @@ CREATE TABLE IF NOT EXISTS finished (
     source BLOB NOT NULL, collection BLOB NOT NULL, upload BLOB NOT NULL,
     PRIMARY KEY (source, collection)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS contents (
+    upload BLOB NOT NULL REFERENCES uploads (upload) ON DELETE CASCADE,
+    sequence INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (upload, sequence)
+) STRICT, WITHOUT ROWID;
 """
 
 
@@ -329,11 +334,32 @@ class VaultStore:
         """Return the uploads that were begun and neither committed nor given up."""
         return tuple(JournalledUpload(*row) for row in self._db.execute("SELECT * FROM uploads"))
 
-    def add_batch(self, upload: bytes, sequence: int, records: int, manifest: bytes) -> None:
-        """Write down a batch that the server acknowledged; only these are ever committed."""
-        self._db.execute(
-            "INSERT INTO batches VALUES (?, ?, ?, ?)", (upload, sequence, records, manifest)
-        )
+    def add_batch(
+        self,
+        upload: bytes,
+        sequence: int,
+        records: int,
+        manifest: bytes,
+        digest: bytes | None = None,
+    ) -> None:
+        """Write down a batch that the server acknowledged; only these are ever committed.
+
+        With the digest of what is in it, it takes the place of one with this sequence.
+        """
+        row = (upload, sequence, records, manifest)
+        if digest is None:
+            self._db.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", row)
+            return
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)", row)
+            self._db.execute(
+                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", (upload, sequence, digest)
+            )
+
+    def contents(self, upload: bytes) -> dict[int, bytes]:
+        """Return the digest of each batch of an upload that was written down with one."""
+        rows = self._db.execute("SELECT sequence, digest FROM contents WHERE upload = ?", (upload,))
+        return dict(rows.fetchall())
 
     def drop_batches(self, upload: bytes, sequences: Iterable[int]) -> None:
         """Forget batches of an upload, in one change: they are to be sealed anew."""

@@ -117,9 +117,7 @@ async def surveyed(
         plan = fitted(session, plan, *there)
     at = _key_column(plan, key)
     hashes = Hashes(at)
-    keys, rows = await asyncio.to_thread(
-        hashes.of_table, plan.source, key, plan.batch_rows, on_progress
-    )
+    keys, rows = await hashes.of_table(plan.source, key, plan.batch_rows, on_progress)
     if there is None:
         return None
     where = there[0]

@@ -137,9 +137,13 @@ async def _seal_and_commit(
             await _commit(session, plan, journal)
         except (KeysMoved, Refused) as error:
             await session.sync_as_member()
-            moved = await _drop_unusable(session, journal) or not sender.keys_open()
+            dropped = await _drop_unusable(session, journal)
+            elsewhere = bool(dropped) and _landed_otherwise(session, journal)
+            if elsewhere:
+                session.store.end_upload(journal.upload)
+            moved = bool(dropped) or not sender.keys_open()
             # While an offer is open, or the vault frozen, nothing that is sealed anew would land.
-            again = moved and session.state.phase is Phase.OPEN
+            again = moved and session.state.phase is Phase.OPEN and not elsewhere
             if isinstance(error, Refused) and not again:
                 raise
             if not again or attempt == ATTEMPTS - 1:
@@ -199,7 +203,7 @@ def refuse_repeated(session: Session, plan: Plan, collection: bytes, source: byt
         Refused: it did; which act of the log it was is told.
     """
     before = session.store.finished_upload(source, collection)
-    if before is not None and not plan.again:
+    if before is not None and not plan.again and plan.source.origin() is None:
         batches = session.state.collections[collection].batches
         index = next((each.committed_at for each in batches if each.upload == before), None)
         raise Refused(
@@ -240,9 +244,17 @@ async def _interrupted(
         elif begun.collection in session.state.retired:
             session.store.end_upload(begun.upload)
         elif begun.source == source and collection in (None, begun.collection):
-            await _drop_unusable(session, begun)
-            found = begun, len(session.store.batches(begun.upload))
+            dropped = await _drop_unusable(session, begun)
+            if dropped and _landed_otherwise(session, begun):
+                session.store.end_upload(begun.upload)
+            else:
+                found = begun, len(session.store.batches(begun.upload))
     return found
+
+
+def _landed_otherwise(session: Session, begun: JournalledUpload) -> bool:
+    """Say whether parts have landed of what may give other rows by now, which fit no such rows."""
+    return begun.upload in session.state.pending and bool(session.store.contents(begun.upload))
 
 
 def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
@@ -281,8 +293,11 @@ def _name_tag(collection: bytes, name: str) -> str:
 
 
 def source_id(plan: Plan) -> bytes:
-    """Name what is uploaded and how; an object in memory is never the same twice."""
-    content = plan.source.fingerprint() or secrets.token_bytes(32)
+    """Name what is uploaded and how; an object in memory is never the same twice.
+
+    A database is named by where it is: what of it was sent is compared (`client.recall`).
+    """
+    content = plan.source.fingerprint() or plan.source.origin() or secrets.token_bytes(32)
     named = zip(plan.source.columns, plan.classes, strict=True)
     parts = [
         plan.collection,

@@ -51,6 +51,7 @@ class Label(bytes, Enum):
     KEYRING_FILE = b"sealroom/v1/keyring-file"
     KEYRING_ENCRYPTION = b"sealroom/v1/keyring/encryption"
     KEYRING_MAC = b"sealroom/v1/keyring/mac"
+    JOURNAL_KEY = b"sealroom/v1/journal-key"
 
 
 def framed(label: Label, *parts: bytes) -> bytes:

@@ -53,6 +53,11 @@ class Ended:
         return self.document
 
 
+def heeding_ctrl_c() -> None:
+    """Let a process heed Ctrl-C: whoever runs these tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def sealroom(*arguments: str | Path, **env: str) -> Ended:
     done = subprocess.run(
         [command(), *map(str, arguments)],

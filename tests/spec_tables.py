@@ -182,6 +182,7 @@ USES: Final = {
     Label.KEYRING_FILE: "associated data and HMAC message: keyring file",
     Label.KEYRING_ENCRYPTION: "HKDF info: passphrase key to encryption key",
     Label.KEYRING_MAC: "HKDF info: passphrase key to HMAC key",
+    Label.JOURNAL_KEY: "HKDF info: field key to the key of hashes in a home's journal",
 }
 
 

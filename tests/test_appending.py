@@ -13,12 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
+from client import appending
+from client.catalogs import NamedField, Names, read_names
 from client.errors import InputError, Refused, Unreachable
 from client.results import PlannedField, UploadPlan
+from client.session import Session
 from client.tables import TableRagged, open_source
 from client.vault import Vault
 from protocol.acts import Role
 from protocol.blocks import FieldClass
+from protocol.errors import IntegrityError
 from tests.deals import (
     Breaking,
     a_deal,
@@ -388,3 +392,16 @@ def _names_bytes(vault: Vault, collection: str) -> int:
 async def test_a_source_that_is_open_is_taken_as_it_is(mine: Vault, more: Path, name: str) -> None:
     source = open_source(more)
     assert (await mine.upload([source], collection=name)).records == 8
+
+
+async def test_a_collection_whose_catalog_leaves_a_field_out_takes_nothing(
+    mine: Vault, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begun(mine, name)
+
+    async def nameless(session: Session, collection: bytes) -> Names:
+        return replace(await read_names(session, collection), fields={0: NamedField("a", "string")})
+
+    monkeypatch.setattr(appending, "read_names", nameless)
+    with pytest.raises(IntegrityError, match="the catalog does not name field 1"):
+        await mine.upload(MORE, collection=name)

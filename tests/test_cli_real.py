@@ -29,6 +29,7 @@ from tests.real_commands import (
     Server,
     command,
     environment,
+    heeding_ctrl_c,
     quickly,
     running,
     sealroom,
@@ -109,6 +110,7 @@ def test_an_upload_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> 
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heeding_ctrl_c,
         )
         wait_until(lambda: server.log.read_text().count('"PUT"') > 5)
         begun.send_signal(signal.SIGINT)

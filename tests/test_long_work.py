@@ -27,7 +27,15 @@ from client.transport import HttpTransport, Signer, Transport
 from client.vault import Vault
 from tests.deals import cheap_keyrings, in_batches_of, rows, through
 from tests.in_process import PASSPHRASE
-from tests.real_commands import Ended, command, environment, quickly, sealroom, write_table
+from tests.real_commands import (
+    Ended,
+    command,
+    environment,
+    heeding_ctrl_c,
+    quickly,
+    sealroom,
+    write_table,
+)
 from tests.servers import subprocess_server
 
 ROWS = 60_000
@@ -104,6 +112,7 @@ def begun(*arguments: str | Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heeding_ctrl_c,
     )
 
 

@@ -18,25 +18,26 @@ from typing import Any
 import pytest
 
 from tests.gate import Gate, gate
-from tests.real_commands import command, environment, running
+from tests.real_commands import command, environment, heeding_ctrl_c, running
 
 MILLION = os.environ.get("SEALROOM_MILLION") == "1"
 ROWS = 1_000_000 if MILLION else 20_000
 MOST_KIB = 400_000_000 // 1024
-MOST_GROWTH_KIB = 200 * 1024 if MILLION else 40 * 1024
+MOST_GROWTH_KIB = 215 * 1024 if MILLION else 40 * 1024
 """Beyond what the same command takes for a table of one row."""
 
 
-def write_long(path: Path, rows: int) -> bytes:
-    """Write a table of customers, row by row; return its hash."""
+def write_long(path: Path, rows: int, first: int = 0, town: str = "Berlin", step: int = 1) -> bytes:
+    """Write a table of customers, row by row, every `step`th in another town; return its hash."""
     digest = hashlib.sha256()
     with path.open("wb") as stream:
-        for n in range(-1, rows):
+        for n in range(first - 1, first + rows):
+            there = town if n % step == 0 else "Berlin"
             line = (
                 f"{1_000_000 + n},John Smith {n % 997},john.smith{n}@example.com,+49 170 {n:07},"
-                f'"Main Street {n % 300}, Berlin",20{n % 25:02}-0{n % 9 + 1}-1{n % 10},'
+                f'"Main Street {n % 300}, {there}",20{n % 25:02}-0{n % 9 + 1}-1{n % 10},'
                 f"{'active' if n % 3 else ''},{n % 10_000 / 100:.2f}\n"
-                if n >= 0
+                if n >= first
                 else "id,name,email,phone,address,since,state,spent\n"
             ).encode()
             digest.update(line)
@@ -66,7 +67,7 @@ class Running:
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [command(), *map(str, arguments)], env=environment(), stdin=subprocess.DEVNULL,
-                stdout=out, stderr=err, start_new_session=True,
+                stdout=out, stderr=err, start_new_session=True, preexec_fn=heeding_ctrl_c,
             )  # fmt: skip
 
     def ended(self) -> Ran:
@@ -133,7 +134,28 @@ def test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory(tmp_p
         assert fifth.ok()["records"] == ROWS
         assert hashlib.sha256(copy.read_bytes()).digest() == digest
 
-    peaks = [each.peak_kib for each in (planned, first, second, third, fourth, fifth)]
+        # The next night's table: some rows moved, the first are gone, and there are new ones.
+        file.unlink()
+        write_long(file, ROWS, first=ROWS // 100, town="Bonn", step=97)
+        update = ("upload", file, "--collection", "long", "--replace-by", "id")
+        planned_update = world.run(*update, "--dry-run").ended()
+        moved = len([n for n in range(ROWS // 100, ROWS) if n % 97 == 0])
+        plan = planned_update.ok()
+        assert (plan["replaced"], plan["records"]) == (moved, moved + ROWS // 100)
+        sixth = world.stopped("up", plan["sealed_bytes"] // 2, signal.SIGKILL, *update)
+        assert sixth.code == -signal.SIGKILL
+        seventh = world.run(*update).ended()
+        assert seventh.ok()["replaced"] <= moved
+        copy.unlink()
+        eighth = world.run(*read).ended()
+        assert eighth.ok()["records"] == ROWS + ROWS // 100
+        updated = file.read_text().splitlines()
+        kept = copy.read_text().splitlines()
+        write_long(small, ROWS // 100)
+        assert sorted(kept) == sorted(updated + small.read_text().splitlines()[1:])
+
+    ran = (planned, first, second, third, fourth, fifth, planned_update, sixth, seventh, eighth)
+    peaks = [each.peak_kib for each in ran]
     print(f"\n{ROWS:,} rows, peaks in KiB: {peaks}; of one row {least.peak_kib}")
     assert max(peaks) - least.peak_kib <= MOST_GROWTH_KIB
     assert max(peaks) <= MOST_KIB or not MILLION

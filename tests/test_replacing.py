@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -380,6 +381,40 @@ async def test_an_update_killed_at_any_request_goes_on_from_its_disk(
             assert await by_key(mine, name) == updated(OLD, new)
         await mine.close()
     assert cut > 12
+
+
+@pytest.mark.parametrize("what", ["upload", "plan_upload"])
+async def test_ctrl_c_while_keys_are_looked_at_waits_for_one_batch_at_most(
+    mine: Vault, name: str, what: str
+) -> None:
+    await begun(mine, name)
+    size = mine.session.believed.ledger.size
+    before, read = asyncio.all_tasks(), []
+
+    class Slow(Derived):
+        def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
+            for batch in self.read(max_rows):
+                read.append(batch.num_rows)
+                yield batch
+
+    seen: list[Progress] = []
+
+    def on_progress(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.task == "looking at the keys":
+            working.cancel()
+
+    slow = Slow(open_source(changed(*range(200))))
+    asked = getattr(mine, what)(
+        slow, collection=name, replace_by="name", options=OPTIONS, on_progress=on_progress
+    )
+    working = asyncio.create_task(asked)
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert len(seen) == 1
+    assert len(read) <= 3
+    assert asyncio.all_tasks() == before
+    assert await acts_since(mine, size) == []
 
 
 # --- others at work

@@ -37,6 +37,10 @@ class Derived(Source):
         """Return the source's own."""
         return self._source.fingerprint()
 
+    def origin(self) -> bytes | None:
+        """Return the source's own."""
+        return self._source.origin()
+
     def _take_notes(self) -> None:
         for note in self._source.notes:
             self.note(note)
@@ -85,6 +89,10 @@ class Chosen(Derived):
         if whole is None:
             return None
         return hashlib.sha256(whole + np.packbits(self._rows).tobytes()).digest()
+
+    def origin(self) -> bytes | None:
+        """Rows by their places are no table that could be found again."""
+        return None
 
     def _pieces(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         done = 0

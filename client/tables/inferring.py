@@ -73,6 +73,10 @@ class InferredSource(Source):
         """Return the source's own: the types are part of the columns."""
         return self._source.fingerprint()
 
+    def origin(self) -> bytes | None:
+        """Return the source's own."""
+        return self._source.origin()
+
 
 def parsed(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     """Parse texts. Raises: pyarrow.ArrowInvalid."""

@@ -83,6 +83,13 @@ class Source(ABC):
         Raises: TableError if the file changed since it was opened.
         """
 
+    def origin(self) -> bytes | None:
+        """Return what names the place that rows come from, where they have no fingerprint.
+
+        What is read there may be another table each time. None where nothing names it.
+        """
+        return None
+
     def note(self, text: str) -> None:
         """Add a line to `notes`, once."""
         if text not in self.notes:

@@ -7,6 +7,7 @@ database a table's columns have the types that it declares; those of a query are
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -87,6 +88,11 @@ class SqlSource(Source):
     def fingerprint(self) -> None:
         """There is no file: a table may be another by the next reading."""
         return
+
+    def origin(self) -> bytes:
+        """Return the hash of the address, without its password, and of the query."""
+        address = self._engine.url.set(password=None).render_as_string()
+        return hashlib.sha256(f"{address}\0{self._query}".encode()).digest()
 
     @property
     def _postgres(self) -> bool:

@@ -9,7 +9,7 @@ CHECKED := $(PACKAGES) benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test crash sanitize lint types demo bench table benchtables tables postgres lock clean
+.PHONY: help setup test crash documents sanitize lint types demo bench table benchtables tables postgres lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ sanitize: $(STAMP)  ## run the compiled loop's tests under the address and undef
 
 crash: $(STAMP)  ## kill client and server at every step of what changes keys (20 minutes)
 	SEALROOM_EVERY_STEP=1 $(BIN)/python -m pytest -n 2 tests/test_killed.py
+
+documents: $(STAMP)  ## send a document of 400 MiB, stop it both ways, and look at the memory (a minute)
+	SEALROOM_DOCUMENT_MIB=400 $(BIN)/python -m pytest -q -s tests/test_documents_large.py
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

@@ -228,7 +228,9 @@ class _Attaching:
         session = self._session
         await self._forget_unusable()
         resumed = len(session.store.batches(self._journal.upload))
-        for attempt in range(ATTEMPTS):
+        attempts = 0
+        while True:
+            attempts += 1
             await self._prepare()
             try:
                 await self._send()
@@ -236,11 +238,10 @@ class _Attaching:
             except (KeysMoved, Refused) as error:
                 await session.sync_as_member()
                 moved = await self._forget_unusable() or not self._keys_open()
-                if not moved or session.state.phase is not Phase.OPEN or attempt == ATTEMPTS - 1:
+                if not moved or session.state.phase is not Phase.OPEN or attempts == ATTEMPTS:
                     raise _refusal(error) from error
             else:
-                break
-        return resumed
+                return resumed
 
     async def _prepare(self) -> None:
         """Define the collection and create its epochs, whichever of it is not there yet."""
@@ -282,13 +283,16 @@ class _Attaching:
 
     def _sealed(self, number: int) -> tuple[int, SealedBatch]:
         """Seal a piece of the file; runs in a thread."""
+        cells = self._cells(number)
+        epoch = self._keys[CONTENT].epoch
+        column = ColumnToSeal(CONTENT, epoch, self._class, self._key, cells)
+        return cells.count, seal_batch([column])
+
+    def _cells(self, number: int) -> Cells:
         content = self._file.surveyed_piece(self._survey, number)
         first = number * chunks.CHUNKS_A_BATCH
-        cells = list(cut(self._journal.upload, self._survey.size, first, content))
-        column = Cells.from_list(cells, string_like=True)
-        epoch = self._keys[CONTENT].epoch
-        sealed = seal_batch([ColumnToSeal(CONTENT, epoch, self._class, self._key, column)])
-        return len(cells), sealed
+        cut_up = list(cut(self._journal.upload, self._survey.size, first, content))
+        return Cells.from_list(cut_up, string_like=True)
 
     async def _stage(self, sequence: int, records: int, sealed: SealedBatch) -> None:
         """Send one batch, and write it down once the server has it."""

@@ -338,6 +338,14 @@ async def test_an_admin_sees_names_and_opens_what_it_was_granted(
         with pytest.raises(Refused, match=r"you were not granted 'secret.pdf'"):
             await ada.get_document("secret.pdf", path=out)
         assert not out.exists()
+        size = ada.session.believed.ledger.size
+        for field_class in (CORE, SENSITIVE):
+            # Of one there is a collection, of the other perhaps none yet.
+            with pytest.raises(Refused, match="you were not granted the class") as caught:
+                await ada.attach(a_file(tmp_path, "no.pdf"), field_class=field_class)
+            assert caught.value.refusal == "not_granted"
+        assert await acts_since(ada, size) == []
+        assert journal_of(ada) == (0, 0)
         await ada.attach(a_file(tmp_path, "hers.pdf", seed=4), field_class=GENERAL)
         assert (await listed(mine))["hers.pdf"].author_name == "Ada"
         assert await got(mine, "hers.pdf", tmp_path / "out 2") == content_of(20_000, 4)

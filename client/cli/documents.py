@@ -126,7 +126,7 @@ def get(
 
     Example:
       sealroom documents get lease.pdf
-      sealroom documents get lease.pdf --out /mnt/sale/lease.pdf --overwrite
+      sealroom documents get lease.pdf --out berlin/lease.pdf --overwrite
       sealroom documents get --all --into contracts
     """
     if everything == bool(names):

@@ -42,7 +42,8 @@ from client.store import JournalledUpload
 from client.uploads import ATTEMPTS, IN_FLIGHT, LOOK_SECONDS, KeysMoved, ensure_writable
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest, manifest_bytes_at_most
-from protocol.ledger.contents import PendingUpload
+from protocol.ledger.contents import Collection, PendingUpload
+from protocol.ledger.holders import holds
 from protocol.ledger.state import Phase
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
@@ -87,6 +88,7 @@ async def attach(
     if session.state.phase is not Phase.OPEN:
         # Nothing would land that is sealed now: let the rules say why.
         session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), (field_class,)))
+    await _expect_holder(session, field_class)
     with LocalFile(path) as file, session.store.uploading():
         survey = await _surveyed(file, on_progress)
         entry = Entry(called, survey.size, media_type_of(called), survey.sha256)
@@ -99,8 +101,14 @@ async def attach(
         work = _Attaching(session, file, survey, entry, field_class, journal, on_progress)
         resumed = await work.run()
         session.store.end_upload(journal.upload)
-    (done,) = (d for d in await documents_in(session, journal.collection) if d.id == journal.upload)
-    return Attached(done, False, resumed)
+    for done in await documents_in(session, journal.collection):
+        if done.id == journal.upload:
+            return Attached(done, False, resumed)
+    raise Refused(
+        f"{called!r} was removed as soon as it was attached",
+        code="changed",
+        hint="'sealroom log' shows by whom.",
+    )
 
 
 def _checked_name(name: str) -> str:
@@ -110,6 +118,24 @@ def _checked_name(name: str) -> str:
             hint="Give it a plain file name with --name: no folder, no dot at its beginning.",
         )
     return name
+
+
+async def _expect_holder(session: Session, field_class: FieldClass) -> None:
+    """Refuse before anything is read what this member could not seal.
+
+    Raises:
+        Refused: an admin without this class.
+    """
+    fresh = secrets.token_bytes(16)
+    collection = await _collection(session, field_class) or fresh
+    where = session.state.collections.get(collection, Collection(fresh, (field_class,)))
+    me = session.state.members[session.identity.member_id]
+    if not holds(me, where, CONTENT):
+        raise Refused(
+            f"you were not granted the class {field_class.name.lower()}",
+            code="not_granted",
+            hint="Ask for a grant, or choose another --class.",
+        )
 
 
 async def _surveyed(file: LocalFile, on_progress: OnProgress) -> Survey:

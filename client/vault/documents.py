@@ -65,7 +65,8 @@ class Documents(Face):
         """Write a document, found by name or id, to a file that appears verified or not at all.
 
         Without a `path` it gets its own name, in the `folder`, which is made if need be. Safe to
-        repeat: what was interrupted goes on. Raises as `client.documents.getting.get` and `place_of`.
+        repeat: what was interrupted goes on. Raises as `get` and `place_of` of
+        `client.documents.getting`.
         """
         started = time.monotonic()
         await self.session.sync_as_member()

@@ -12,8 +12,8 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test threats crash mutants fuzz million soak sanitize lint types demo man bench bench-large
-.PHONY: bench-peers benchtables table picture tables postgres lock lock-peers sbom audit dist clean
+.PHONY: help setup test threats crash mutants fuzz million documents soak sanitize lint types demo man bench
+.PHONY: bench-large bench-peers benchtables table picture tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ million: $(STAMP)  ## send a million rows up and down over interruptions, and me
 
 soak: $(STAMP)  ## many clients at once on one server, a thousand of them idle (SECONDS=600)
 	$(BIN)/python -m tests.soaking --seconds $(SECONDS)
+
+documents: $(STAMP)  ## send a document of 400 MiB, stop it both ways, and look at the memory (a minute)
+	SEALROOM_DOCUMENT_MIB=400 $(BIN)/python -m pytest -q -s tests/test_documents_large.py
 
 lint: $(STAMP)  ## style, format, and who may import whom
 	$(BIN)/ruff check .

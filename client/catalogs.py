@@ -1,8 +1,8 @@
 """Names: what people call members, collections and fields, sealed in catalogs (SPEC section 7.4).
 
 A catalog is a field like any other; each of its cells is one map in the one encoding. Later
-cells override earlier ones. Blocks of catalogs are kept in this home as they came, sealed, and
-opened anew when they are needed.
+cells override earlier ones. Blocks of catalogs are kept in this home as they came, sealed; a
+session opens each once.
 """
 
 from __future__ import annotations
@@ -231,10 +231,15 @@ async def read_rows(
         block = _kept(session, batch, ref)
         if block is None or not batch.records:
             continue
+        # Whoever looks often, at many names, does not open each anew every time.
+        known = session.opened.get((batch.id, ref.sha256))
         try:
-            rows += _opened(session, where, batch, ref, block)
+            known = known or _opened(session, where, batch, ref, block)
         except (IntegrityError, CommitmentMismatch, WeakKey) as error:
             failure = failure or error
+        else:
+            session.opened[batch.id, ref.sha256] = known
+            rows += known
     return rows, failure
 
 

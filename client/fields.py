@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from client.catalogs import read_names
+from client.documents.entries import holds_documents
 from client.errors import InputError
 from client.likely import likely
 from client.session import Session
@@ -63,8 +64,12 @@ async def field_labels(session: Session, fields: Iterable[Field]) -> tuple[str, 
         elif number in where.catalogs:
             labels.append(f"names of {where.class_of(number).name.lower()} fields")
         else:
-            named = (await read_names(session, collection)).fields.get(number)
-            labels.append(named.name if named else f"field {number}")
+            names = await read_names(session, collection)
+            named = names.fields.get(number)
+            if holds_documents(names) and names.name:
+                labels.append(names.name)
+            else:
+                labels.append(named.name if named else f"field {number}")
     return tuple(labels)
 
 

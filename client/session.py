@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import Share
@@ -95,6 +95,8 @@ class Session:
         self.transport = transport
         self.clock = clock
         self.successors: tuple[Successor, ...] = ()
+        self.opened: dict[tuple[bytes, bytes], list[Any]] = {}
+        """What `client.catalogs` opened, by batch and hash of the block: names, in memory only."""
         self._acting = asyncio.Lock()
 
     @property

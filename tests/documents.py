@@ -30,6 +30,7 @@ def short_chunks() -> Iterator[None]:
     """Cut documents into chunks that a test does not wait for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "CHUNK_BYTES", CHUNK)
+        patch.setattr(chunks, "CHUNKS_A_BATCH", PIECE // CHUNK)
         yield
 
 

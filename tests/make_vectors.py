@@ -70,6 +70,7 @@ from protocol.rewrap import RewrapStatement
 from protocol.signing import pae
 from protocol.wire import Envelope, to_bytes
 from tests import edwards
+from tests.document_vectors import documents
 from tests.fixed_draws import (
     COLLECTION,
     DAY,
@@ -1132,6 +1133,7 @@ FILES: Final[dict[str, Callable[[Draws], Json]]] = {
     "wraps": wraps,
     "cells": cells,
     "manifests": manifests,
+    "documents": documents,
     "merkle": merkle,
     "checkpoints": checkpoints,
     "acts": act_bodies,

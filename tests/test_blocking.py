@@ -96,6 +96,9 @@ def whole_story(server: Server, folder: Path) -> None:
             on_progress=progress.append,
         )
         assert progress[-1].done == 30
+        (folder / "lease.txt").write_text("a lease")
+        attached = seller.attach(folder / "lease.txt", field_class=FieldClass.CORE)
+        assert attached.document.size == len("a lease")
         link = seller.invite(Role.BIDDER, name="Bo").link
         buyer, joined = his.join(link)
         assert joined.member_id == buyer.identity.member_id.hex()
@@ -114,12 +117,16 @@ def whole_story(server: Server, folder: Path) -> None:
         buyer.reject(Reason.OTHER)
         seller.rotate()
         seller.offer("Bo", days=2)
-        assert buyer.accept(words=seller.words("Bo")).records == 30
+        assert buyer.accept(words=seller.words("Bo")).records == 30 + 1
 
         assert buyer.export("customers", path=folder / "out.parquet").records == 30
+        assert [each.name for each in buyer.documents()] == ["lease.txt"]
+        got = buyer.get_document("lease.txt", folder=folder / "contracts")
+        assert Path(got.path).read_text() == "a lease"
+        assert buyer.remove_document("lease.txt").name == "lease.txt"
         assert pa.Table.from_batches(buyer.stream("customers")).equals(rows(30))
         assert buyer.status().role == "owner"
-        assert [c.name for c in buyer.collections()] == ["customers"]
+        assert [c.name for c in buyer.collections()] == ["customers", "documents-core"]
         assert buyer.collection("customers").records == 30
         assert buyer.log(verify=True).verified > 10
         with pytest.raises(Refused, match="no longer a member"):

@@ -109,12 +109,13 @@ async def test_real_chunks_fill_a_mebibyte_each(
     mine: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(chunks, "CHUNKS_A_BATCH", CHUNKS_A_BATCH)
     size = CHUNKS_A_BATCH * CHUNK_BYTES + 5_000
     file = a_file(tmp_path, size=size)
     await mine.attach(file)
     first, second = (await document(mine)).batches
     full, tag, length = 1 << 20, 16, 4
-    assert first.manifest.blocks[0].length == 8 * (full + tag + length)
+    assert first.manifest.blocks[0].length == CHUNKS_A_BATCH * (full + tag + length)
     # What is left is padded to a power of two, as a long cell is.
     assert second.manifest.blocks[0].length == 8_192 + tag + length
     assert await got(mine, "contract.pdf", tmp_path / "out") == file.read_bytes()
@@ -280,10 +281,15 @@ async def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
     assert set(tmp_path.iterdir()) == {out, tmp_path / "in"}
 
 
-async def test_a_folder_that_is_not_there_is_told(mine: Vault, tmp_path: Path) -> None:
+async def test_a_folder_is_made_for_their_own_names_and_for_no_other(
+    mine: Vault, tmp_path: Path
+) -> None:
     await mine.attach(a_file(tmp_path))
-    with pytest.raises(InputError, match=r"contract.pdf cannot be written: No such file"):
-        await mine.get_document("contract.pdf", folder=tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"lease.pdf cannot be written: No such file"):
+        await mine.get_document("contract.pdf", path=tmp_path / "nowhere" / "lease.pdf")
+    assert not (tmp_path / "nowhere").exists()
+    await mine.get_document("contract.pdf", folder=tmp_path / "new" / "one")
+    assert (tmp_path / "new" / "one" / "contract.pdf").read_bytes() == content_of(20_000)
 
 
 # --- who may
@@ -332,6 +338,14 @@ async def test_an_admin_sees_names_and_opens_what_it_was_granted(
         with pytest.raises(Refused, match=r"you were not granted 'secret.pdf'"):
             await ada.get_document("secret.pdf", path=out)
         assert not out.exists()
+        size = ada.session.believed.ledger.size
+        for field_class in (CORE, SENSITIVE):
+            # Of one there is a collection, of the other perhaps none yet.
+            with pytest.raises(Refused, match="you were not granted the class") as caught:
+                await ada.attach(a_file(tmp_path, "no.pdf"), field_class=field_class)
+            assert caught.value.refusal == "not_granted"
+        assert await acts_since(ada, size) == []
+        assert journal_of(ada) == (0, 0)
         await ada.attach(a_file(tmp_path, "hers.pdf", seed=4), field_class=GENERAL)
         assert (await listed(mine))["hers.pdf"].author_name == "Ada"
         assert await got(mine, "hers.pdf", tmp_path / "out 2") == content_of(20_000, 4)

@@ -8,13 +8,14 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from client.catalogs import seal_rows
 from client.columns import Cells
-from client.crypto.cells import ColumnToSeal, seal_batch
+from client.crypto.cells import ColumnToSeal, reseal_block, seal_batch
 from client.documents.chunks import cut
 from client.documents.entries import CONTENT, Entry, entry_rows
 from client.errors import InputError, Refused
@@ -23,6 +24,7 @@ from client.uploads import ensure_writable
 from client.vault import Vault
 from protocol.acts import Commit, Reason, Role
 from protocol.api import FetchBlocks
+from protocol.blocks import BlockRef
 from protocol.encoding import Value
 from protocol.errors import IntegrityError, ManifestMismatch
 from tests.deals import Deal, Tampering, a_deal, honest, joined, through
@@ -287,6 +289,51 @@ async def test_content_whose_name_was_lost_is_still_there_to_be_removed(sale: Sa
     done = await sale.seller.remove_document(upload)
     assert done.name is None
     assert (await only(sale.seller)).name == "contract.pdf"
+
+
+@pytest.mark.threat("C14")
+async def test_a_re_encryption_that_puts_another_document_there_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may re-encrypt the content, and not the names, passes no other file off as a document."""
+    async with (
+        a_deal(tmp_path / "sale") as deal,
+        joined(deal.lab, deal.seller, "Eve", Role.ADMIN) as eve,
+    ):
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+        await deal.seller.attach(a_file(tmp_path, "one.pdf"))
+        await deal.seller.attach(a_file(tmp_path, "two.pdf", seed=2))
+        one, two = await document(eve, "one.pdf"), await document(eve, "two.pdf")
+        false = dict(zip((b.id for b in one.batches), cells_of(two.id), strict=True))
+
+        def lying(old: bytes, new: bytes, *given: Any) -> tuple[BlockRef, bytes]:
+            """Seal the cells of the other document under the key and the place of this one's."""
+            field_class, ref, epoch, batch, records = given[:5]
+            cells = false.get(batch)
+            if cells is None or ref.field != CONTENT:
+                return reseal_block(old, new, *given)
+            column = Cells.from_list(cells, string_like=True)
+            with monkeypatch.context() as patch:
+                patch.setattr("client.crypto.cells.secrets.token_bytes", lambda _: batch)
+                sealed = seal_batch([ColumnToSeal(CONTENT, epoch, field_class, new, column)])
+            assert sealed.manifest.records == records
+            return sealed.manifest.blocks[0], sealed.blocks[0]
+
+        monkeypatch.setattr("client.reencryption.reseal_block", lying)
+        await eve.rotate(reencrypt=True)
+        monkeypatch.undo()
+        out = tmp_path / "out"
+        out.mkdir()
+        with pytest.raises(IntegrityError, match="in the place of chunk 1"):
+            await deal.buyer.get_document("one.pdf", folder=out)
+        assert list(out.iterdir()) == []
+        assert await got(deal.buyer, "two.pdf", out) == content_of(SIZE, 2)
+
+
+def cells_of(document_id: bytes) -> list[list[bytes]]:
+    """Return the chunks of the second document, as its batches have them."""
+    cells = list(cut(document_id, SIZE, 0, content_of(SIZE, 2)))
+    return [cells[:8], cells[8:16], cells[16:]]
 
 
 # --- names that lead elsewhere

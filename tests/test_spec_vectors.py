@@ -25,6 +25,7 @@ from client.crypto.invites import invite_access_key, invite_identity
 from client.crypto.keys import confirmed_field_key, derive_field_key, key_confirmation, share_hash
 from client.crypto.secrets import InviteSecret, Seed, Share
 from client.crypto.wraps import unwrap
+from client.documents.chunks import cut
 from client.links import Link, parse_link
 from client.words import pair_words
 from protocol import acts
@@ -56,6 +57,7 @@ from protocol.rewrap import RewrapStatement, Wrap, verify_rewrap
 from protocol.signing import pae, verify_signature
 from protocol.wire import Envelope, from_bytes, pack
 from tests import edwards, xwing
+from tests.document_vectors import assembled, cell_of
 from tests.every_engine import ENGINES, agreed
 from tests.fixed_draws import Draws, Json, plain
 from tests.make_vectors import FILES, FOLDER, rendered
@@ -671,6 +673,19 @@ def test_no_other_manifest_is_taken(case: Json) -> None:
 @pytest.mark.parametrize("case", cases("manifests", "invalid_bodies"))
 def test_no_other_upload_body_is_taken(case: Json) -> None:
     expect(case["error"], split_batch_body, raw(case["hex"]))
+
+
+@pytest.mark.parametrize("case", cases("documents", "documents"))
+def test_a_document_is_its_chunks_and_nothing_else(case: Json) -> None:
+    content = assembled(case)
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (case["size"], case["sha256"])
+    cells = list(cut(raw(case["document"]), case["size"], 0, content))
+    assert cells == [cell_of(chunk) for chunk in case["chunks"]]
+
+
+@pytest.mark.parametrize("case", cases("documents", "invalid"))
+def test_no_other_chunks_are_a_document(case: Json) -> None:
+    expect(case["error"], assembled, case)
 
 
 # --- section 8

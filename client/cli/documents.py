@@ -107,7 +107,7 @@ def list_documents(invocation: Invocation) -> None:
     "--into",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="The folder for documents under their own names; this one if not given.",
+    help="The folder for documents under their own names, made if need be; this one if not given.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.pass_obj
@@ -126,7 +126,7 @@ def get(
 
     Example:
       sealroom documents get lease.pdf
-      sealroom documents get lease.pdf --out /mnt/sale/lease.pdf --overwrite
+      sealroom documents get lease.pdf --out berlin/lease.pdf --overwrite
       sealroom documents get --all --into contracts
     """
     if everything == bool(names):

@@ -43,7 +43,8 @@ from client.store import JournalledUpload
 from client.uploads import ATTEMPTS, ensure_writable
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest, manifest_bytes_at_most
-from protocol.ledger.contents import PendingUpload
+from protocol.ledger.contents import Collection, PendingUpload
+from protocol.ledger.holders import holds
 from protocol.ledger.state import Phase
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
@@ -88,6 +89,7 @@ async def attach(
     if session.state.phase is not Phase.OPEN:
         # Nothing would land that is sealed now: let the rules say why.
         session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), (field_class,)))
+    await _expect_holder(session, field_class)
     with LocalFile(path) as file, session.store.uploading():
         survey = await _surveyed(file, on_progress)
         entry = Entry(called, survey.size, media_type_of(called), survey.sha256)
@@ -100,8 +102,14 @@ async def attach(
         work = _Attaching(session, file, survey, entry, field_class, journal, on_progress)
         resumed = await work.run()
         session.store.end_upload(journal.upload)
-    (done,) = (d for d in await documents_in(session, journal.collection) if d.id == journal.upload)
-    return Attached(done, False, resumed)
+    for done in await documents_in(session, journal.collection):
+        if done.id == journal.upload:
+            return Attached(done, False, resumed)
+    raise Refused(
+        f"{called!r} was removed as soon as it was attached",
+        code="changed",
+        hint="'sealroom log' shows by whom.",
+    )
 
 
 def _checked_name(name: str) -> str:
@@ -111,6 +119,24 @@ def _checked_name(name: str) -> str:
             hint="Give it a plain file name with --name: no folder, no dot at its beginning.",
         )
     return name
+
+
+async def _expect_holder(session: Session, field_class: FieldClass) -> None:
+    """Refuse before anything is read what this member could not seal.
+
+    Raises:
+        Refused: an admin without this class.
+    """
+    fresh = secrets.token_bytes(16)
+    collection = await _collection(session, field_class) or fresh
+    where = session.state.collections.get(collection, Collection(fresh, (field_class,)))
+    me = session.state.members[session.identity.member_id]
+    if not holds(me, where, CONTENT):
+        raise Refused(
+            f"you were not granted the class {field_class.name.lower()}",
+            code="not_granted",
+            hint="Ask for a grant, or choose another --class.",
+        )
 
 
 async def _surveyed(file: LocalFile, on_progress: OnProgress) -> Survey:
@@ -229,7 +255,9 @@ class _Attaching:
         session = self._session
         await self._forget_unusable()
         resumed = len(session.store.batches(self._journal.upload))
-        for attempt in range(ATTEMPTS):
+        attempts = 0
+        while True:
+            attempts += 1
             await self._prepare()
             try:
                 await self._send()
@@ -237,11 +265,10 @@ class _Attaching:
             except (KeysMoved, Refused) as error:
                 await session.sync_as_member()
                 moved = await self._forget_unusable() or not self._keys_open()
-                if not moved or session.state.phase is not Phase.OPEN or attempt == ATTEMPTS - 1:
+                if not moved or session.state.phase is not Phase.OPEN or attempts == ATTEMPTS:
                     raise _refusal(error) from error
             else:
-                break
-        return resumed
+                return resumed
 
     async def _prepare(self) -> None:
         """Define the collection and create its epochs, whichever of it is not there yet."""
@@ -283,13 +310,16 @@ class _Attaching:
 
     def _sealed(self, number: int) -> tuple[int, SealedBatch]:
         """Seal a piece of the file; runs in a thread."""
+        cells = self._cells(number)
+        epoch = self._keys[CONTENT].epoch
+        column = ColumnToSeal(CONTENT, epoch, self._class, self._key, cells)
+        return cells.count, seal_batch([column])
+
+    def _cells(self, number: int) -> Cells:
         content = self._file.surveyed_piece(self._survey, number)
         first = number * chunks.CHUNKS_A_BATCH
-        cells = list(cut(self._journal.upload, self._survey.size, first, content))
-        column = Cells.from_list(cells, string_like=True)
-        epoch = self._keys[CONTENT].epoch
-        sealed = seal_batch([ColumnToSeal(CONTENT, epoch, self._class, self._key, column)])
-        return len(cells), sealed
+        cut_up = list(cut(self._journal.upload, self._survey.size, first, content))
+        return Cells.from_list(cut_up, string_like=True)
 
     async def _stage(self, sequence: int, records: int, sealed: SealedBatch) -> None:
         """Send one batch, and write it down once the server has it."""

@@ -21,7 +21,7 @@ HEADER_BYTES: Final = ID_BYTES + 8 + 1
 CHUNK_BYTES: Final = MIB - 1 - HEADER_BYTES
 """What a full chunk holds: with its header and the byte that ends a value it fills 1 MiB."""
 
-CHUNKS_A_BATCH: Final = 8
+CHUNKS_A_BATCH: Final = 4
 """So many chunks are sealed at once: few enough that several batches fit in memory."""
 
 

@@ -53,11 +53,18 @@ def place_of(document: Document, folder: Path) -> Path:
 
 
 async def get(
-    session: Session, document: Document, path: Path, *, overwrite: bool, on_progress: OnProgress
+    session: Session,
+    document: Document,
+    path: Path,
+    *,
+    overwrite: bool,
+    make_folder: bool,
+    on_progress: OnProgress,
 ) -> Got:
     """Write a document to a file, which appears whole and verified or not at all.
 
-    Safe to repeat: a try that was interrupted goes on where it stopped.
+    Safe to repeat: a try that was interrupted goes on where it stopped. Its folder is made where
+    it is not there, if that is wanted.
 
     Raises:
         TableExists: there is such a file, and it is not to be replaced.
@@ -71,6 +78,8 @@ async def get(
         raise Refused(
             f"you were not granted {entry.name!r}", code="not_granted", hint="Ask for a grant."
         )
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     part = PartFile(path, _tag(session, document, path), overwrite=overwrite)
     try:
         work = _Getting(session, document, entry, part, on_progress)

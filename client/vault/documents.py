@@ -64,14 +64,22 @@ class Documents(Face):
     ) -> GetResult:
         """Write a document, found by name or id, to a file that appears verified or not at all.
 
-        Without a `path` it gets its own name, in the `folder`. Safe to repeat: what was
-        interrupted goes on. Raises as `client.documents.getting.get` and `place_of`.
+        Without a `path` it gets its own name, in the `folder`, which is made if need be. Safe to
+        repeat: what was interrupted goes on. Raises as `get` and `place_of` of
+        `client.documents.getting`.
         """
         started = time.monotonic()
         await self.session.sync_as_member()
         found = await self._find_document(document)
         place = place_of(found, Path(folder)) if path is None else Path(path)
-        got = await get(self.session, found, place, overwrite=overwrite, on_progress=on_progress)
+        got = await get(
+            self.session,
+            found,
+            place,
+            overwrite=overwrite,
+            make_folder=path is None,
+            on_progress=on_progress,
+        )
         return GetResult(
             document_id=found.id.hex(),
             name=got.entry.name,

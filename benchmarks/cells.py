@@ -255,12 +255,11 @@ class BlockWork:
     def round(self, workers: Executor | None = None) -> Taken:
         """Seal, open and reseal whole blocks, on these threads if any."""
 
-        def seal() -> None:
-            for columns in self._batches:
-                seal_batch(columns, self._engine, workers)
+        def seal(columns: list[ColumnToSeal]) -> None:
+            seal_batch(columns, self._engine)
 
         return Taken(
-            _nanoseconds(seal, self._cells),
+            _nanoseconds(each(seal, self._batches, workers), self._cells),
             _nanoseconds(
                 each(lambda block: block.open(self._engine), self._blocks, workers), self._cells
             ),

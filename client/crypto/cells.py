@@ -16,9 +16,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -106,18 +104,13 @@ class SealedBatch:
         return join_batch_body(self.manifest, self.blocks)
 
 
-def seal_batch(
-    columns: Sequence[ColumnToSeal],
-    engine: Engine | None = None,
-    workers: Executor | None = None,
-) -> SealedBatch:
+def seal_batch(columns: Sequence[ColumnToSeal], engine: Engine | None = None) -> SealedBatch:
     """Seal one batch: the same records in one or more fields (SPEC section 7).
 
     The batch id is drawn in here and each salt depends on the plaintext too, so neither a retry
     nor a cloned process seals two plaintexts under one cell key. Columns may come in any order.
     The caller owes that each field key belongs to the field and epoch it stands beside, and that
-    a failed upload sends these same bytes again or seals anew. `workers` are threads that seal
-    columns beside each other where the engine gains by that.
+    a failed upload sends these same bytes again or seals anew.
 
     Raises:
         LimitExceeded: a cell, a block or the batch too large, or too many records; see
@@ -128,9 +121,7 @@ def seal_batch(
     records = _records_of(ordered)
     batch_id = secrets.token_bytes(BATCH_ID_BYTES)
     chosen = engine or default_engine()
-    seal_one = partial(_seal_column, batch_id=batch_id, engine=chosen)
-    each = workers.map if workers is not None and chosen.parallel else map
-    sealed = list(each(seal_one, ordered))
+    sealed = [_seal_column(column, batch_id, chosen) for column in ordered]
     manifest = Manifest(batch_id, records, tuple(ref for ref, _ in sealed))
     return SealedBatch(manifest, tuple(block for _, block in sealed))
 

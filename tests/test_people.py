@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,3 +163,43 @@ async def test_one_comparison_is_remembered(tmp_path: Path) -> None:
         await olga.confirm("Una")
         with pytest.raises(Refused, match="not waiting to be confirmed"):
             await olga.confirm("Una")
+
+
+# --- names that are being written
+
+
+async def test_a_name_whose_key_is_closed_before_it_is_staged_is_sealed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        here, elsewhere = await cast.actor("olga"), await cast.actor("olga")
+        stage, refused = here.session.transport.stage, list[str]()
+
+        async def removed_first(*values: Any) -> None:
+            if not refused:
+                await elsewhere.vault.revoke("Kim", Reason.LEFT)  # who has the key of all names
+            try:
+                await stage(*values)
+            except Refused as error:
+                refused.append(error.refusal)
+                raise
+
+        monkeypatch.setattr(here.session.transport, "stage", removed_first)
+        await write_person(here.session, await cast.id_of("bo"), "Bob")
+        assert refused == ["out_of_order"]
+        assert "Bob" in await members(here.vault)
+
+
+async def test_a_name_that_is_refused_for_another_reason_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+
+        async def busy(*_: Any) -> None:
+            raise Refused("later", code="rate_limited")
+
+        monkeypatch.setattr(olga.session.transport, "stage", busy)
+        with pytest.raises(Refused, match="later"):
+            await write_person(olga.session, await cast.id_of("bo"), "Bob")
+        assert "Bob" not in await members(olga.vault)

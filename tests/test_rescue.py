@@ -10,12 +10,15 @@ import pytest
 from client import rescue
 from client.errors import InputError, Refused, Unreachable
 from client.recovery import REQUEST_PREFIX
+from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import Reason, Role
+from protocol.api import LogPage
 from protocol.errors import PinMismatch
 from tests.company import TABLE, Company, company
 from tests.deals import Counter, acts_since, as_killed
 from tests.in_process import URL
+from tests.liars import Lie
 from tests.test_renewal import Holding, cut_by, gives_false_keys
 
 CUSTODIANS = ("Ada", "Kim", "Aud")
@@ -304,6 +307,37 @@ async def test_each_try_to_rebuild_has_a_seed_of_its_own_and_any_may_land(
     async with vault:
         assert vault.identity.seed == made.seed
     await owns(cast)
+
+
+class Answers(Lie):
+    """Refuses to show the log, each time with the next code."""
+
+    def __init__(self, *codes: str) -> None:
+        super().__init__()
+        self.codes = list(codes)
+
+    async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+        raise Refused("no", code=self.codes.pop(0))
+
+
+async def test_a_refusal_that_says_more_than_that_nobody_is_known_is_passed_on(
+    cast: Company,
+) -> None:
+    text = asked(cast)
+    for name in ("ada", "kim"):
+        await (await cast(name)).release_share(text, yes=True)
+    with pytest.raises(Refused) as caught:
+        await cast.newcomer("new machine", Answers("rate_limited")).rebuild()
+    assert caught.value.refusal == "rate_limited"
+    with pytest.raises(Refused, match="not today"):
+        await cast.newcomer("new machine", Holding()).rebuild()
+    # Nobody knows the rebuilder any more, and somebody is too busy to say about its successor.
+    with pytest.raises(Refused) as caught:
+        await cast.newcomer("new machine", Answers("not_found", "rate_limited")).rebuild()
+    assert caught.value.refusal == "rate_limited"
+    with pytest.raises(Refused) as caught:
+        await cast.newcomer("new machine", Answers("not_found", "not_found")).rebuild()
+    assert caught.value.refusal == "too_few_shares"
 
 
 @pytest.mark.threat("Z4")

@@ -101,10 +101,9 @@ def _usage(context: click.Context) -> list[str]:
 
 
 def _options(context: click.Context) -> Iterator[tuple[str, str]]:
-    for parameter in context.command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is not None:
-            yield record
+    """Return each option's names and its help; what the arguments are, the description says."""
+    options = (p for p in context.command.get_params(context) if isinstance(p, click.Option))
+    return filter(None, (each.get_help_record(context) for each in options))
 
 
 def _below(context: click.Context, group: click.Group) -> Iterator[tuple[str, str]]:

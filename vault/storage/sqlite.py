@@ -201,12 +201,13 @@ class SqliteStorage(Storage):
     async def staged_under(self, vault_id: bytes) -> list[tuple[bytes, bytes]]:
         """Return what all that is staged is sealed under, by upload (see `Storage`)."""
         rows = await self._read(
-            "SELECT upload, under FROM uploads JOIN"
-            " (SELECT vault, upload, under, relied FROM batches"
-            "  UNION ALL SELECT vault, upload, under, relied FROM made_anew)"
-            " USING (vault, upload) WHERE vault = ? AND published = 0 AND relied = 0"
-            " GROUP BY upload, under ORDER BY upload, under",
-            vault_id,
+            " UNION ".join(
+                f"SELECT upload, under FROM {table} WHERE vault = ? AND relied = 0 AND upload IN"
+                " (SELECT upload FROM uploads WHERE vault = ? AND published = 0)"
+                for table in ("batches", "made_anew")
+            )
+            + " ORDER BY upload, under",
+            *(vault_id,) * 4,
         )
         return [(upload, under) for upload, under in rows]
 

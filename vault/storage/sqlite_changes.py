@@ -217,9 +217,10 @@ class Changes:
     async def _drop_staged(self, vault: bytes, upload: bytes, under: bytes) -> None:
         for table in ("batches", "made_anew"):
             found = await self._sql(
-                f"SELECT vault, upload, batch FROM {table} JOIN uploads USING (vault, upload)"
-                " WHERE vault = ? AND upload = ? AND published = 0 AND under = ? AND relied = 0",
-                *(vault, upload, under),
+                f"SELECT vault, upload, batch FROM {table} WHERE vault = ? AND upload IN"
+                " (SELECT upload FROM uploads WHERE vault = ? AND upload = ? AND published = 0)"
+                " AND under = ? AND relied = 0",
+                *(vault, vault, upload, under),
             )
             await self._take_out(table, found)
 

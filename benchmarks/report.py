@@ -42,7 +42,7 @@ def picture(conditions: Conditions, sizes: Sequence[Size]) -> str:
     ratios = [{each.name: each.ratio.median for each in size.figures} for size in sizes]
     return drawn(
         Bars(
-            title="Times as fast as a bare Python loop of AES-GCM, without network and disk",
+            title="Times as fast as a bare Python loop of AES-GCM without network and disk",
             note=f"{conditions.processor}, {conditions.python}; make bench",
             series=tuple(f"{size.records:,} records" for size in sizes),
             groups=[Group(name, [each[name] for each in ratios]) for name in names],

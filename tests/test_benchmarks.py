@@ -299,6 +299,20 @@ def test_sizes_take_turns_so_that_a_busy_hour_hits_all(monkeypatch: pytest.Monke
     assert [(each.records, each.repetitions) for each in sizes] == [(20, 2), (40, 2), (80, 1)]
 
 
+@pytest.mark.parametrize(
+    ("quick", "large", "sizes"),
+    [
+        (False, False, {1_000: 3, 10_000: 3, 100_000: 3}),
+        (False, True, {1_000: 3, 10_000: 3, 100_000: 3, 1_000_000: 1}),
+        (True, True, {300: 1}),
+    ],
+)
+def test_the_largest_table_is_measured_only_where_asked_for(
+    quick: bool, large: bool, sizes: dict[int, int]
+) -> None:
+    assert benchmarks_main._sizes(quick, large, 3) == sizes
+
+
 def test_the_command_measures_a_whole_transfer(tmp_path: Path) -> None:
     result = tmp_path / "made" / "bench.json"
     command = [sys.executable, "-m", "benchmarks", "--quick"]

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -23,7 +25,7 @@ from benchmarks.peers.cellwise import COLUMN, CellWork, Costs, Function, Peer, R
 from benchmarks.peers.comparing import Row, as_json, compare, leads
 from benchmarks.peers.ours import OurWork, admission
 from benchmarks.peers.report import picture, report
-from benchmarks.peers.whole import ParquetModules
+from benchmarks.peers.whole import AgeFile, ParquetModules
 from client.crypto.engines import CryptographyEngine
 from tests.every_engine import ENGINES
 
@@ -163,6 +165,40 @@ def test_parquet_is_encrypted_read_back_and_written_anew_for_one_column() -> Non
     assert work.move() != work.sealed
     with pytest.raises(NotImplementedError):
         work.admit()
+
+
+def test_a_whole_file_is_sealed_to_one_and_for_a_reader_to_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With an age of its own: which recipients a file has stands before it, in the open."""
+
+    def encrypt(content: bytes, recipients: Sequence[str]) -> bytes:
+        return ",".join(recipients).encode() + b"|" + content[::-1]
+
+    def decrypt(sealed: bytes, identities: Sequence[Any]) -> bytes:
+        names, _, content = sealed.partition(b"|")
+        assert identities[0].to_public().encode() in names.split(b",")
+        return content[::-1]
+
+    numbers = count(1)
+
+    def generate() -> SimpleNamespace:
+        name = f"age{next(numbers)}"
+        return SimpleNamespace(to_public=lambda: name)
+
+    identity = SimpleNamespace(generate=generate)
+    age = SimpleNamespace(
+        encrypt=encrypt, decrypt=decrypt, x25519=SimpleNamespace(Identity=identity)
+    )
+    monkeypatch.setitem(sys.modules, "pyrage", age)
+    work = AgeFile([[b"a,b", b"c"], [b"", b"d"]])
+    assert work.opened() == b'"a,b",\r\nc,d\r\n'
+    assert work.added_bytes == len(b"age1|") / 4
+    assert str(work.move()).startswith("b'age2|")
+    assert str(work.admit()).startswith("b'age1,age3|")
+    costs = work.round()
+    assert costs.reader is not None
+    assert costs.cell == pytest.approx(costs.column * 2)
 
 
 def test_a_file_that_does_not_come_back_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,6 +418,20 @@ def test_what_does_not_install_is_named_and_the_others_are_installed(
         )
     else:
         assert len(tried) == 1
+
+
+def test_an_environment_that_is_there_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.touch()
+    used: list[Path] = []
+    monkeypatch.setattr(installing, "installed", lambda found, _: used.append(found))
+    monkeypatch.setattr(sys, "argv", ["installing", str(tmp_path)])
+    monkeypatch.setattr(subprocess, "run", None)
+    installing.main()
+    assert used == [python]
 
 
 def test_what_pip_said_last_is_why(tmp_path: Path) -> None:

@@ -17,10 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from client import reencryption
 from client.columns import Cells
 from client.crypto import wraps
-from client.crypto.cells import ColumnToSeal, reseal_block, seal_batch
+from client.crypto.cells import ColumnToSeal, seal_batch
 from client.crypto.identity import seal_box
 from client.crypto.secrets import Share
 from client.crypto.wraps import create_epoch
@@ -29,9 +28,9 @@ from client.session import saying
 from client.transport import Transport
 from client.vault import Vault
 from protocol import acts, api
-from protocol.acts import CollectionRoot, Reason
+from protocol.acts import CollectionRoot, MovedBlock, Reason
 from protocol.api import FetchBlocks, WantedBatch
-from protocol.blocks import PEOPLE_COLLECTION, Address, BlockRef, FieldClass, is_catalog
+from protocol.blocks import PEOPLE_COLLECTION, Address, is_catalog
 from protocol.errors import (
     CommitmentMismatch,
     IntegrityError,
@@ -153,21 +152,23 @@ async def starts_anew(seller: Vault) -> None:
 
 
 async def seals_others(seller: Vault) -> None:
-    """Re-encrypt, and put other names in the place of those that there were."""
-
-    def other(old: bytes, new: bytes, field_class: FieldClass, ref: BlockRef, *rest: Any) -> Any:
-        if ref.field != NAME:
-            return reseal_block(old, new, field_class, ref, *rest)
-        cells = Cells.from_list([b"Al", b"Cy", b"Di"], string_like=True)
-        epoch, batch = rest[:2]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(secrets, "token_bytes", lambda _: batch)
-            sealed = seal_batch([ColumnToSeal(NAME, epoch, field_class, new, cells)])
-        return sealed.manifest.blocks[0], sealed.blocks[0]
-
+    """Re-encrypt the names, and put others in the place of those that there were."""
+    await seller.rotate(collection="customers", fields=["name"])
+    session, where = seller.session, customers(seller)
+    collection = session.state.collections[where]
+    ((batch, ref),) = collection.blocks(NAME)
+    newest = session.writable(where, NAME)
+    cells = Cells.from_list([b"Al", b"Cy", b"Di"], string_like=True)
+    key = session.key(newest).key.expose()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reencryption, "reseal_block", other)
-        await seller.rotate(collection="customers", reencrypt=True)
+        patch.setattr(secrets, "token_bytes", lambda _: batch.id)
+        sealed = seal_batch(
+            [ColumnToSeal(NAME, newest.epoch, collection.class_of(NAME), key, cells)]
+        )
+    upload = os.urandom(16)
+    await session.transport.stage(session.vault_id, upload, batch.id, sealed.body())
+    move = MovedBlock(batch.id, ref.sha256, sealed.manifest.blocks[0])
+    await session.act(saying(acts.Reencrypt(upload, where, 0, True, (move,))))
 
 
 CHANGES: list[Change] = [erases, starts_anew, seals_others]
@@ -309,7 +310,7 @@ async def test_an_admin_that_gives_two_members_two_keys_is_found_out(tmp_path: P
 
         victim = await cast.actor("bo", told := Forger(log))
         await victim.session.sync()
-        why = f"given in act {at} by member {ada.identity.member_id.hex()[:16]}"
+        why = f"in act {at},? by member {ada.identity.member_id.hex()[:16]}"
         with victim.catches(CommitmentMismatch, match=why):
             victim.session.key(new.definition.address)
         reader = await cast.actor("olga", told)

@@ -67,6 +67,22 @@ async def mine(made: tuple[Lab, Vault]) -> AsyncIterator[Vault]:
 # --- in and out
 
 
+class Counting(ServiceTransport):
+    """The honest server, which notes how many blocks it was asked for."""
+
+    def __init__(self, vault: Vault) -> None:
+        like = cast(ServiceTransport, honest(vault))
+        self.service, self.keyid = like.service, like.keyid
+        self.fetched = 0
+
+    async def fetch(
+        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncGenerator[bytes, None]:
+        async for block in super().fetch(vault_id, request, sizes):
+            self.fetched += 1
+            yield block
+
+
 async def test_a_document_comes_out_as_it_went_in(mine: Vault, tmp_path: Path) -> None:
     file = a_file(tmp_path)
     done = await mine.attach(file, field_class=CORE)
@@ -119,6 +135,15 @@ async def test_real_chunks_fill_a_mebibyte_each(
     # What is left is padded to a power of two, as a long cell is.
     assert second.manifest.blocks[0].length == 8_192 + tag + length
     assert await got(mine, "contract.pdf", tmp_path / "out") == file.read_bytes()
+
+
+async def test_an_attachment_reads_nothing_back(mine: Vault, tmp_path: Path) -> None:
+    await mine.documents()  # what was there before
+    counting = Counting(mine)
+    with through(mine, counting):
+        await mine.attach(a_file(tmp_path))
+        assert len(await mine.documents()) == 1
+    assert counting.fetched == 0
 
 
 async def test_progress_is_told_in_bytes(mine: Vault, tmp_path: Path) -> None:
@@ -403,22 +428,6 @@ async def test_an_admin_without_keys_removes_what_it_cannot_open(
         done = await kay.remove_document("contract.pdf")
         assert done.name == "contract.pdf"
     assert await mine.documents() == ()
-
-
-class Counting(ServiceTransport):
-    """The honest server, which notes how many blocks it was asked for."""
-
-    def __init__(self, vault: Vault) -> None:
-        like = cast(ServiceTransport, honest(vault))
-        self.service, self.keyid = like.service, like.keyid
-        self.fetched = 0
-
-    async def fetch(
-        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
-    ) -> AsyncGenerator[bytes, None]:
-        async for block in super().fetch(vault_id, request, sizes):
-            self.fetched += 1
-            yield block
 
 
 async def test_what_is_removed_is_not_fetched_first(mine: Vault, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def _print_list(found: tuple[DocumentInfo, ...]) -> None:
     if not found:
         say("no documents yet")
         return
-    headers = ("document", "class", "size", "type", "by", "you", "id")
+    headers = ("document", "class", "size", "by", "you", "id")
     print_table(headers, [_row(each) for each in found])
 
 
@@ -218,7 +218,6 @@ def _row(found: DocumentInfo) -> tuple[Cell, ...]:
         found.name or "-",
         found.field_class,
         "-" if found.size is None else size(found.size),
-        found.media_type or "-",
         found.author_name or found.author[:16],
         you if found.state == "whole" else found.state,
         found.document_id[:16],

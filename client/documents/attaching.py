@@ -294,7 +294,11 @@ class _Attaching:
         """
         there = self._session.store.batches(self._journal.upload)
         if 0 not in there:
-            await self._stage(0, 2, await self._catalog())
+            names = await self._catalog()
+            await self._stage(0, names.manifest.records, names)
+            # Nobody has to fetch, and the log to note, what this home has made itself.
+            (ref,), (block,) = names.manifest.blocks, names.blocks
+            self._session.store.keep_block(names.manifest.batch_id, ref.field, block)
         async with Flights() as flights:
             for number in range(len(self._survey.pieces)):
                 if number + 1 not in there:

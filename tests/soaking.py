@@ -35,6 +35,8 @@ from tests.hosting import MIB, Hosted, hosted
 from tests.servers import asking, head_of, raw
 
 PASSPHRASE: Final = "a passphrase"
+MOST_CONNECTIONS: Final = 1_536
+"""Half as many again as a server takes unless told otherwise: the idle are most of those."""
 IDLE_PER_ADDRESS: Final = 200
 """Fewer than one address may have; so they come from several of the loopback."""
 SLOW_BYTES: Final = 2_048
@@ -119,7 +121,9 @@ async def soaked(directory: Path, seconds: float, idle: int, members: int, recor
     told, table = Told(), rows(records)
     with cheap_keyrings():
         async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(hosted(directory / "server"))
+            server = await stack.enter_async_context(
+                hosted(directory / "server", max_connections=MOST_CONNECTIONS)
+            )
             people = await _gathered(stack, server, directory, members, table)
             told.at_rest = server.memory()
             await _held(stack, server, idle, told)

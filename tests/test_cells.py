@@ -537,7 +537,13 @@ class TestOneCell:
 
     @pytest.mark.parametrize(
         "padded",
-        [b"", b"no terminator...", b"fifteen bytes\x80\0", b"more\x80".ljust(15) + b"\x01"],
+        [
+            b"",
+            b"no terminator...",
+            b"fifteen bytes\x80\0",
+            b"more\x80".ljust(15) + b"\x01",
+            b"sixteen bytes...\x80",  # well ended, and of a length that no cell has
+        ],
     )
     def test_a_cell_padded_otherwise(self, padded: bytes) -> None:
         with pytest.raises(IntegrityError):

@@ -389,6 +389,8 @@ def vkey(name: str = "example.com/x", kind: int = 1, key: bytes = PUBLIC) -> str
 def test_a_verifier_key_parses() -> None:
     for kind in KeyKind:
         assert VerifierKey.parse(vkey(kind=kind)) == VerifierKey("example.com/x", kind, PUBLIC)
+    for name in ("b\u00fccher", "\uff21", "\U0001f511"):
+        assert VerifierKey.parse(vkey(name)).name == name
 
 
 def test_a_weak_verifier_key_is_refused() -> None:

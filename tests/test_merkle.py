@@ -144,6 +144,14 @@ def test_there_is_no_proof_for_a_place_that_is_not_there(index: int, size: int) 
         TREE.inclusion_proof(index, size)
 
 
+def test_there_is_no_place_before_the_first() -> None:
+    """A negative index has a shape of its own, and so a length that a proof may have."""
+    for size in (1, 5, 8):
+        for length in range(12):
+            with pytest.raises(MalformedMessage, match="no leaf -1"):
+                verify_inclusion(LEAVES[0], -1, size, [LEAVES[1]] * length, ROOTS[size])
+
+
 @pytest.mark.parametrize(("index", "size", "other"), [(0, 3, 4), (2, 5, 8), (4, 7, 8)])
 def test_an_inclusion_proof_does_not_prove_the_size(index: int, size: int, other: int) -> None:
     """Whoever took a size from beside the proof would believe whoever sent it."""

@@ -242,6 +242,10 @@ def test_depth_is_limited_both_ways() -> None:
     for deeper in ((deepest,), [deepest], {"k": deepest}):
         with pytest.raises(LimitExceeded):
             encode(deeper)
+    for _ in range(5_000):  # deeper than Python itself can go
+        deepest = (deepest,)
+    with pytest.raises(LimitExceeded):
+        encode(deepest)
     with pytest.raises(LimitExceeded):
         read(b"\x91" * LIMITS.message_depth + b"\x90")
     with pytest.raises(LimitExceeded):

@@ -1,0 +1,67 @@
+"""Which modules verify, and which tests should notice, those that are nearest first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+REPO: Final = Path(__file__).resolve().parent.parent.parent
+
+_LEDGER: Final = (
+    "ledger_members ledger_rotation ledger_recovery ledger_handover ledger_keys ledger_data"
+    " ledger_commits ledger_pending ledger_vault ledger_pairs ledger_log ledger_transitions"
+    " ledger_holders ledger_vectors ledger_model"
+)
+TESTS: Final[dict[str, str]] = {
+    "protocol/acts/keys.py": "act_payloads acts ledger_keys",
+    "protocol/acts/recovery.py": "act_payloads acts ledger_recovery",
+    "protocol/acts/signed.py": "acts act_payloads ledger_log",
+    "protocol/acts/terms.py": "act_payloads acts ledger_members",
+    "protocol/api.py": "api_messages server_attacks server_uploads transport",
+    "protocol/blocks.py": "blocks cells false_erasures erasing ledger_data server_uploads",
+    "protocol/checkpoint.py": "checkpoint ledger_log trust",
+    "protocol/encoding.py": "wire spec_vectors vectors_primitives acts",
+    "protocol/group.py": "group sigma spec_vectors recovery_shares",
+    "protocol/identity.py": "identity acts ledger_members",
+    "protocol/ledger/contents.py": "ledger_data ledger_commits ledger_pending",
+    "protocol/ledger/data.py": "ledger_data ledger_commits ledger_pending ledger_pairs",
+    "protocol/ledger/handover.py": "ledger_handover ledger_log handover",
+    "protocol/ledger/holders.py": f"ledger_holders ledger_rotation {_LEDGER}",
+    "protocol/ledger/keys.py": "ledger_keys ledger_rotation ledger_pairs ledger_pending",
+    "protocol/ledger/log.py": f"ledger_log ledger_vectors {_LEDGER}",
+    "protocol/ledger/members.py": _LEDGER,
+    "protocol/ledger/recovery.py": "ledger_recovery recovery_shares",
+    "protocol/ledger/sides.py": "sides sides_gone ledger_vectors ledger_rotation trust_sides",
+    "protocol/ledger/state.py": _LEDGER,
+    "protocol/ledger/vault.py": "ledger_vault ledger_recovery ledger_log",
+    "protocol/merkle.py": "merkle vectors_primitives checkpoint",
+    "protocol/note.py": "checkpoint vectors_primitives",
+    "protocol/observations.py": "observing server_vaults api_messages",
+    "protocol/requests.py": "requests vectors_rfc9421 server_door",
+    "protocol/rewrap.py": "rewrap spec_vectors sides",
+    "protocol/sigma.py": "sigma rewrap crypto_keys",
+    "protocol/signing.py": "signing vectors_primitives wire",
+    "protocol/wire.py": "wire acts api_messages identity spec_vectors",
+    "client/catalogs.py": "catalogs rogue_admins reading inviting",
+    "client/crypto/cells.py": "cells engines resealing reading",
+    "client/crypto/keys.py": "crypto_keys crypto_wraps takeover",
+    "client/crypto/sharing.py": "recovery_shares recovery_vectors rescue",
+    "client/crypto/wraps.py": "crypto_wraps trust_sides",
+    "client/handover.py": "handover takeover granting",
+    "client/inviting.py": "inviting joining trust_acts",
+    "client/keyring.py": "keyring cli_keyring home",
+    "client/links.py": "links inviting",
+    "client/pinning.py": "pinning tls transport",
+    "client/reading.py": "reading reading_meanwhile catalogs filtering handover observing erasing",
+    "client/store.py": "store trust",
+    "client/trust.py": (
+        "trust trust_acts trust_sides spec_sync late_homes renewal head_age observing"
+    ),
+    "vault/auth.py": "server_door requests server_attacks server_restart server_parts",
+    "vault/door.py": "server_door server_attacks server_access server_faults server_parts",
+}
+
+
+def files_of(path: str) -> tuple[str, ...]:
+    """Return the files of tests for a module, from the root of the tree."""
+    return tuple(f"tests/test_{name}.py" for name in dict.fromkeys(TESTS[path].split()))

@@ -1,0 +1,121 @@
+"""Every defence is missed by some test: a slice of `make mutants`, and that the tool sees right.
+
+The slice is always the same until the code changes. What is known to survive is argued one by one in
+docs/mutants.md, and no entry there is of a mutant that is not.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.mutants.__main__ import all_mutants, argued
+from tests.mutants.finding import mutants_of
+from tests.mutants.targets import REPO, TESTS, files_of
+
+SLICE = 8
+
+SOURCE = '''
+def verify(value, key):
+    """Verify it."""
+    check(key)
+    if not value or len(value) != 3 and value[0]:
+        raise Malformed("no")
+    if 0 <= value[1] < 9:
+        name = "odd"
+        raise Malformed(name)
+    elif value[2] == 7:
+        return True
+    else:
+        raise Malformed("else")
+    try:
+        open(value)
+    except ValueError as error:
+        raise Refused("not opened") from error
+    for part in value:
+        _expect_part(part)
+        count(part)
+    size = value or b""
+    return compare_digest(value, key)
+
+
+class Type:
+    async def check(self):
+        await self.verify_all(1)
+        return self.a == 1 and self.b
+
+    def plain(self):
+        return 1
+'''
+
+
+def lacking() -> list[tuple[str, str]]:
+    return [(each.where, each.lacks) for each in mutants_of("x.py", SOURCE)]
+
+
+def test_everything_that_a_verifier_demands_can_be_taken_out_of_it() -> None:
+    assert sorted(lacking()) == sorted(
+        [
+            ("verify", "does not call `check(key)`"),
+            ("verify", "refuses no `not value or (len(value) != 3 and value[0])`"),
+            ("verify", "does not ask `not value`"),
+            ("verify", "does not ask `len(value) != 3 and value[0]`"),
+            ("verify", "does not ask `len(value) != 3`"),
+            ("verify", "does not ask `value[0]`"),
+            ("verify", "refuses no `0 <= value[1] < 9`"),
+            ("verify", "does not ask the first half of `0 <= value[1] < 9`"),
+            ("verify", "does not ask the second half of `0 <= value[1] < 9`"),
+            ("verify", "goes on after `Malformed('else')`"),
+            ("verify", "goes on after `Refused('not opened')`"),
+            ("verify", "does not call `_expect_part(part)`"),
+            ("verify", "takes `compare_digest(value, key)` for true"),
+            ("Type.check", "does not call `self.verify_all(1)`"),
+            ("Type.check", "does not ask `self.a == 1`"),
+            ("Type.check", "does not ask `self.b`"),
+        ]
+    )
+
+
+def test_a_mutant_lacks_one_thing_and_is_python_still() -> None:
+    whole = len(compile(SOURCE, "x", "exec").co_consts)
+    made = mutants_of("x.py", SOURCE)
+    assert len({each.source for each in made}) == len(made) == len({each.id for each in made})
+    for each in made:
+        assert len(compile(each.source, "x", "exec").co_consts) == whole
+    (without,) = (each for each in made if each.lacks == "does not call `check(key)`")
+    assert "    check(key)" not in without.source
+    assert "_expect_part(part)" in without.source
+
+
+def test_what_reads_alike_is_told_apart() -> None:
+    twice = "def f(a):\n" + "    if a:\n        raise X(1)\n" * 2
+    first, second = mutants_of("x.py", twice)
+    assert first.id != second.id
+    assert second.id.endswith(" (2)")
+
+
+def test_every_file_that_is_named_is_there_and_has_mutants() -> None:
+    for path in TESTS:
+        assert (REPO / path).is_file()
+        for test in files_of(path):
+            assert (REPO / test).is_file(), test
+    assert {each.path for each in all_mutants()} | {"protocol/ledger/contents.py"} == set(TESTS)
+
+
+def test_what_is_argued_is_a_mutant_and_is_argued_once() -> None:
+    text = (REPO / "docs" / "mutants.md").read_text(encoding="utf-8")
+    known = {each.id for each in all_mutants()}
+    assert argued() <= known, "these are no mutants any more"
+    assert text.count("\n### ") == len(argued())
+
+
+def test_tests_notice_what_is_taken_out() -> None:
+    """R26, by a process of its own: this one has imported what would have to change."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
+    # The protocol's, whose tests are quick.
+    command = [sys.executable, "-m", "tests.mutants", "--only", "protocol/", "--some", str(SLICE)]
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True)
+    print("\n" + done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{SLICE} mutants: {SLICE} killed" in done.stdout

@@ -171,6 +171,7 @@ SETTLED: Final[Mapping[str, str]] = {
     "R22": "test_soaking.py::test_everybody_is_served_beside_the_idle_the_slow_and_the_greedy",
     "R25": "test_million.py::"
     "test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory",
+    "R26": "test_mutants.py::test_tests_notice_what_is_taken_out",
 }
 """The one test of each id: a file in this folder, and the name in it."""
 

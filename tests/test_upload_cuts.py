@@ -192,7 +192,7 @@ async def test_an_upload_whose_name_was_taken_meanwhile_is_not_resumed(
             file, collection="two of a name", classes=CLASSES, default=GENERAL, options=OPTIONS
         )
     assert (await mine.read("two of a name")).equals(rows(3))
-    assert await mine.upload(file, collection="two of a name", options=OPTIONS)
+    await mine.upload(file, collection="two of a name", options=OPTIONS)
     assert (await mine.read("two of a name")).equals(pa.concat_tables([rows(3), TABLE]))
 
 

@@ -144,6 +144,8 @@ async def test_a_query_is_the_routes_and_in_one_spelling(tmp_path: Path) -> None
             f"{log}?from=+1",
             f"{log}?from=1.0",
             f"{log}?from={10**16}",
+            f"{log}?from={10**16 - 1}",  # of few enough digits, and more than a log can have
+            f"{log}?from={2**53 + 1}",
             f"{log}?from=0&from=0",
             f"{log}?from=0&to=1",
             f"{log}?From=0",
@@ -152,6 +154,8 @@ async def test_a_query_is_the_routes_and_in_one_spelling(tmp_path: Path) -> None
         ):
             refused = await live.asker.send("GET", path, {})  # type: ignore[union-attr]
             assert (refused.status, refused.code) == (400, "malformed"), path
+        last = (await live.get(live.owner, f"{log}?from={2**53}")).read(api.LogPage)
+        assert (last.start, last.leaves) == (2**53, ())
         swapped = live.at(api.CONSISTENCY) + "?to=1&from=1"
         assert (await live.get(live.owner, swapped)).status == 200
 

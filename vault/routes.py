@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final
 
 from protocol import api
+from protocol.acts.terms import MAX_UINT
 from protocol.errors import MalformedMessage
 from protocol.limits import LIMITS
 from vault.callers import not_found
@@ -75,7 +76,10 @@ class Route:
             raise MalformedMessage(f"this path takes the parameters {sorted(self.query)}")
         if not all(map(_NUMBER.fullmatch, values.values())):
             raise MalformedMessage("a parameter is a decimal number without leading zeros")
-        return {name: int(value) for name, value in values.items()}
+        numbers = {name: int(value) for name, value in values.items()}
+        if any(number > MAX_UINT for number in numbers.values()):
+            raise MalformedMessage(f"a parameter is at most {MAX_UINT}")
+        return numbers
 
 
 _GENESIS: Final = Body(api.CONTENT_TYPE, LIMITS.genesis_bytes)

@@ -221,7 +221,7 @@ class TestUploads:
         for end in range(len(body)):
             with pytest.raises(MalformedMessage):
                 split_batch_body(body[:end])
-        with pytest.raises(MalformedMessage, match="inside the manifest$"):
+        with pytest.raises(MalformedMessage, match=r"inside the manifest$"):
             split_batch_body(body[:50])
         with pytest.raises(MalformedMessage):
             split_batch_body(body + b"\0")

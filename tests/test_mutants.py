@@ -1,7 +1,7 @@
 """Every defence is missed by some test: a slice of `make mutants`, and that the tool sees right.
 
 The slice is always the same until the code changes. What is known to survive is argued one by one
-in docs/mutants.md, and no entry there is of a mutant that is not.
+in docs/mutants.md, where nothing else may stand.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_what_is_argued_is_a_mutant_and_is_argued_once() -> None:
 
 @pytest.mark.threat("R26")
 def test_tests_notice_what_is_taken_out() -> None:
-    """R26, by a process of its own: this one has imported what would have to change."""
+    """By a process of its own: this one has imported what would have to change."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
     # The protocol's, whose tests are quick.
     command = [sys.executable, "-m", "tests.mutants", "--only", "protocol/", "--some", str(SLICE)]

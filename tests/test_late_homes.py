@@ -14,6 +14,7 @@ import pytest
 
 from client.errors import Refused, Unreachable
 from client.transport import Transport
+from client.trust import ATTEMPTS
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from protocol.api import LogPage, LogPart
@@ -175,4 +176,38 @@ async def test_what_is_withheld_is_missed_where_the_log_does_not_grow(
         refused = pytest.raises(NotAuthorised, match=f"leaf {index} .* withholds keys")
         with through(bo, liar), refused:
             await bo.session.sync()
+        await bo.session.sync()
+
+
+class Growing(Lie):
+    """Withholds keys, and has something land before each page: its log never stands still."""
+
+    def __init__(self, land: Callable[[], Awaitable[object]], index: int) -> None:
+        super().__init__()
+        self.land = land
+        self.change = withheld(index)
+        self.pages = 0
+
+    async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+        self.pages += 1
+        await self.land()
+        return self.change(await honest.log_page(vault_id, start))
+
+
+async def test_what_is_withheld_is_missed_though_the_log_grows_for_ever(
+    made: tuple[Lab, Vault],
+) -> None:
+    lab, owner = made
+    async with joined(lab, owner, "Bo", classes=[GENERAL]) as bo:
+        await bo.session.sync()
+        pin = bo.session.believed.pin
+        await owner.rotate()
+        index = owner.session.state.control_head
+        lie = Growing(owner.heartbeat, index)
+        liar = Liar(bo.session.transport, lie)  # type: ignore[arg-type]
+        refused = pytest.raises(NotAuthorised, match=f"leaf {index} .* withholds keys")
+        with through(bo, liar), refused:
+            await bo.session.sync()
+        assert lie.pages > ATTEMPTS
+        assert bo.session.believed.pin == pin
         await bo.session.sync()

@@ -18,6 +18,8 @@ import pytest
 from client import transport
 from client.errors import Unreachable
 from client.home import Home
+from client.keeper import https_waiting
+from client.patience import nobody
 from client.vault import Vault
 from tests.deals import cheap_keyrings, in_batches_of, rows
 from tests.proxy import Proxy, Way, proxied
@@ -81,7 +83,8 @@ async def test_a_command_that_is_cut_after_any_byte_is_done_once_by_saying_it_ag
             )
             target = int(server.url.rpartition(":")[2])
             proxy, port = await stack.enter_async_context(proxied(target))
-            home = Home(tmp_path / "home", lambda: "a passphrase")
+            at_once = https_waiting(0, nobody)  # else it would wait for the server by itself
+            home = Home(tmp_path / "home", lambda: "a passphrase", connect=at_once)
             made = await home.create_vault(
                 f"https://127.0.0.1:{port}", title="Lark", pin=server.pin,
                 token=server.token.reveal(),

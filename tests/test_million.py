@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
+from client.overlap import IN_FLIGHT
 from tests.gate import Gate, gate
 from tests.real_commands import command, environment, heeding_ctrl_c, running
 
 MILLION = os.environ.get("SEALROOM_MILLION") == "1"
-ROWS = 1_000_000 if MILLION else 20_000
+ROWS = 1_000_000 if MILLION else 45_000
 MOST_KIB = 400_000_000 // 1024
 MOST_GROWTH_KIB = 215 * 1024 if MILLION else 40 * 1024
 """Beyond what the same command takes for a table of one row."""
@@ -123,7 +124,8 @@ def test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory(tmp_p
         third = world.run(*upload).ended()
         done = third.ok()
         assert (done["records"], done["sealed_bytes"] >= sealed) == (ROWS, True)
-        assert done["resumed_batches"] > ROWS // 4_096 // 3
+        # Of half of the bytes, all but what was on its way at once had been acknowledged.
+            assert done["resumed_batches"] >= ROWS // 4_096 // 2 - IN_FLIGHT >= 0
 
         read = ("read", "long", "--out", copy)
         before = set(tmp_path.iterdir())

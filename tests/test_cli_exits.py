@@ -179,7 +179,7 @@ def test_wrong_usage(arguments: tuple[str, ...], hint: str, capsys: Any) -> None
         (("uplod", "t.csv"), "Did you mean 'upload'?"),
         (("upload", "t.csv", "--collecton", "x"), "Did you mean '--collection'?"),
         (("--hom", "x", "members"), "Did you mean '--home'?"),
-        (("list",), "hint: Did you mean 'sealroom vault list' or 'sealroom collection list'?"),
+        (("list",), "Did you mean 'sealroom vault list' or 'sealroom collection list' or"),
         (("rebuild",), "hint: Did you mean 'sealroom recovery rebuild'?"),
         (("vault", "rebuild"), "hint: Try 'sealroom vault --help'."),
     ],

@@ -125,7 +125,7 @@ def test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory(tmp_p
         done = third.ok()
         assert (done["records"], done["sealed_bytes"] >= sealed) == (ROWS, True)
         # Of half of the bytes, all but what was on its way at once had been acknowledged.
-            assert done["resumed_batches"] >= ROWS // 4_096 // 2 - IN_FLIGHT >= 0
+        assert done["resumed_batches"] >= ROWS // 4_096 // 2 - IN_FLIGHT >= 0
 
         read = ("read", "long", "--out", copy)
         before = set(tmp_path.iterdir())

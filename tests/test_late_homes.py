@@ -204,7 +204,7 @@ async def test_what_is_withheld_is_missed_though_the_log_grows_for_ever(
         await owner.rotate()
         index = owner.session.state.control_head
         lie = Growing(owner.heartbeat, index)
-        liar = Liar(bo.session.transport, lie)  # type: ignore[arg-type]
+        liar = Liar(bo.session.transport, lie)
         refused = pytest.raises(NotAuthorised, match=f"leaf {index} .* withholds keys")
         with through(bo, liar), refused:
             await bo.session.sync()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pytest
 import pytest_asyncio
@@ -18,6 +19,7 @@ from client.vault import UploadOptions, Vault
 from protocol import api
 from protocol.acts import Reason
 from tests.deals import a_vault, acts_since, in_batches_of, journal_of, rows, through
+from tests.postgres import a_postgres
 from tests.uploading import SENSITIVE, CommitsUpTo, Ending, Watched, with_ada
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -190,3 +192,23 @@ async def test_a_database_that_changes_while_its_upload_is_cut_off(
     names = (await mine.read("live"))["name"].to_pylist()
     assert names == [f"name {n}" if n != 7 else "other" for n in range(23)]
     assert journal_of(mine) == (0, 0)
+
+
+async def test_an_upload_from_postgresql_goes_on_with_what_is_there_by_then(mine: Vault) -> None:
+    """A row that is written again moves to the end of its table: what follows it has moved up."""
+    options = UploadOptions(ReadOptions(table="people"), batch_rows=5)
+    with a_postgres() as address, psycopg.connect(address, autocommit=True) as made:
+        made.execute("CREATE TABLE people AS SELECT n, 'name ' || n AS name "
+                     "FROM generate_series(1, 23) n")  # fmt: skip
+        with through(mine, Ending(mine, 4)), pytest.raises(Unreachable):
+            await mine.upload(address, collection="people", options=options)
+        made.execute("UPDATE people SET name = 'somebody else' WHERE n = 12")
+        watched = Watched(mine)
+        with through(mine, watched):
+            done = await mine.upload(address, collection="people", options=options)
+    # the last of the four has other rows by now: it is sealed anew, and two more with it
+    assert (done.resumed_batches, len(watched.stages)) == (4, 3)
+    found = (await mine.read("people")).to_pydict()
+    order = [*(n for n in range(1, 24) if n != 12), 12]
+    assert found["n"] == order
+    assert found["name"] == ["somebody else" if n == 12 else f"name {n}" for n in order]

@@ -147,12 +147,13 @@ async def _seal_and_commit(
             if isinstance(error, Refused) and not again:
                 raise
             if not again or attempt == ATTEMPTS - 1:
-                raise _replaced() from error
+                raise replaced() from error
         else:
             return
 
 
-def _replaced() -> Refused:
+def replaced() -> Refused:
+    """Return the refusal of what cannot go on because its keys were replaced too often."""
     return Refused(
         "keys that it was sealed under were replaced meanwhile",
         code="tainted",

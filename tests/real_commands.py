@@ -135,3 +135,13 @@ def write_table(path: Path, rows: int = ROWS) -> Path:
     lines = [f"{i},Person {i},DE{i:020},{'DE' if i % 2 else 'FR'}" for i in range(rows)]
     path.write_text("\n".join(["id,name,iban,country", *lines, ""]))
     return path
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has had so far; nothing once it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0
+    lines = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return next((int(line.split()[1]) * 1_024 for line in lines), 0)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.limits import MIB
-from tests.real_commands import Server, command, environment, running, sealroom
+from tests.real_commands import Server, command, environment, peak_bytes, running, sealroom
 
 SIZE: Final = int(os.environ.get("SEALROOM_DOCUMENT_MIB", "40")) * MIB + 12_345
 MOST: Final = 400 * MIB
@@ -50,9 +50,11 @@ def run(*arguments: str | Path, stop_when: Callable[[], bool] = lambda: False, f
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        told = False
+        told, most = False, 0
         while True:
-            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+            # Not by wait4: that counts the process of which it was forked, too.
+            most = max(most, peak_bytes(process.pid))
+            ended, status = os.waitpid(process.pid, os.WNOHANG)
             if ended:
                 break
             if not told and stop_when():
@@ -63,14 +65,12 @@ def run(*arguments: str | Path, stop_when: Callable[[], bool] = lambda: False, f
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         document = json.loads(out.read())
-    return Ran(process.returncode, document, used.ru_maxrss * 1_024, time.monotonic() - started)
+    return Ran(process.returncode, document, most, time.monotonic() - started)
 
 
 def most_of(server: Server) -> int:
     """Return how many bytes of memory a server had at most."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    (line,) = (each for each in status.splitlines() if each.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1_024
+    return peak_bytes(server.process.pid)
 
 
 def written(path: Path) -> str:

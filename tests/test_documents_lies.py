@@ -319,7 +319,8 @@ async def test_a_re_encryption_that_puts_another_document_there_is_found(
             assert sealed.manifest.records == records
             return sealed.manifest.blocks[0], sealed.blocks[0]
 
-        monkeypatch.setattr("client.reencryption.reseal_block", lying)
+        monkeypatch.setattr("client.resealing.reseal_block", lying)
+        monkeypatch.setattr("client.resealing.threads", lambda: 1)
         await eve.rotate(reencrypt=True)
         monkeypatch.undo()
         out = tmp_path / "out"

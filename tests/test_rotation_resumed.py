@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from client import reencryption
+from client import reencryption, resealing
 from client.errors import Refused, Unreachable
+from client.overlap import Flights
 from client.store import VaultStore
 from client.vault import Vault
 from protocol.acts import Reason, Role, parse_envelope
@@ -205,7 +206,7 @@ async def test_a_rotation_whose_keys_are_closed_before_anything_is_staged_takes_
                 raise
 
         monkeypatch.setattr(ada.session.transport, "stage", removed_first)
-        monkeypatch.setattr(reencryption, "IN_FLIGHT", 1)
+        monkeypatch.setattr(resealing, "Flights", lambda: Flights(1))
         await ada.rotate(collection="customers", fields=["name"], reencrypt=True)
         assert refused
         assert set(refused) == {"out_of_order"}

@@ -40,7 +40,7 @@ from client.results import OnProgress, Progress
 from client.sending import LOOK_SECONDS, KeysMoved
 from client.session import Session, saying
 from client.store import JournalledUpload
-from client.uploads import ATTEMPTS, ensure_writable
+from client.uploads import ATTEMPTS, ensure_writable, replaced
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest, manifest_bytes_at_most
 from protocol.ledger.contents import Collection, PendingUpload
@@ -265,8 +265,11 @@ class _Attaching:
             except (KeysMoved, Refused) as error:
                 await session.sync_as_member()
                 moved = await self._forget_unusable() or not self._keys_open()
-                if not moved or session.state.phase is not Phase.OPEN or attempts == ATTEMPTS:
-                    raise _refusal(error) from error
+                again = moved and session.state.phase is Phase.OPEN
+                if isinstance(error, Refused) and not again:
+                    raise
+                if not again or attempts == ATTEMPTS:
+                    raise replaced() from error
             else:
                 return resumed
 
@@ -397,13 +400,3 @@ class _Attaching:
             last = part == len(parts) - 1
             payload = acts.Commit(upload, self._journal.collection, part, last, tuple(its_own))
             await session.act(saying(payload))
-
-
-def _refusal(error: KeysMoved | Refused) -> Refused:
-    if isinstance(error, Refused):
-        return error
-    return Refused(
-        "keys that it was sealed under were replaced meanwhile",
-        code="tainted",
-        hint="Repeat the command: what has landed stands.",
-    )

@@ -54,6 +54,26 @@ async def collection_named(session: Session, name: str) -> tuple[Collection, Nam
     return found[0] if found else None
 
 
+async def misspelt(session: Session, name: str) -> str | None:
+    """Return what to say of a name that no collection has, and that is much like one that is there.
+
+    Names that differ in digits alone are a series, such as one for each year.
+    """
+    from difflib import get_close_matches  # seldom needed
+
+    def letters(text: str) -> str:
+        return "".join(each for each in text.lower() if not each.isdigit())
+
+    known = [
+        (await read_names(session, where.id)).name or ""
+        for where in session.state.collections.values()
+        if where.id != PEOPLE_COLLECTION
+    ]
+    others = [each for each in known if letters(each) != letters(name) and letters(each)]
+    close = get_close_matches(name, others, n=1, cutoff=0.8)
+    return f"{name!r} is a new collection; there is one called {close[0]!r}" if close else None
+
+
 def fitted(session: Session, plan: Plan, where: Collection, names: Names) -> Plan:
     """Return the plan of appending a table to a collection: its columns and classes as there.
 

@@ -24,6 +24,7 @@ from client.tables.cells import taken
 from protocol.blocks import Address, BlockRef
 from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch, SealroomError
 from protocol.ledger.contents import Batch, Collection
+from protocol.ledger.parties import MemberStatus
 
 RECORD: Final = "record"
 """What the column of record numbers is called."""
@@ -69,9 +70,7 @@ async def select_fields(
     names = await read_names(session, collection)
     numbers = _numbers(session, where, names, fields)
     if not numbers:
-        raise Refused(
-            "you were granted no field of it", code="not_granted", hint="Ask for a grant."
-        )
+        raise _nothing_granted(session)
     columns = []
     for number in numbers:
         named = names.fields.get(number)
@@ -81,6 +80,18 @@ async def select_fields(
     if counted and any(column.name == RECORD for column in columns):
         raise InputError(f"a field is called {RECORD!r} itself", hint="Name the others.")
     return Selection(where, names, numbers, tuple(columns), counted)
+
+
+def _nothing_granted(session: Session) -> Refused:
+    me = session.state.members.get(session.identity.member_id)
+    if me is not None and me.status is MemberStatus.UNCONFIRMED:
+        return Refused(
+            "you are not confirmed yet, and so hold no keys",
+            code="not_granted",
+            hint="Read the twelve words to the owner or an admin, who then confirms you: "
+            "'sealroom members' shows them.",
+        )
+    return Refused("you were granted no field of it", code="not_granted", hint="Ask for a grant.")
 
 
 def _numbers(

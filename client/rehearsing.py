@@ -15,7 +15,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from client.appending import collection_named, fitted
+from client.appending import collection_named, fitted, misspelt
 from client.crypto.cells import ColumnToSeal, plan_rows, seal_batch
 from client.results import OnProgress, PlannedField, Progress, UploadPlan
 from client.sending import RATE, Plan
@@ -39,6 +39,8 @@ async def looked_at(session: Session, plan: Plan) -> UploadPlan:
     there = await collection_named(session, plan.collection)
     if there is None:
         session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), plan.classes))
+        if said := await misspelt(session, plan.collection):
+            plan.source.note(said)
     else:
         plan = fitted(session, plan, *there)
     fields = tuple(

@@ -26,6 +26,7 @@ from protocol import acts
 from protocol.acts import Statement
 from protocol.errors import CommitmentMismatch
 from protocol.identity import rotation_context
+from protocol.ledger.state import State
 
 ATTESTED_FOLDER: Final = "attested"
 MOST_NAMED: Final = 5
@@ -81,6 +82,7 @@ class Renewal(Keeper):
             rotated=replaced,
             left=left,
             seconds=time.monotonic() - started,
+            deal_anew=_was_in_recovery(session.believed.state_at(me.joined_at), old.member_id),
         )
 
     def _begin_succession(self, vault: Vault, identity: Identity) -> None:
@@ -253,6 +255,14 @@ def _false_keys(session: Session, leave: bool) -> tuple[str, ...]:
             "--leave-false-keys'.",
         )
     return tuple(map(str, false))
+
+
+def _was_in_recovery(before: State, member_id: bytes) -> bool:
+    """Say whether shares had been dealt of this member's keys, or one to it."""
+    recovery = before.recovery
+    if recovery is None:
+        return False
+    return member_id in (recovery.owner, *recovery.dealing.custodians)
 
 
 def _without(keyring: Keyring, entry: VaultEntry) -> Keyring:

@@ -378,7 +378,8 @@ class RotateIdentityResult:
     """A member under new keys: `words` are to be compared with the owner, unless it is the owner.
 
     `rotated` are the keys that an owner's client replaced at once, `left` the epochs whose keys
-    had been given to it false, and were left behind.
+    had been given to it false, and were left behind. With `deal_anew` there were custodians, and
+    the owner has to deal shares anew: of its new keys, or to a custodian's new ones.
     """
 
     index: int
@@ -389,6 +390,7 @@ class RotateIdentityResult:
     rotated: RotateResult | None
     left: tuple[str, ...]
     seconds: float
+    deal_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

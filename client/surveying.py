@@ -20,6 +20,7 @@ from client.appending import collection_named, fitted
 from client.erasing import ACT_ROOM, emptied_block
 from client.errors import InputError
 from client.fetching import fetch_blocks
+from client.likely import likely
 from client.reading import (
     Selection,
     batches_of,
@@ -143,7 +144,7 @@ def _key_column(plan: Plan, key: str) -> int:
     if key not in names:
         raise InputError(
             f"the table has no column {key!r} to tell records by",
-            hint=f"It has: {', '.join(names)}.",
+            hint=likely(key, names, f"It has: {', '.join(names)}."),
         )
     kind = value_type(type_from_text(plan.source.columns[names.index(key)].type))
     if pa.types.is_floating(kind) or pa.types.is_null(kind) or pa.types.is_boolean(kind):

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from client.appending import collection_named, fitted
+from client.appending import collection_named, fitted, misspelt
 from client.catalogs import (
     NAME_CHARACTERS,
 )
@@ -177,6 +177,8 @@ async def _begun(session: Session, plan: Plan) -> tuple[Plan, JournalledUpload, 
     """
     there = await collection_named(session, plan.collection)
     if there is None:
+        if said := await misspelt(session, plan.collection):
+            plan.source.note(said)
         return plan, *await _begun_anew(session, plan)
     plan = fitted(session, plan, *there)
     return plan, *await begin_appending(session, plan, there[0].id, source_id(plan))

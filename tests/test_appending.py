@@ -405,3 +405,23 @@ async def test_a_collection_whose_catalog_leaves_a_field_out_takes_nothing(
     monkeypatch.setattr(appending, "read_names", nameless)
     with pytest.raises(IntegrityError, match="the catalog does not name field 1"):
         await mine.upload(MORE, collection=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("custmers", "'custmers' is a new collection; there is one called 'customers'"),
+        ("customers", None),
+        ("something else", None),
+        ("Orders 2026", None),
+    ],
+)
+async def test_a_name_much_like_one_that_is_there_is_said_to_be_new(
+    tmp_path: Path, name: str, said: str | None
+) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        for known in ("customers", "orders 2025"):
+            await vault.upload(rows(2), collection=known)
+        planned = await vault.plan_upload(rows(3), collection=name, rehearse=False)
+        done = await vault.upload(rows(3), collection=name)
+    assert planned.notes == done.notes == (() if said is None else (said,))

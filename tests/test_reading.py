@@ -22,7 +22,7 @@ from client.fetching import fetch_blocks, open_committed
 from client.session import saying
 from client.vault import Vault
 from protocol import api
-from protocol.acts import DefineCollection
+from protocol.acts import DefineCollection, Role
 from protocol.blocks import Address, BlockRef, FieldClass, catalog_field
 from protocol.errors import IntegrityError, ManifestMismatch, VerificationFailed
 from protocol.ledger.contents import Batch
@@ -463,3 +463,16 @@ class _Nameless:
 
     def __init__(self, name: str) -> None:
         self.name, self.type = name, "no type"
+
+
+async def test_whoever_is_not_confirmed_is_told_so_and_no_other_reason(tmp_path: Path) -> None:
+    async with a_vault(tmp_path) as (lab, owner):
+        await owner.upload(rows(3), collection="customers", default=FieldClass.GENERAL)
+        invited = await owner.invite(Role.BIDDER, name="Bo", classes=[FieldClass.GENERAL])
+        joined_one, result = await lab.home("Bo").join(invited.link)
+        async with joined_one:
+            with pytest.raises(Refused, match="not confirmed yet") as caught:
+                await joined_one.read(next(iter(await joined_one.collections())).collection_id)
+            assert caught.value.refusal == "not_granted"
+            await owner.confirm("Bo", words=result.words)
+            assert (await joined_one.read("customers")).num_rows == 3

@@ -149,6 +149,18 @@ async def test_setting_up_is_the_owners_and_has_sense(cast: Company) -> None:
     assert len(status.custodians) == 3
 
 
+async def test_whoever_rotates_its_identity_is_told_what_that_does_to_recovery(
+    cast: Company,
+) -> None:
+    """`cast` has Ada, Kim and Aud as custodians of Olga's keys."""
+    for name, told in (("bo", False), ("ada", True), ("olga", True), ("kim", False)):
+        actor = await cast.actor(name)
+        done = await actor.home.rotate_identity(actor.vault)
+        assert done.deal_anew is told, name
+        if name == "olga":
+            assert await actor.vault.recovery_status() is None
+
+
 async def confirmed_by_kim(cast: Company, *names: str) -> dict[str, str]:
     """Let an admin confirm keys of its own under people's names; return the words with each."""
     kim = await cast("kim")

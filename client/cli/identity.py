@@ -100,6 +100,14 @@ def _print_rotated(done: RotateIdentityResult) -> None:
     say(f"rotated: you have new keys (leaf {done.index:,} of the log)")
     print_facts([("you were", done.old_id), ("you are", done.new_id), ("status", done.status)])
     print_left(done.left)
+    if done.deal_anew and done.words is None:
+        say(
+            "RECOVERY HAS ENDED: custodians' shares are of your old keys. Deal anew with "
+            "'sealroom recovery setup'."
+        )
+    elif done.deal_anew:
+        say("Your share of the owner's keys went with your old ones: have the owner deal anew.")
+    say("A kit on paper is of the old keys too: 'sealroom identity backup' makes another.")
     if done.rotated is not None and done.rotated.index is not None:
         print_rotated(done.rotated)
     if done.words is not None:

@@ -252,6 +252,9 @@ def typed(error: Exception) -> SealroomError:
     # The low byte is the kind; a full disk is one kind wherever SQLite meets it.
     kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if kind == sqlite3.SQLITE_FULL:
-        return StorageFull("the disk is full", hint="free some space; nothing was changed")
+        return StorageFull(
+            "the server's disk is full",
+            hint="Have whoever runs it free some space, then repeat the command.",
+        )
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return StorageFailed(f"the database failed ({name})", hint="see the server's disk and log")

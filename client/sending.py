@@ -111,6 +111,7 @@ class Sender:
                 else:
                     await flights.launch(self._send, cut, cut.content, on_progress)
                 await self._look_at_keys()
+        await self._look_at_keys()  # sending the last of it may have taken days, with sleep
         gone = [sequence for sequence in self._acknowledged if sequence > last]
         self._session.store.drop_batches(self._journal.upload, gone)
         if self._sent_bytes:

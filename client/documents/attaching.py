@@ -40,7 +40,7 @@ from client.results import OnProgress, Progress
 from client.sending import LOOK_SECONDS, KeysMoved
 from client.session import Session, saying
 from client.store import JournalledUpload
-from client.uploads import ATTEMPTS, ensure_writable, replaced
+from client.uploads import ATTEMPTS, replaced
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest, manifest_bytes_at_most
 from protocol.ledger.contents import Collection, PendingUpload
@@ -285,7 +285,7 @@ class _Attaching:
         if collection not in session.state.collections:
             await session.act(saying(acts.DefineCollection(collection, (self._class,))))
         fields = session.state.collections[collection].fields
-        await ensure_writable(session, [(collection, number) for number in fields])
+        await session.ensure_writable([(collection, number) for number in fields])
         self._keys = tuple(session.writable(collection, number) for number in fields)
         self._key = session.key(self._keys[CONTENT]).key.expose()
 
@@ -309,6 +309,7 @@ class _Attaching:
                     await flights.launch(self._stage, number + 1, records, sealed)
                 self._advance(number)
                 await self._look_at_keys()
+        await self._look_at_keys()  # sending the last of it may have taken days, with sleep
 
     async def _catalog(self) -> SealedBatch:
         _, catalog = self._keys

@@ -6,7 +6,9 @@ Everything else in this package serves these two. Results are in `client.results
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from client.lazily import finder
 
 if TYPE_CHECKING:
     from client.home import Home
@@ -38,10 +40,5 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that the command line starts quickly."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'client' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:
+    __getattr__ = finder(__name__, _HOMES)

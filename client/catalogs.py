@@ -17,7 +17,7 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused
 from client.fetching import fetch_blocks, open_committed
 from client.session import Session
-from client.tables import TableType, type_from_text
+from client.tables.type_texts import is_type_text
 from protocol.blocks import (
     PEOPLE_COLLECTION,
     PEOPLE_FIELD,
@@ -324,13 +324,5 @@ def _add_field(names: Names, where: Collection, its_class: FieldClass, value: Va
     match value:
         case (int(number), str(name), str(kind)) if type(number) is int:
             mine = 0 <= number < len(where.classes) and where.classes[number] is its_class
-            if mine and name and _is_type(kind):
+            if mine and name and is_type_text(kind):
                 names.fields[number] = NamedField(name, kind)
-
-
-def _is_type(text: str) -> bool:
-    try:
-        type_from_text(text)
-    except TableType:
-        return False
-    return True

@@ -11,7 +11,6 @@ from client.errors import InputError, Refused
 from client.people import PEOPLE, remember_words, words_with, write_person
 from client.session import ATTEMPTS, Build, Draft, Session, saying
 from client.transport import Transport
-from client.uploads import ensure_writable
 from protocol import acts
 from protocol.acts import Citation, Role, Rule
 from protocol.errors import NotAuthorised, StaleAct
@@ -41,7 +40,7 @@ async def invite(
     secret = fresh_invite_secret()
     for attempt in range(ATTEMPTS):
         await session.sync()
-        await ensure_writable(session, [PEOPLE])
+        await session.ensure_writable([PEOPLE])
         draft = _invite_draft(session, session.state, secret, role, rules, seconds)
         session.expect_allowed(draft.payload, draft.cited)
         assert isinstance(draft.payload, acts.Invite)

@@ -9,7 +9,6 @@ from client.catalogs import name_of, person_row, read_names, read_people, seal_r
 from client.errors import InputError, Refused
 from client.results import MemberInfo
 from client.session import ATTEMPTS, Session, saying
-from client.uploads import ensure_writable
 from client.words import compare_words, pair_words
 from protocol import acts
 from protocol.acts import Rule
@@ -23,7 +22,7 @@ _PREFIX_LEAST: Final = 6
 async def write_person(session: Session, party: bytes, name: str, **more: str | None) -> None:
     """Commit a name to the people catalog, with a new epoch first if the old takes no more."""
     for attempt in range(ATTEMPTS):
-        await ensure_writable(session, [PEOPLE])
+        await session.ensure_writable([PEOPLE])
         address = session.writable(*PEOPLE)
         sealed = seal_rows(session, address, [person_row(party, name, **more)])
         upload = secrets.token_bytes(16)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from client.catalogs import name_of, read_people
 from client.fields import Field, field_labels, tainted_fields
 from client.observing import observations
-from client.reencryption import RATE, lying_in, reencrypt
 from client.results import (
     OnProgress,
     ReencryptResult,
@@ -54,6 +53,8 @@ async def rotate_in_full(
     started = time.monotonic()
     if not fields:
         return RotateResult(None, (), 0, None, 0.0)
+    from client.reencryption import reencrypt
+
     labels = await field_labels(session, fields)
     done = await reencrypt(session, fields, on_progress)
     seconds = time.monotonic() - started
@@ -72,6 +73,8 @@ async def rotate_in_full(
 
 async def plan_rotation(session: Session, fields: Sequence[Field], *, in_full: bool) -> RotatePlan:
     """Say what a rotation would do, for whom, and how long it took the last time."""
+    from client.reencryption import RATE, lying_in
+
     people = await read_people(session)
     state = session.state
     whom = sorted({party for field in fields for party in holders(state, *field)})

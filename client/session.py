@@ -8,7 +8,7 @@ counts as done. If other people's acts came between, it is drafted anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -374,6 +374,26 @@ class Session:
                 hint="Run 'sealroom rotate'.",
             )
         return newest.definition.address
+
+    async def ensure_writable(self, fields: Sequence[tuple[bytes, int]]) -> int | None:
+        """Create the next epoch of each field whose newest is missing or tainted.
+
+        Return the act's index, None where all fields take commits already. The log's head is fresh
+        then: nothing is sealed for members whose removal may be hidden.
+
+        Raises:
+            Refused: this member may not create epochs, or holds not all of these fields.
+            Stale: as `keep_head_fresh`.
+        """
+        await self.keep_head_fresh()
+
+        def wanting(state: State) -> list[tuple[bytes, int]]:
+            newest = {field: state.newest(*field) for field in fields}
+            return [field for field, epoch in newest.items() if epoch is None or epoch.tainted]
+
+        if not wanting(self.state):
+            return None
+        return await self.act_if_needed(lambda state: self.next_epochs(wanting(state)))
 
     def next_epochs(self, fields: Iterable[tuple[bytes, int]]) -> Draft:
         """Draft the next epoch of each field, with fresh keys.

@@ -348,30 +348,9 @@ async def _prepare_collection(session: Session, plan: Plan, collection: bytes) -
         )
     if collection not in session.state.collections:
         await session.act(saying(acts.DefineCollection(collection, plan.classes)))
-    await ensure_writable(
-        session, [(collection, number) for number in session.state.collections[collection].fields]
+    await session.ensure_writable(
+        [(collection, number) for number in session.state.collections[collection].fields]
     )
-
-
-async def ensure_writable(session: Session, fields: Sequence[tuple[bytes, int]]) -> int | None:
-    """Create the next epoch of each field whose newest is missing or tainted.
-
-    Return the act's index, None where all fields take commits already. The log's head is fresh
-    then: nothing is sealed for members whose removal may be hidden.
-
-    Raises:
-        Refused: this member may not create epochs, or holds not all of these fields.
-        Stale: as `Session.keep_head_fresh`.
-    """
-    await session.keep_head_fresh()
-
-    def wanting(state: State) -> list[tuple[bytes, int]]:
-        newest = {field: state.newest(*field) for field in fields}
-        return [field for field, epoch in newest.items() if epoch is None or epoch.tainted]
-
-    if not wanting(session.state):
-        return None
-    return await session.act_if_needed(lambda state: session.next_epochs(wanting(state)))
 
 
 # --- the commit

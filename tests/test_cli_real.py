@@ -197,6 +197,27 @@ def test_a_version_comes_at_once_and_without_the_heavy_libraries() -> None:
     assert done.stdout.splitlines()[1] == "0 set()"
 
 
+def test_what_reads_no_table_does_not_wait_for_arrow(tmp_path: Path) -> None:
+    home = ("--home", tmp_path / "home")
+    with running(tmp_path) as server:
+        sealroom(*home, "vault", "create", *server.create, "--title", "Lark")
+        table = write_table(tmp_path / "customers.csv")
+        sealroom(*home, "upload", table, "--collection", "customers", *CLASSES)
+        link = sealroom(*home, "--json", "invite", "auditor", "--name", "Ann").ok()["link"]
+        sealroom("--home", tmp_path / "ann", "join", link)
+        for given in (
+            ("vault", "status"),
+            ("confirm", "Ann", "--yes"),
+            ("members",),
+            ("collection", "list"),
+            ("revoke", "Ann", "--reason", "left"),
+        ):
+            done = sealroom(*home, *given, PYTHONPROFILEIMPORTTIME="1")
+            assert done.code == 0, done.err
+            assert "aiohttp" in done.err
+            assert "pyarrow" not in done.err, given
+
+
 def test_a_terminal_without_utf8_gets_escapes(tmp_path: Path) -> None:
     home = ("--home", tmp_path / "home")
     done = sealroom(*home, "identity", "new", "--name", "李", PYTHONIOENCODING="latin-1")

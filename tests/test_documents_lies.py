@@ -20,7 +20,6 @@ from client.documents.chunks import cut
 from client.documents.entries import CONTENT, Entry, entry_rows
 from client.errors import InputError, Refused
 from client.session import saying
-from client.uploads import ensure_writable
 from client.vault import Vault
 from protocol.acts import Commit, Reason, Role
 from protocol.api import FetchBlocks
@@ -159,7 +158,7 @@ async def commit_document(
     session = vault.session
     await session.sync()
     where = collection_of(vault)
-    await ensure_writable(session, [(where.id, number) for number in where.fields])
+    await session.ensure_writable([(where.id, number) for number in where.fields])
     content, catalog = (session.writable(where.id, number) for number in where.fields)
     upload = secrets.token_bytes(16)
     key = session.key(content).key.expose()

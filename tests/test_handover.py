@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from client import handover, sending, uploads
+from client import handover, sending, uploads, verifying
 from client.catalogs import read_names, read_people
 from client.crypto import wraps
 from client.crypto.cells import SealedBatch, seal_batch
@@ -137,7 +137,7 @@ async def test_a_lie_about_blocks_ends_before_the_acceptance(offered: Deal, lie:
         failed = await nothing_accepted(offered, VerificationFailed)
     assert type(failed) is ManifestMismatch
     assert liar.lies
-    await handover.verify(offered.buyer.session, words=None, yes=False, on_progress=lambda _: None)
+    await verifying.verify(offered.buyer.session, words=None, yes=False, on_progress=lambda _: None)
 
 
 @pytest.mark.threat("C5")
@@ -309,7 +309,7 @@ async def test_an_offer_of_other_roots_than_were_replayed(
         opened = real(session)
         return replace(opened, roots=tuple(replace(r, root=bytes(32)) for r in opened.roots))
 
-    monkeypatch.setattr(handover, "open_offer", other)
+    monkeypatch.setattr(verifying, "open_offer", other)
     failed = await nothing_accepted(offered, ManifestMismatch)
     assert "other data than was committed" in str(failed)
 
@@ -317,7 +317,7 @@ async def test_an_offer_of_other_roots_than_were_replayed(
 async def test_fewer_cells_than_were_committed(
     offered: Deal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "_listed", lambda where: iter([]))
+    monkeypatch.setattr(verifying, "_listed", lambda where: iter([]))
     failed = await nothing_accepted(offered, ManifestMismatch)
     assert "0 cells opened where 120 were committed" in str(failed)
 
@@ -326,7 +326,7 @@ async def test_fewer_cells_than_were_committed(
 @pytest.mark.parametrize("change", [{"records": 41}, {"cells": 1}, {"root": bytes(32)}])
 async def test_a_receipt_of_anything_else_is_refused(offered: Deal, change: dict[str, Any]) -> None:
     session = offered.buyer.session
-    verified = await handover.verify(session, words=None, yes=False, on_progress=lambda _: None)
+    verified = await verifying.verify(session, words=None, yes=False, on_progress=lambda _: None)
     receipts = (*verified.receipts[:-1], replace(verified.receipts[-1], **change))
     with pytest.raises(Refused) as caught:
         await handover.accept(session, replace(verified, receipts=receipts))
@@ -361,7 +361,7 @@ async def test_the_seller_moves_nothing_under_an_open_offer(tmp_path: Path) -> N
         await deal.seller.grant("Cy", classes=[SENSITIVE])
         await deal.offer()
         session = deal.buyer.session
-        verified = await handover.verify(
+        verified = await verifying.verify(
             session, words=deal.words, yes=False, on_progress=lambda _: None
         )
         size = session.believed.ledger.size

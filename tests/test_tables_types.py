@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.tables import TableType, type_from_text, type_to_text
+from client.tables.type_texts import PLAIN, is_type_text
 from protocol.limits import LIMITS
 from tests.table_values import DICTIONARIES, VALUES
 
@@ -38,6 +39,11 @@ def test_a_type_has_the_text_of_the_grammar(text: str) -> None:
 @pytest.mark.parametrize("text", [*VALUES, *DICTIONARIES])
 def test_every_text_comes_back(text: str) -> None:
     assert type_to_text(type_from_text(text)) == text
+
+
+def test_every_plain_text_has_its_type() -> None:
+    for text in PLAIN:
+        assert type_to_text(type_from_text(text)) == text
 
 
 NOT_TYPES = [
@@ -119,3 +125,33 @@ def test_types_that_cells_cannot_hold_name_their_column(data_type: pa.DataType) 
     with pytest.raises(TableType, match="column 'tags'") as caught:
         type_to_text(data_type, column="tags")
     assert caught.value.hint
+
+
+_PIECES = st.sampled_from([
+    *EXAMPLES, *NOT_TYPES, "dictionary<values=", ", indices=int8, ordered=0>", "decimal", "32",
+    "(", ")", "9", "10", "76", ",", "-1", "0", "timestamp[", "us", "]", ", tz=", "UTC",
+    "fixed_size_binary[",
+])  # fmt: skip
+
+
+@given(st.one_of(_PIECES, st.lists(_PIECES, max_size=7).map("".join)))
+def test_a_text_is_a_types_exactly_if_a_type_can_be_made_of_it(text: str) -> None:
+    try:
+        made = type_from_text(text)
+    except TableType:
+        assert not is_type_text(text)
+    else:
+        assert is_type_text(text)
+        assert type_to_text(made) == text
+
+
+@pytest.mark.parametrize("bits", [32, 64, 128, 256])
+@pytest.mark.parametrize("digits", range(1, 100))
+def test_a_decimal_has_as_many_digits_as_arrow_allows(bits: int, digits: int) -> None:
+    try:
+        getattr(pa, f"decimal{bits}")(digits, 0)
+    except ValueError:
+        allowed = False
+    else:
+        allowed = True
+    assert is_type_text(f"decimal{bits}({digits},0)") is allowed

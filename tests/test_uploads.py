@@ -17,7 +17,6 @@ from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused, Unreachable
 from client.tables import TableRagged
-from client.uploads import ensure_writable
 from client.vault import Vault
 from protocol import api
 from protocol.acts import Commit, Reason, Role, parse_envelope
@@ -492,7 +491,7 @@ async def test_who_holds_not_every_field_cannot_begin(tmp_path: Path, file: Path
         async with joined(deal.lab, deal.seller, "Ann", Role.ADMIN, classes=[GENERAL]) as part:
             with pytest.raises(Refused):
                 await uploaded(part, file)
-        assert await ensure_writable(deal.seller.session, []) is None
+        assert await deal.seller.session.ensure_writable([]) is None
 
 
 # --- limits

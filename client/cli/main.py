@@ -240,6 +240,8 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 def main() -> None:
     """Be the command `sealroom`."""
     _harden()
+    # Nothing here is linear algebra, for which numpy would start a thread on every processor.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         # A terminal without UTF-8 gets escapes rather than a traceback.
         if isinstance(stream, TextIOWrapper):

@@ -1,27 +1,16 @@
-"""The text form of Arrow types: one text for a type, one type for a text (SPEC section 7).
+"""Arrow types and their texts: one text for a type, one type for a text (SPEC section 7).
 
-It travels in the catalog, so it is a grammar of ours and not what a library happens to print:
-
-    null bool int8..int64 uint8..uint64 float16 float32 float64
-    string large_string string_view binary large_binary binary_view fixed_size_binary[N]
-    date32 date64 time32[s|ms] time64[us|ns] duration[s|ms|us|ns]
-    timestamp[s|ms|us|ns] timestamp[UNIT, tz=ZONE] month_day_nano_interval
-    decimal32(P,S) decimal64(P,S) decimal128(P,S) decimal256(P,S)
-    dictionary<values=TYPE, indices=INTEGER, ordered=0|1>
+The grammar of the texts is in `client.tables.type_texts`.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import pyarrow as pa
 
 from client.tables.errors import TableType
-from protocol.limits import LIMITS
-
-_UNITS: Final = ("s", "ms", "us", "ns")
-_LONGEST_TEXT: Final = 256
+from client.tables.type_texts import DECIMAL, DICTIONARY, FIXED, UNITS, ZONED, is_type_text
 
 _PLAIN: Final[dict[str, pa.DataType]] = {
     "null": pa.null(),
@@ -39,18 +28,11 @@ _PLAIN: Final[dict[str, pa.DataType]] = {
     "date64": pa.date64(),
     **{f"time32[{unit}]": pa.time32(unit) for unit in ("s", "ms")},
     **{f"time64[{unit}]": pa.time64(unit) for unit in ("us", "ns")},
-    **{f"duration[{unit}]": pa.duration(unit) for unit in _UNITS},
-    **{f"timestamp[{unit}]": pa.timestamp(unit) for unit in _UNITS},
+    **{f"duration[{unit}]": pa.duration(unit) for unit in UNITS},
+    **{f"timestamp[{unit}]": pa.timestamp(unit) for unit in UNITS},
     "month_day_nano_interval": pa.month_day_nano_interval(),
 }  # fmt: skip
 _TEXTS: Final = {data_type: text for text, data_type in _PLAIN.items()}
-
-_ZONED: Final = re.compile(r"timestamp\[(s|ms|us|ns), tz=([A-Za-z0-9_+:/-]{1,64})\]", re.ASCII)
-_FIXED: Final = re.compile(r"fixed_size_binary\[([1-9][0-9]{0,6})\]")
-_DECIMAL: Final = re.compile(r"decimal(32|64|128|256)\(([1-9][0-9]?),(0|-?[1-9][0-9]{0,2})\)")
-_DICTIONARY: Final = re.compile(
-    r"dictionary<values=(?!dictionary)(.+), indices=(u?int(?:8|16|32|64)), ordered=([01])>"
-)
 
 
 def type_to_text(data_type: pa.DataType, *, column: str | None = None) -> str:
@@ -75,10 +57,9 @@ def type_from_text(text: str) -> pa.DataType:
     Guaranteed: `type_to_text` of the result gives the same text.
     Raises: TableType for any other text.
     """
-    data_type = _read(text) if len(text) <= _LONGEST_TEXT else None
-    if data_type is None:
+    if not is_type_text(text):
         raise TableType(f"{text[:40]!r} is not the text of a column type")
-    return data_type
+    return _read(text)
 
 
 def value_type(data_type: pa.DataType) -> pa.DataType:
@@ -113,31 +94,22 @@ def _written(data_type: pa.DataType) -> str | None:
 
 
 def _is_text_of(text: str, data_type: pa.DataType) -> bool:
-    return len(text) <= _LONGEST_TEXT and bool(_read(text) == data_type)
+    return is_type_text(text) and bool(_read(text) == data_type)
 
 
 def _read(text: str) -> Any:
+    """Make the type of a text that is one."""
     if plain := _PLAIN.get(text):
         return plain
-    if zoned := _ZONED.fullmatch(text):
+    if zoned := ZONED.fullmatch(text):
         return pa.timestamp(zoned[1], zoned[2])
-    if fixed := _FIXED.fullmatch(text):
-        width = int(fixed[1])
-        return pa.binary(width) if width <= LIMITS.cell_bytes else None
-    if decimal := _DECIMAL.fullmatch(text):
-        return _decimal(int(decimal[1]), int(decimal[2]), int(decimal[3]))
-    if dictionary := _DICTIONARY.fullmatch(text):
-        values = _read(dictionary[1])
-        ordered = dictionary[3] == "1"
-        return values and pa.dictionary(_PLAIN[dictionary[2]], values, ordered)
-    return None
-
-
-def _decimal(bits: int, precision: int, scale: int) -> Any:
-    try:
-        return getattr(pa, f"decimal{bits}")(precision, scale)
-    except ValueError:  # more digits than so many bits hold
-        return None
+    if fixed := FIXED.fullmatch(text):
+        return pa.binary(int(fixed[1]))
+    if decimal := DECIMAL.fullmatch(text):
+        return getattr(pa, f"decimal{decimal[1]}")(int(decimal[2]), int(decimal[3]))
+    dictionary = DICTIONARY.fullmatch(text)
+    assert dictionary is not None  # the last kind that there is
+    return pa.dictionary(_PLAIN[dictionary[2]], _read(dictionary[1]), dictionary[3] == "1")
 
 
 def _short(data_type: pa.DataType) -> str:

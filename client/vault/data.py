@@ -1,4 +1,8 @@
-"""Tables in and out, and records that go for ever."""
+"""Tables in and out, and records that go for ever.
+
+What works on tables is imported when it is asked for: it needs Arrow, which takes a tenth of a
+second, and most commands do not.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from client import erasing
-from client.appending import as_one
 from client.catalogs import read_names
 from client.documents.entries import holds_documents
 from client.errors import InputError
-from client.exporting import export
-from client.filtering import select_matching
-from client.rehearsing import looked_at, rehearsed
-from client.replacing import replace_records
 from client.results import (
     ActResult,
     EraseResult,
@@ -30,18 +27,20 @@ from client.results import (
     UploadResult,
     no_progress,
 )
-from client.sending import Plan
 from client.session import saying
-from client.tables import ReadOptions, WriteOptions, open_source
-from client.tables import schema_of as arrow_schema
-from client.tables.options import AS_IT_CAME, NOTHING_SAID
-from client.uploads import plan_upload, upload
+from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.vault.face import Face
 from protocol import acts
 from protocol.acts import Reason
 from protocol.blocks import FieldClass
 from protocol.ledger.contents import Collection
 from protocol.limits import LIMITS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from client.filtering import Matching
+    from client.sending import Plan
 
 DATA_CLASSES: Final = (FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE)
 
@@ -99,7 +98,11 @@ class Data(Face):
         """
         plan = self._planned(table, collection, classes, default, options, again=again)
         if replace_by is not None:
+            from client.replacing import replace_records
+
             return await replace_records(self.session, plan, replace_by, on_progress)
+        from client.uploads import upload
+
         return await upload(self.session, plan, on_progress)
 
     async def plan_upload(
@@ -120,6 +123,8 @@ class Data(Face):
         It is rehearsed whole: all of the table is read, and sealed under keys of no use. Without
         `rehearse` only its columns are looked at. Raises as `upload` would before it sends.
         """
+        from client.rehearsing import looked_at, rehearsed
+
         plan = self._planned(table, collection, classes, default, options, again=again)
         await self.session.sync_as_member()
         self.session.expect_may(acts.DefineCollection)
@@ -137,6 +142,10 @@ class Data(Face):
         *,
         again: bool,
     ) -> Plan:
+        from client.appending import as_one
+        from client.tables import open_source
+        from client.uploads import plan_upload
+
         chosen = options or UploadOptions()
         tables = table if isinstance(table, list | tuple) else [table]
         source = as_one([open_source(each, chosen.read) for each in tables])
@@ -160,9 +169,12 @@ class Data(Face):
         """
         stream = self.stream(collection, fields=fields, limit=limit, numbers=numbers, where=where)
         batches = [batch async for batch in stream]
-        found = await self._find_table(collection)
-        match = await select_matching(self.session, found.id, fields, where, counted=numbers)
-        return pa.Table.from_batches(batches, schema=arrow_schema(match.columns))
+        match = await self._matching(collection, fields, where, numbers)
+        import pyarrow as pa
+
+        from client.tables import schema_of
+
+        return pa.Table.from_batches(batches, schema=schema_of(match.columns))
 
     async def stream(
         self,
@@ -179,8 +191,7 @@ class Data(Face):
         and FIELD~PART for texts that contain one. They are evaluated here, on opened values.
         """
         await self.session.sync_as_member()
-        found = await self._find_table(collection)
-        match = await select_matching(self.session, found.id, fields, where, counted=numbers)
+        match = await self._matching(collection, fields, where, numbers)
         async with aclosing(match.read(self.session, limit)) as batches:
             async for batch in batches:
                 yield batch
@@ -205,6 +216,8 @@ class Data(Face):
         path each batch goes to `on_batch`; `numbers` as in `read`, `where` as for `stream`.
         Raises as `client.exporting.export`.
         """
+        from client.exporting import export
+
         await self.session.sync_as_member()
         found = await self._find_table(collection)
         return await export(
@@ -220,6 +233,14 @@ class Data(Face):
             where=where,
             options=options,
         )
+
+    async def _matching(
+        self, collection: str, fields: Sequence[str] | None, where: Sequence[str], numbers: bool
+    ) -> Matching:
+        from client.filtering import select_matching
+
+        found = await self._find_table(collection)
+        return await select_matching(self.session, found.id, fields, where, counted=numbers)
 
     async def _find_table(self, text: str) -> Collection:
         where = await self._find_collection(text)

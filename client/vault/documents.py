@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 
 from client.catalogs import People, name_of, read_people
-from client.documents.attaching import attach
 from client.documents.entries import CONTENT, Document, find_document, read_documents
-from client.documents.getting import get, place_of
 from client.documents.removing import remove
 from client.results import (
     AttachResult,
@@ -41,6 +39,8 @@ class Documents(Face):
         It is called as the file is, unless a `name` is given. Raises as
         `client.documents.attaching.attach`.
         """
+        from client.documents.attaching import attach
+
         started = time.monotonic()
         done = await attach(self.session, Path(path), field_class, name, on_progress)
         info = self._described(await read_people(self.session), done.document)
@@ -68,6 +68,8 @@ class Documents(Face):
         repeat: what was interrupted goes on. Raises as `get` and `place_of` of
         `client.documents.getting`.
         """
+        from client.documents.getting import get, place_of
+
         started = time.monotonic()
         await self.session.sync_as_member()
         found = await self._find_document(document)

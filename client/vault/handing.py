@@ -54,15 +54,15 @@ class Handing(Face):
         """Verify everything that is offered, cell by cell, and only then take over.
 
         Safe to repeat: whoever has accepted is told so again, and nothing is done twice.
-        Raises as `client.handover.verify` and `client.handover.accept`.
+        Raises as `client.verifying.verify` and `client.handover.accept`.
         """
         started = time.monotonic()
         await self.session.sync_as_member()
         done = handover.accepted(self.session)
         if done is None:
-            verified = await handover.verify(
-                self.session, words=words, yes=yes, on_progress=on_progress
-            )
+            from client.verifying import verify
+
+            verified = await verify(self.session, words=words, yes=yes, on_progress=on_progress)
             done = await handover.accept(self.session, verified)
         return AcceptResult(
             index=done.index,

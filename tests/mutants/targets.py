@@ -54,6 +54,7 @@ TESTS: Final[dict[str, str]] = {
     "client/pinning.py": "pinning tls transport",
     "client/reading.py": "reading reading_meanwhile catalogs filtering handover observing erasing",
     "client/store.py": "store trust",
+    "client/verifying.py": "handover takeover documents_lies",
     "client/trust.py": (
         "trust trust_acts trust_sides spec_sync late_homes renewal head_age observing"
     ),

@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Final
 
 from client.catalogs import read_names
 from client.errors import Refused
 from client.fetching import Listed
+from client.parts import in_parts, land_parts
 from client.resealing import Resealer
 from client.results import OnProgress, Progress
-from client.session import Draft, Session, Unneeded, saying
+from client.session import ATTEMPTS, Build, Draft, Session, Unneeded, saying
 from client.store import JournalledRotation
 from protocol import acts
 from protocol.acts import EpochName, MovedBlock
@@ -35,13 +37,12 @@ from protocol.blocks import (
     Manifest,
 )
 from protocol.errors import IntegrityError, ManifestMismatch
-from protocol.ledger.contents import Batch, Collection, PendingMoves
+from protocol.ledger.contents import Batch, Collection
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
 from protocol.wire import from_bytes
 
 RATE: Final = "cells sealed anew"
-ATTEMPTS: Final = 6
 LOOK_SECONDS: Final = 20
 
 Field = tuple[bytes, int]
@@ -338,15 +339,12 @@ class _Job:
         ]
         if not moves:
             return
-        parts = list(_parts(moves))
-        pending = session.state.pending.get(journal.upload)
-        first = pending.parts if isinstance(pending, PendingMoves) else 0
-        for part in range(first, len(parts)):
-            last = part == len(parts) - 1
-            payload = acts.Reencrypt(
-                journal.upload, self._collection, part, last, tuple(parts[part])
-            )
-            self._done.index = await session.act(saying(payload))
+
+        def say(part: int, last: bool, moved: tuple[MovedBlock, ...]) -> Build:
+            return saying(acts.Reencrypt(journal.upload, self._collection, part, last, moved))
+
+        made = await land_parts(session, journal.upload, _parts(moves), say)
+        self._done.index = self._done.index if made is None else made
         self._count(moves)
 
     def _count(self, moves: Sequence[MovedBlock]) -> None:
@@ -425,24 +423,8 @@ def _serving(state: State, fields: Sequence[Field]) -> frozenset[Address]:
     )
 
 
-def _parts(moves: Sequence[MovedBlock]) -> Iterator[list[MovedBlock]]:
+def _parts(moves: Iterable[MovedBlock]) -> list[list[MovedBlock]]:
     """Cut moves into acts; all of one batch stand in one part."""
-    part: list[MovedBlock] = []
-    for batch in _batches_of(moves):
-        if part and len(part) + len(batch) > LIMITS.act_moves:
-            yield part
-            part = []
-        part += batch
-    if part:
-        yield part
-
-
-def _batches_of(moves: Sequence[MovedBlock]) -> Iterator[list[MovedBlock]]:
-    group: list[MovedBlock] = []
-    for move in moves:
-        if group and group[0].batch != move.batch:
-            yield group
-            group = []
-        group.append(move)
-    if group:
-        yield group
+    batches = (list(its) for _, its in groupby(moves, lambda move: move.batch))
+    parts = in_parts(batches, lambda its: (len(its),), (LIMITS.act_moves,))
+    return [[move for its in part for move in its] for part in parts]

@@ -24,23 +24,21 @@ from typing import Final
 from client.catalogs import read_names
 from client.errors import Refused
 from client.fetching import Listed
+from client.journals import JournalledRotation
 from client.parts import in_parts, land_parts
 from client.resealing import Resealer
 from client.results import OnProgress, Progress
 from client.session import ATTEMPTS, Build, Draft, Session, Unneeded, saying
-from client.store import JournalledRotation
 from protocol import acts
 from protocol.acts import EpochName, MovedBlock
 from protocol.blocks import (
     Address,
     BlockRef,
-    Manifest,
 )
 from protocol.errors import IntegrityError, ManifestMismatch
 from protocol.ledger.contents import Batch, Collection
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
-from protocol.wire import from_bytes
 
 RATE: Final = "cells sealed anew"
 LOOK_SECONDS: Final = 20
@@ -150,7 +148,7 @@ class _Job:
                 hint="Repeat the command later.",
             )
         await self._retire(journal)
-        self._session.store.end_rotation(journal.upload)
+        self._session.store.rotations.end(journal.upload)
 
     # --- the journal
 
@@ -160,12 +158,12 @@ class _Job:
         One whose work others have done since is no reason to do nothing now.
         """
         numbers = {number for _, number in self._fields}
-        for begun in self._session.store.unfinished_rotations():
+        for begun in self._session.store.rotations.unfinished():
             same = begun.collection == self._collection
             if same and {address.field for address in begun.started} == numbers:
                 if _unfinished(self._session.state, begun):
                     return begun
-                self._session.store.end_rotation(begun.upload)
+                self._session.store.rotations.end(begun.upload)
         newest = (self._session.state.newest(*each) for each in self._fields)
         started = tuple(
             Address(collection, number, 0) if epoch is None else epoch.address
@@ -175,7 +173,7 @@ class _Job:
 
     def _begin(self, started: tuple[Address, ...]) -> JournalledRotation:
         begun = JournalledRotation(secrets.token_bytes(16), self._collection, started)
-        self._session.store.begin_rotation(begun)
+        self._session.store.rotations.begin(begun)
         return begun
 
     def _next_pass(self, journal: JournalledRotation) -> JournalledRotation:
@@ -183,7 +181,7 @@ class _Job:
         if journal.upload not in self._session.state.uploads:
             return journal
         following = self._begin(journal.started)
-        self._session.store.end_rotation(journal.upload)
+        self._session.store.rotations.end(journal.upload)
         return following
 
     async def _changed(
@@ -199,8 +197,8 @@ class _Job:
         known = session.state.collections[self._collection].by_id()
         if any(known.get(batch.id) != batch for batch, _ in left):
             return True
-        made = session.store.made_anew(journal.upload)
-        refs = (ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks)
+        made = session.store.rotations.made_anew(journal.upload)
+        refs = (ref for each in made for ref in each.manifest.blocks)
         sealed = {Address(self._collection, ref.field, ref.epoch) for ref in refs}
         aimed_at = {Address(*each, epoch) for each, epoch in targets.items()}
         return not sealed | aimed_at <= self._serving()
@@ -229,8 +227,8 @@ class _Job:
         return {**chosen, **newest}
 
     def _chosen(self, journal: JournalledRotation) -> dict[Field, int]:
-        made = self._session.store.made_anew(journal.upload)
-        refs = [ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks]
+        made = self._session.store.rotations.made_anew(journal.upload)
+        refs = [ref for each in made for ref in each.manifest.blocks]
         serving = self._serving()
         return {
             (self._collection, ref.field): ref.epoch
@@ -316,8 +314,8 @@ class _Job:
         session = self._session
         staged = set((await session.transport.staged(session.vault_id, journal.upload)).batches)
         usable = set()
-        for made in session.store.made_anew(journal.upload):
-            refs = from_bytes(Manifest, made.manifest).blocks
+        for made in session.store.rotations.made_anew(journal.upload):
+            refs = made.manifest.blocks
             current = all(targets.get((self._collection, r.field)) == r.epoch for r in refs)
             if made.batch in staged and current:
                 usable |= {(made.batch, before) for before in made.before}
@@ -331,10 +329,8 @@ class _Job:
         usable = await self._usable(journal, targets)
         moves = [
             MovedBlock(made.batch, before, ref)
-            for made in session.store.made_anew(journal.upload)
-            for before, ref in zip(
-                made.before, from_bytes(Manifest, made.manifest).blocks, strict=True
-            )
+            for made in session.store.rotations.made_anew(journal.upload)
+            for before, ref in zip(made.before, made.manifest.blocks, strict=True)
             if (made.batch, before) in usable
         ]
         if not moves:

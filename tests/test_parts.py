@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +34,4 @@ def test_parts_hold_everything_in_order_and_keep_to_every_limit(
 @given(ITEMS)
 def test_a_part_ends_only_where_the_next_item_has_no_room(items: list[tuple[int, int]]) -> None:
     parts = list(in_parts(items, lambda item: item, MOST))
-    assert not any(
-        fits([*part, following[0]]) for part, following in zip(parts, parts[1:], strict=False)
-    )
+    assert not any(fits([*part, following[0]]) for part, following in pairwise(parts))

@@ -16,8 +16,9 @@ from typing import Final
 
 from client.errors import InputError, Refused
 from client.fetching import fetch_blocks, open_committed
+from client.parts import in_parts
 from client.results import OnProgress, Progress
-from client.session import Session, saying
+from client.session import ATTEMPTS, Session, saying
 from protocol import acts
 from protocol.acts import EmptiedBlock, Erasure, Reason
 from protocol.blocks import Address, BlockRef, empty_cells, is_catalog, verify_block
@@ -33,7 +34,6 @@ from protocol.ledger.contents import Batch, Collection
 from protocol.limits import KIB, LIMITS
 from protocol.wire import to_bytes
 
-ATTEMPTS: Final = 6
 ACT_ROOM: Final = LIMITS.act_bytes - 16 * KIB
 
 Positions = Mapping[bytes, frozenset[int]]
@@ -152,20 +152,15 @@ def _left(where: Collection, positions: Positions) -> Positions:
 
 def _groups(where: Collection, positions: Positions) -> Iterator[Positions]:
     """Cut an erasure into acts: whole batches, within the limits on blocks and on an act."""
-    group: dict[bytes, frozenset[int]] = {}
-    blocks = size = 0
-    for batch in (batch for batch in where.batches if batch.id in positions):
-        gone = positions[batch.id]
-        its_blocks = sum(ref.length for ref in batch.manifest.blocks)
-        its_size = 64 + 3 * len(gone) + 96 * len(batch.manifest.blocks)
-        full = blocks + its_blocks > LIMITS.erase_bytes or size + its_size > ACT_ROOM
-        if group and (full or len(group) >= LIMITS.act_batches):
-            yield group
-            group, blocks, size = {}, 0, 0
-        group[batch.id] = gone
-        blocks, size = blocks + its_blocks, size + its_size
-    if group:
-        yield group
+
+    def weigh(batch: Batch) -> tuple[int, ...]:
+        refs = batch.manifest.blocks
+        size = 64 + 3 * len(positions[batch.id]) + 96 * len(refs)
+        return sum(ref.length for ref in refs), size, 1
+
+    batches = (batch for batch in where.batches if batch.id in positions)
+    for part in in_parts(batches, weigh, (LIMITS.erase_bytes, ACT_ROOM, LIMITS.act_batches)):
+        yield {batch.id: positions[batch.id] for batch in part}
 
 
 async def _drafted(

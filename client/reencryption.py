@@ -15,33 +15,32 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Final
 
 from client.catalogs import read_names
 from client.errors import Refused
 from client.fetching import Listed
+from client.journals import JournalledRotation
+from client.parts import in_parts, land_parts
 from client.resealing import Resealer
 from client.results import OnProgress, Progress
-from client.session import Draft, Session, Unneeded, saying
-from client.store import JournalledRotation
+from client.session import ATTEMPTS, Build, Draft, Session, Unneeded, saying
 from protocol import acts
 from protocol.acts import EpochName, MovedBlock
 from protocol.blocks import (
     Address,
     BlockRef,
-    Manifest,
 )
 from protocol.errors import IntegrityError, ManifestMismatch
-from protocol.ledger.contents import Batch, Collection, PendingMoves
+from protocol.ledger.contents import Batch, Collection
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
-from protocol.wire import from_bytes
 
 RATE: Final = "cells sealed anew"
-ATTEMPTS: Final = 6
 LOOK_SECONDS: Final = 20
 
 Field = tuple[bytes, int]
@@ -149,7 +148,7 @@ class _Job:
                 hint="Repeat the command later.",
             )
         await self._retire(journal)
-        self._session.store.end_rotation(journal.upload)
+        self._session.store.rotations.end(journal.upload)
 
     # --- the journal
 
@@ -159,12 +158,12 @@ class _Job:
         One whose work others have done since is no reason to do nothing now.
         """
         numbers = {number for _, number in self._fields}
-        for begun in self._session.store.unfinished_rotations():
+        for begun in self._session.store.rotations.unfinished():
             same = begun.collection == self._collection
             if same and {address.field for address in begun.started} == numbers:
                 if _unfinished(self._session.state, begun):
                     return begun
-                self._session.store.end_rotation(begun.upload)
+                self._session.store.rotations.end(begun.upload)
         newest = (self._session.state.newest(*each) for each in self._fields)
         started = tuple(
             Address(collection, number, 0) if epoch is None else epoch.address
@@ -174,7 +173,7 @@ class _Job:
 
     def _begin(self, started: tuple[Address, ...]) -> JournalledRotation:
         begun = JournalledRotation(secrets.token_bytes(16), self._collection, started)
-        self._session.store.begin_rotation(begun)
+        self._session.store.rotations.begin(begun)
         return begun
 
     def _next_pass(self, journal: JournalledRotation) -> JournalledRotation:
@@ -182,7 +181,7 @@ class _Job:
         if journal.upload not in self._session.state.uploads:
             return journal
         following = self._begin(journal.started)
-        self._session.store.end_rotation(journal.upload)
+        self._session.store.rotations.end(journal.upload)
         return following
 
     async def _changed(
@@ -198,8 +197,8 @@ class _Job:
         known = session.state.collections[self._collection].by_id()
         if any(known.get(batch.id) != batch for batch, _ in left):
             return True
-        made = session.store.made_anew(journal.upload)
-        refs = (ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks)
+        made = session.store.rotations.made_anew(journal.upload)
+        refs = (ref for each in made for ref in each.manifest.blocks)
         sealed = {Address(self._collection, ref.field, ref.epoch) for ref in refs}
         aimed_at = {Address(*each, epoch) for each, epoch in targets.items()}
         return not sealed | aimed_at <= self._serving()
@@ -228,8 +227,8 @@ class _Job:
         return {**chosen, **newest}
 
     def _chosen(self, journal: JournalledRotation) -> dict[Field, int]:
-        made = self._session.store.made_anew(journal.upload)
-        refs = [ref for each in made for ref in from_bytes(Manifest, each.manifest).blocks]
+        made = self._session.store.rotations.made_anew(journal.upload)
+        refs = [ref for each in made for ref in each.manifest.blocks]
         serving = self._serving()
         return {
             (self._collection, ref.field): ref.epoch
@@ -315,8 +314,8 @@ class _Job:
         session = self._session
         staged = set((await session.transport.staged(session.vault_id, journal.upload)).batches)
         usable = set()
-        for made in session.store.made_anew(journal.upload):
-            refs = from_bytes(Manifest, made.manifest).blocks
+        for made in session.store.rotations.made_anew(journal.upload):
+            refs = made.manifest.blocks
             current = all(targets.get((self._collection, r.field)) == r.epoch for r in refs)
             if made.batch in staged and current:
                 usable |= {(made.batch, before) for before in made.before}
@@ -330,23 +329,18 @@ class _Job:
         usable = await self._usable(journal, targets)
         moves = [
             MovedBlock(made.batch, before, ref)
-            for made in session.store.made_anew(journal.upload)
-            for before, ref in zip(
-                made.before, from_bytes(Manifest, made.manifest).blocks, strict=True
-            )
+            for made in session.store.rotations.made_anew(journal.upload)
+            for before, ref in zip(made.before, made.manifest.blocks, strict=True)
             if (made.batch, before) in usable
         ]
         if not moves:
             return
-        parts = list(_parts(moves))
-        pending = session.state.pending.get(journal.upload)
-        first = pending.parts if isinstance(pending, PendingMoves) else 0
-        for part in range(first, len(parts)):
-            last = part == len(parts) - 1
-            payload = acts.Reencrypt(
-                journal.upload, self._collection, part, last, tuple(parts[part])
-            )
-            self._done.index = await session.act(saying(payload))
+
+        def say(part: int, last: bool, moved: tuple[MovedBlock, ...]) -> Build:
+            return saying(acts.Reencrypt(journal.upload, self._collection, part, last, moved))
+
+        made = await land_parts(session, journal.upload, _parts(moves), say)
+        self._done.index = self._done.index if made is None else made
         self._count(moves)
 
     def _count(self, moves: Sequence[MovedBlock]) -> None:
@@ -425,24 +419,8 @@ def _serving(state: State, fields: Sequence[Field]) -> frozenset[Address]:
     )
 
 
-def _parts(moves: Sequence[MovedBlock]) -> Iterator[list[MovedBlock]]:
+def _parts(moves: Iterable[MovedBlock]) -> list[list[MovedBlock]]:
     """Cut moves into acts; all of one batch stand in one part."""
-    part: list[MovedBlock] = []
-    for batch in _batches_of(moves):
-        if part and len(part) + len(batch) > LIMITS.act_moves:
-            yield part
-            part = []
-        part += batch
-    if part:
-        yield part
-
-
-def _batches_of(moves: Sequence[MovedBlock]) -> Iterator[list[MovedBlock]]:
-    group: list[MovedBlock] = []
-    for move in moves:
-        if group and group[0].batch != move.batch:
-            yield group
-            group = []
-        group.append(move)
-    if group:
-        yield group
+    batches = (list(its) for _, its in groupby(moves, lambda move: move.batch))
+    parts = in_parts(batches, lambda its: (len(its),), (LIMITS.act_moves,))
+    return [[move for its in part for move in its] for part in parts]

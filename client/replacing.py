@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Final
 
 from client.errors import InputError, Refused
 from client.results import OnProgress, UploadResult
 from client.sending import Plan
-from client.session import Session
+from client.session import ATTEMPTS, Session
 from client.surveying import Survey, surveyed
 from client.uploads import (
     begin_appending,
@@ -29,8 +28,6 @@ from client.uploads import (
 from protocol import acts
 from protocol.errors import ManifestMismatch, OutOfOrder
 from protocol.ledger.contents import Collection
-
-ATTEMPTS: Final = 6
 
 
 async def replace_records(

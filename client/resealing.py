@@ -14,9 +14,9 @@ from typing import NamedTuple
 from client.catalogs import Names
 from client.crypto.cells import reseal_block
 from client.fetching import Arrived, Listed, fetch_batches
+from client.journals import MadeAnew
 from client.overlap import Flights, threads
 from client.session import Session
-from client.store import MadeAnew
 from client.tables import type_from_text
 from client.tables.arrow_types import value_type, varies_in_length
 from protocol.blocks import (
@@ -30,7 +30,6 @@ from protocol.blocks import (
 )
 from protocol.errors import CommitmentMismatch, IntegrityError, WeakKey
 from protocol.ledger.contents import Batch, Collection
-from protocol.wire import to_bytes
 
 
 class _Block(NamedTuple):
@@ -112,8 +111,7 @@ class Resealer:
             return
         session = self._session
         await session.transport.stage(session.vault_id, self._upload, batch.id, anew.body)
-        made = MadeAnew(batch.id, anew.before, to_bytes(anew.manifest))
-        session.store.add_made_anew(self._upload, made)
+        session.store.rotations.add(self._upload, MadeAnew(anew.before, anew.manifest))
         cells = batch.records * len(anew.before)
         self.cells += cells
         on_cells(cells)

@@ -17,18 +17,17 @@ import pyarrow as pa
 
 from client.catalogs import NamedField, collection_rows, read_people, seal_rows
 from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows, seal_batch
+from client.journals import JournalledUpload
 from client.overlap import Flights, threads
 from client.recall import Recall
 from client.results import OnProgress, Progress
 from client.session import Session
-from client.store import JournalledUpload
 from client.tables import Source, column_cells
 from client.tables.csv_format import for_readers_of
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest, catalog_class
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
-from protocol.wire import to_bytes
 
 RATE: Final = "bytes sealed and sent"
 LOOK_SECONDS: Final = 20
@@ -78,7 +77,7 @@ class Sender:
         self._session = session
         self._plan = plan
         self._journal = journal
-        self._acknowledged = session.store.batches(journal.upload)
+        self._acknowledged = session.store.uploads.batches(journal.upload)
         self._where = session.state.collections[journal.collection]
         self._sealing = asyncio.Semaphore(threads())
         self._sent = self._sent_bytes = self._read = 0
@@ -89,7 +88,7 @@ class Sender:
             for number in self._where.fields
             for address in (session.writable(journal.collection, number),)
         }
-        known = session.store.contents(journal.upload)
+        known = session.store.uploads.digests(journal.upload)
         recalls = plan.source.origin() is not None
         self._recall = Recall(self._keys[0][1], known) if recalls else None
 
@@ -113,7 +112,7 @@ class Sender:
                 await self._look_at_keys()
         await self._look_at_keys()  # sending the last of it may have taken days, with sleep
         gone = [sequence for sequence in self._acknowledged if sequence > last]
-        self._session.store.drop_batches(self._journal.upload, gone)
+        self._session.store.uploads.drop(self._journal.upload, gone)
         if self._sent_bytes:
             seconds = max(time.monotonic() - started, 1e-6)
             self._session.store.keep_rate(RATE, self._sent_bytes / seconds)
@@ -156,8 +155,7 @@ class Sender:
         async with self._sealing:
             manifest, body = await asyncio.to_thread(_sealed, content)
         await self._session.transport.stage(self._session.vault_id, upload, manifest.batch_id, body)
-        encoded = to_bytes(manifest)
-        self._session.store.add_batch(upload, cut.sequence, cut.records, encoded, cut.digest)
+        self._session.store.uploads.add(upload, cut.sequence, manifest, cut.digest)
         self._sent_bytes += sum(ref.length for ref in manifest.blocks)
         self._count(cut, on_progress)
 
@@ -216,9 +214,10 @@ class Sender:
 
     def _known(self, sequence: int, rows: pa.RecordBatch) -> int | None:
         """Return how many of these rows the journal has as this batch; None where it has not."""
-        records, _ = self._acknowledged.get(sequence, (0, b""))
-        if not records:
+        manifest = self._acknowledged.get(sequence)
+        if manifest is None:
             return None
+        records = manifest.records
         if self._recall is not None and not self._recall.is_same(sequence, rows.slice(0, records)):
             return None
         return records

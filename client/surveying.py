@@ -7,9 +7,10 @@ server, so that nothing it stores or is asked tells which keys are looked for (d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from client.erasing import ACT_ROOM, emptied_block
 from client.errors import InputError
 from client.fetching import fetch_blocks
 from client.likely import likely
+from client.parts import in_parts
 from client.reading import (
     Selection,
     batches_of,
@@ -128,15 +130,11 @@ async def surveyed(
         plan = replace(plan, source=Same(plan.source, hashes, rows))
     new = np.ones(len(rows), np.bool_)
     new[found.rows] = False
-    groups: list[Group] = []
-    grouping = _Grouping(where)
     async with aclosing(_compared(session, chosen, found, hashes, rows, on_progress)) as compared:
-        async for erasure, size, changed in compared:
-            groups += grouping.take(erasure, size, changed)
-    groups += grouping.rest()
+        groups = _groups([each async for each in compared], len(where.classes))
     changed_rows = sum(len(group.rows) for group in groups)
     seen = {batch.upload for batch in where.batches}
-    return Survey(plan, where.id, new, tuple(groups), len(found.rows) - changed_rows, seen)
+    return Survey(plan, where.id, new, groups, len(found.rows) - changed_rows, seen)
 
 
 def _key_column(plan: Plan, key: str) -> int:
@@ -227,6 +225,14 @@ def _left(batch: Batch) -> Numbers:
 # --- what differs
 
 
+class _Changed(NamedTuple):
+    """What is to be erased of a batch, from blocks of so many bytes, and the rows in its place."""
+
+    erasure: Erasure
+    block_bytes: int
+    rows: Numbers
+
+
 async def _compared(
     session: Session,
     chosen: Selection,
@@ -234,8 +240,8 @@ async def _compared(
     hashes: Hashes,
     rows: Digests,
     on_progress: OnProgress,
-) -> AsyncGenerator[tuple[Erasure, int, Numbers], None]:
-    """Yield (erasure, bytes of the blocks, rows) for each batch with records that differ.
+) -> AsyncGenerator[_Changed, None]:
+    """Yield what is to be erased of each batch with records that differ.
 
     Of each batch with a matched record all blocks are fetched, which erasing takes anyway.
     """
@@ -260,7 +266,7 @@ async def _compared(
                 emptied = await asyncio.to_thread(_emptied, batch, blocks, gone)
                 erasure = Erasure(batch.id, tuple(sorted(gone.tolist())), emptied)
                 size = sum(ref.length for ref, _ in blocks)
-                yield erasure, size, found.rows[its][differing]
+                yield _Changed(erasure, size, found.rows[its][differing])
             done += len(its)
             on_progress(Progress("comparing", done, len(order), "records"))
         await anext(stream, None)
@@ -291,32 +297,18 @@ def _emptied(
     return tuple(emptied_block(batch, ref, block, positions) for ref, block in blocks)
 
 
-class _Grouping:
-    """Cuts erasures into acts, within the limits on blocks and on an act with a manifest."""
+def _groups(changed: Iterable[_Changed], fields: int) -> tuple[Group, ...]:
+    """Cut erasures into acts, within the limits on blocks and on an act with a manifest."""
+    room = ACT_ROOM - manifest_bytes_at_most(fields)
+    most = (LIMITS.erase_bytes, room, LIMITS.act_batches)
 
-    def __init__(self, where: Collection) -> None:
-        self._room = ACT_ROOM - manifest_bytes_at_most(len(where.classes))
-        self._erasures: list[Erasure] = []
-        self._rows: list[Numbers] = []
-        self._bytes = self._size = 0
+    def weigh(each: _Changed) -> tuple[int, ...]:
+        return each.block_bytes, len(to_bytes(each.erasure)), 1
 
-    def take(self, erasure: Erasure, size: int, rows: Numbers) -> Iterator[Group]:
-        """Add an erasure from blocks of so many bytes; yield the group that was full before."""
-        length = len(to_bytes(erasure))
-        full = (
-            self._bytes + size > LIMITS.erase_bytes
-            or self._size + length > self._room
-            or len(self._erasures) >= LIMITS.act_batches
+    return tuple(
+        Group(
+            tuple(sorted((each.erasure for each in part), key=to_bytes)),
+            np.concatenate([each.rows for each in part]),
         )
-        if full:
-            yield from self.rest()
-        self._erasures.append(erasure)
-        self._rows.append(rows)
-        self._bytes, self._size = self._bytes + size, self._size + length
-
-    def rest(self) -> Iterator[Group]:
-        """Yield what is left, as a group."""
-        if self._erasures:
-            erasures = tuple(sorted(self._erasures, key=to_bytes))
-            yield Group(erasures, np.concatenate(self._rows))
-        self._erasures, self._rows, self._bytes, self._size = [], [], 0, 0
+        for part in in_parts(changed, weigh, most)
+    )

@@ -22,11 +22,11 @@ from client.catalogs import (
     NAME_CHARACTERS,
 )
 from client.errors import InputError, Refused
+from client.journals import JournalledUpload
 from client.likely import likely
 from client.results import OnProgress, UploadResult
 from client.sending import KeysMoved, Plan, Sender, all_open
 from client.session import Draft, Session, saying
-from client.store import JournalledUpload
 from client.tables import Source
 from protocol import acts
 from protocol.blocks import (
@@ -40,7 +40,6 @@ from protocol.errors import OutOfOrder
 from protocol.ledger.contents import PendingUpload
 from protocol.ledger.state import Phase, State
 from protocol.limits import KIB, LIMITS
-from protocol.wire import from_bytes
 
 UPDATING: Final = "update\0"
 ATTEMPTS: Final = 6
@@ -119,7 +118,7 @@ async def send(
     """Do what is left of an upload that stands in the journal, to its end; raises as `upload`."""
     if journal.upload not in session.state.uploads:
         await _seal_and_commit(session, plan, journal, on_progress)
-    session.store.finish_upload(journal)
+    session.store.uploads.finish(journal)
 
 
 async def _seal_and_commit(
@@ -140,7 +139,7 @@ async def _seal_and_commit(
             dropped = await _drop_unusable(session, journal)
             elsewhere = bool(dropped) and _landed_otherwise(session, journal)
             if elsewhere:
-                session.store.end_upload(journal.upload)
+                session.store.uploads.end(journal.upload)
             moved = bool(dropped) or not sender.keys_open()
             # While an offer is open, or the vault frozen, nothing that is sealed anew would land.
             again = moved and session.state.phase is Phase.OPEN and not elsewhere
@@ -205,7 +204,7 @@ def refuse_repeated(session: Session, plan: Plan, collection: bytes, source: byt
     Raises:
         Refused: it did; which act of the log it was is told.
     """
-    before = session.store.finished_upload(source, collection)
+    before = session.store.uploads.finished(source, collection)
     if before is not None and not plan.again and plan.source.origin() is None:
         batches = session.state.collections[collection].batches
         index = next((each.committed_at for each in batches if each.upload == before), None)
@@ -223,9 +222,9 @@ async def _begun_anew(session: Session, plan: Plan) -> tuple[JournalledUpload, i
     found = await _interrupted(session, source, None)
     if found is not None:
         return found
-    for begun in session.store.unfinished_uploads():
+    for begun in session.store.uploads.unfinished():
         if _left_empty(session, plan, begun):
-            session.store.end_upload(begun.upload)
+            session.store.uploads.end(begun.upload)
             collection = begun.collection
     return _begin(session, plan, collection, source), 0
 
@@ -238,26 +237,28 @@ async def _interrupted(
     `collection` is where it goes, if that has its names already: then it is no other one's.
     """
     found = None
-    for begun in session.store.unfinished_uploads():
+    for begun in session.store.uploads.unfinished():
         if begun.upload in session.state.uploads:
             if begun.source == source:
-                found = begun, len(session.store.batches(begun.upload))
+                found = begun, len(session.store.uploads.batches(begun.upload))
             else:
-                session.store.finish_upload(begun)
+                session.store.uploads.finish(begun)
         elif begun.collection in session.state.retired:
-            session.store.end_upload(begun.upload)
+            session.store.uploads.end(begun.upload)
         elif begun.source == source and collection in (None, begun.collection):
             dropped = await _drop_unusable(session, begun)
             if dropped and _landed_otherwise(session, begun):
-                session.store.end_upload(begun.upload)
+                session.store.uploads.end(begun.upload)
             else:
-                found = begun, len(session.store.batches(begun.upload))
+                found = begun, len(session.store.uploads.batches(begun.upload))
     return found
 
 
 def _landed_otherwise(session: Session, begun: JournalledUpload) -> bool:
     """Say whether parts have landed of what may give other rows by now, which fit no such rows."""
-    return begun.upload in session.state.pending and bool(session.store.contents(begun.upload))
+    return begun.upload in session.state.pending and bool(
+        session.store.uploads.digests(begun.upload)
+    )
 
 
 def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
@@ -277,17 +278,17 @@ def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
 def _begin(session: Session, plan: Plan, collection: bytes, source: bytes) -> JournalledUpload:
     updating = "" if plan.seen is None else UPDATING
     tag = _name_tag(collection, updating + plan.collection)
-    begun = JournalledUpload(secrets.token_bytes(16), collection, source, plan.batch_rows, tag)
-    session.store.begin_upload(begun)
+    begun = JournalledUpload(secrets.token_bytes(16), collection, source, tag)
+    session.store.uploads.begin(begun)
     return begun
 
 
 def end_updates(session: Session, collection: bytes, name: str) -> None:
     """Let go of the journals of updates that were decided on another state of a collection."""
     tag = _name_tag(collection, UPDATING + name)
-    for begun in session.store.unfinished_uploads():
+    for begun in session.store.uploads.unfinished():
         if begun.name == tag and begun.upload not in session.state.pending:
-            session.store.end_upload(begun.upload)
+            session.store.uploads.end(begun.upload)
 
 
 def _name_tag(collection: bytes, name: str) -> str:
@@ -325,13 +326,12 @@ async def _drop_unusable(session: Session, begun: JournalledUpload) -> int:
     landed = {b.id for b in pending.batches} if isinstance(pending, PendingUpload) else set()
     staged = set((await session.transport.staged(session.vault_id, begun.upload)).batches)
     unusable = []
-    for sequence, (_, encoded) in session.store.batches(begun.upload).items():
-        manifest = _parsed(encoded)
+    for sequence, manifest in session.store.uploads.batches(begun.upload).items():
         addresses = (Address(begun.collection, r.field, r.epoch) for r in manifest.blocks)
         there = manifest.batch_id in staged and manifest.batch_id not in state.batch_ids
         if manifest.batch_id not in landed and not (there and all_open(state, addresses)):
             unusable.append(sequence)
-    session.store.drop_batches(begun.upload, unusable)
+    session.store.uploads.drop(begun.upload, unusable)
     return len(unusable)
 
 
@@ -361,8 +361,7 @@ async def _commit(session: Session, plan: Plan, journal: JournalledUpload) -> No
 
     With erasures the last part is the act that erases too; it has one manifest, to have room.
     """
-    batches = session.store.batches(journal.upload)
-    manifests = [_parsed(manifest) for _, (_, manifest) in sorted(batches.items())]
+    manifests = list(session.store.uploads.batches(journal.upload).values())
     cut = len(manifests) - (1 if plan.erasures else 0)
     parts = [*_parts(manifests[:cut]), *([manifests[cut:]] if plan.erasures else [])]
     pending = session.state.pending.get(journal.upload)
@@ -413,10 +412,6 @@ def _parts(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
         size += length
     if part:
         yield part
-
-
-def _parsed(manifest: bytes) -> Manifest:
-    return from_bytes(Manifest, manifest)
 
 
 def result_of(

@@ -208,7 +208,7 @@ async def test_a_file_that_grew_is_another_one(mine: Vault, file: Path, tmp_path
     assert await got(mine, "contract.pdf", tmp_path / "out") == content_of(20_000) + b"more"
     # What the first one began is still in the journal, and what it lies in is the same place.
     assert journal_of(mine) == (1, 2)
-    (begun,) = mine.session.store.unfinished_uploads()
+    (begun,) = mine.session.store.uploads.unfinished()
     assert begun.collection == (await document(mine)).where.id
 
 

@@ -282,7 +282,7 @@ async def test_what_an_interrupted_run_has_sealed_is_not_sealed_again(
         done = await seller.rotate(collection="customers", fields=["orders"], reencrypt=True)
     assert done.reencrypted is not None
     assert done.reencrypted.resumed_blocks == done.reencrypted.blocks == 3
-    assert seller.session.store.unfinished_rotations() == ()
+    assert seller.session.store.rotations.unfinished() == ()
     assert (await seller.read("customers")).equals(TABLE)
 
 

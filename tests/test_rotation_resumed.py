@@ -11,8 +11,8 @@ import pytest
 
 from client import reencryption, resealing
 from client.errors import Refused, Unreachable
+from client.journals import RotationJournal
 from client.overlap import Flights
-from client.store import VaultStore
 from client.vault import Vault
 from protocol.acts import Reason, Role, parse_envelope
 from protocol.api import SubmitAct, Submitted
@@ -69,7 +69,7 @@ def cut(owner: type, step: str) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("where", "step"),
-    [(reencryption._Job, "_retire"), (VaultStore, "end_rotation"), (reencryption._Job, "_move")],
+    [(reencryption._Job, "_retire"), (RotationJournal, "end"), (reencryption._Job, "_move")],
     ids=["before it retires", "before it ends", "before it moves"],
 )
 async def test_who_is_removed_after_an_interruption_opens_nothing_that_stays(
@@ -110,7 +110,7 @@ async def test_a_rotation_that_others_finished_begins_anew(made: tuple[Lab, Vaul
     before = lying(owner, 0)
     assert await rotate() == 3
     assert not lying(owner, 0) & before
-    assert owner.session.store.unfinished_rotations() == ()
+    assert owner.session.store.rotations.unfinished() == ()
     assert (await owner.read("customers")).equals(TABLE)
 
 

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from client.database import transaction
 from client.errors import Refused
+from client.journals import JournalledRotation, JournalledUpload, MadeAnew
 from client.store import (
     SCHEMA_VERSION,
-    JournalledRotation,
-    JournalledUpload,
-    MadeAnew,
     NewKnowledge,
     StoredBox,
     StoreMoved,
     VaultStore,
 )
-from protocol.blocks import Address
+from protocol.blocks import Address, BlockRef, Manifest, Padding
 from protocol.errors import IntegrityError, Unsupported
 from protocol.group import base_mul
 from protocol.ledger.sides import SharesBox
@@ -31,6 +30,11 @@ from protocol.rewrap import Wrap
 PARTY = bytes(32)
 ADDRESSES = [Address(bytes([n]) * 16, n, n + 1) for n in range(1, 4)]
 WRAP = Wrap(base_mul((5).to_bytes(32, "little")), base_mul((7).to_bytes(32, "little")))
+
+
+def manifest(records: int, batch: bytes = bytes(16)) -> Manifest:
+    ref = BlockRef(0, 1, bytes(16), 4 * records, bytes(32), Padding.UNIFORM)
+    return Manifest(batch, records, (ref,))
 
 
 def learned(
@@ -103,7 +107,7 @@ def test_a_change_that_fails_in_its_middle_is_none(tmp_path: Path) -> None:
 
 def _die_in_the_middle(path: Path) -> None:
     store = VaultStore(path)
-    with store.transaction():
+    with transaction(store._db):
         store._db.execute("INSERT INTO leaves VALUES (1, x'00')")
         store._db.execute("DELETE FROM pin")
         os._exit(9)
@@ -127,7 +131,7 @@ def test_a_commit_that_fails_is_rolled_back_and_the_store_goes_on(tmp_path: Path
         store._db.execute("PRAGMA max_page_count = 1")  # the least there is: what it has now
         with pytest.raises(sqlite3.OperationalError, match="full"):
             store.keep_block(b"b", 1, bytes(1 << 20))
-        with pytest.raises(sqlite3.OperationalError, match="full"), store.transaction():
+        with pytest.raises(sqlite3.OperationalError, match="full"), transaction(store._db):
             store.keep_block(b"b", 1, bytes(1 << 20))
         store._db.execute("PRAGMA max_page_count = 1000000")
         store.keep_block(b"b", 1, b"block")
@@ -137,7 +141,10 @@ def test_a_commit_that_fails_is_rolled_back_and_the_store_goes_on(tmp_path: Path
 
 def test_what_ends_a_transaction_by_itself_is_not_rolled_back_twice(tmp_path: Path) -> None:
     with VaultStore(tmp_path / "a.db") as store:
-        with pytest.raises(sqlite3.OperationalError, match="no transaction"), store.transaction():
+        with (
+            pytest.raises(sqlite3.OperationalError, match="no transaction"),
+            transaction(store._db),
+        ):
             store._db.execute("ROLLBACK")
         store.mark_compared(PARTY)
         assert store.compared() == {PARTY}
@@ -196,8 +203,7 @@ def test_its_file_is_its_owners_alone(tmp_path: Path) -> None:
 def test_what_was_compared_blocks_and_journals_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     upload, other = (
-        JournalledUpload(bytes([n]) * 16, bytes(16), bytes([n]) * 32, 4096, f"table {n}")
-        for n in (1, 2)
+        JournalledUpload(bytes([n]) * 16, bytes(16), bytes([n]) * 32, f"table {n}") for n in (1, 2)
     )
     with VaultStore(path) as store:
         store.mark_compared(PARTY)
@@ -206,20 +212,21 @@ def test_what_was_compared_blocks_and_journals_are_kept(tmp_path: Path) -> None:
         store.keep_block(b"batch", 3, b"old")
         store.keep_block(b"batch", 3, b"new")
         for each in (upload, other):
-            store.begin_upload(each)
-            store.add_batch(each.upload, 1, 10, b"second")
-            store.add_batch(each.upload, 0, 20, b"first")
+            store.uploads.begin(each)
+            store.uploads.add(each.upload, 1, manifest(10))
+            store.uploads.add(each.upload, 0, manifest(20))
         with pytest.raises(sqlite3.IntegrityError):
-            store.begin_upload(upload)
+            store.uploads.begin(upload)
         with pytest.raises(sqlite3.IntegrityError):
-            store.add_batch(b"never begun", 0, 1, b"")
-        store.end_upload(other.upload)
+            store.uploads.add(b"never begun", 0, manifest(1))
+        store.uploads.end(other.upload)
     with VaultStore(path) as store:
         assert store.compared() == {PARTY}
         assert store.block(b"batch", 3) == b"new"
-        assert store.unfinished_uploads() == (upload,)
-        assert store.batches(upload.upload) == {0: (20, b"first"), 1: (10, b"second")}
-        assert store.batches(other.upload) == {}  # the batches went with their upload
+        assert store.uploads.unfinished() == (upload,)
+        listed = store.uploads.batches(upload.upload)
+        assert list(listed.items()) == [(0, manifest(20)), (1, manifest(10))]
+        assert store.uploads.batches(other.upload) == {}  # the batches went with their upload
 
 
 def test_re_encryptions_rates_and_what_was_said_are_kept(tmp_path: Path) -> None:
@@ -227,26 +234,27 @@ def test_re_encryptions_rates_and_what_was_said_are_kept(tmp_path: Path) -> None
     one, other = (
         JournalledRotation(bytes([n]) * 16, bytes(16), tuple(ADDRESSES[:n])) for n in (1, 2)
     )
-    made = MadeAnew(b"b" * 16, (b"1" * 32, b"2" * 32), b"manifest")
-    later = replace(made, before=(b"3" * 32,), manifest=b"another")
+    made = MadeAnew((b"1" * 32, b"2" * 32), manifest(10, b"b" * 16))
+    earlier = replace(made, manifest=manifest(10, b"a" * 16))
+    later = replace(made, before=(b"3" * 32,), manifest=manifest(9, b"b" * 16))
     with VaultStore(path) as store:
         assert (store.rate("sealing"), store.said("destroyed")) == (None, None)
         for rotation in (one, other):
-            store.begin_rotation(rotation)
-            store.add_made_anew(rotation.upload, made)
-        store.add_made_anew(one.upload, replace(made, batch=b"a" * 16))
-        store.add_made_anew(one.upload, later)  # sealed once more, in its own place
+            store.rotations.begin(rotation)
+            store.rotations.add(rotation.upload, made)
+        store.rotations.add(one.upload, earlier)
+        store.rotations.add(one.upload, later)  # sealed once more, in its own place
         with pytest.raises(sqlite3.IntegrityError):
-            store.add_made_anew(b"never begun", made)
-        store.end_rotation(other.upload)
+            store.rotations.add(b"never begun", made)
+        store.rotations.end(other.upload)
         for rate in (10.0, 12.5):
             store.keep_rate("sealing", rate)
         for envelope in (b"first", b"second"):
             store.keep_said("destroyed", envelope)
     with VaultStore(path) as store:
-        assert store.unfinished_rotations() == (one,)
-        assert store.made_anew(one.upload) == (replace(made, batch=b"a" * 16), later)
-        assert store.made_anew(other.upload) == ()
+        assert store.rotations.unfinished() == (one,)
+        assert store.rotations.made_anew(one.upload) == (earlier, later)
+        assert store.rotations.made_anew(other.upload) == ()
         assert store.rate("sealing") == 12.5
         assert store.said("destroyed") == b"second"
 

@@ -35,11 +35,11 @@ from client.documents.entries import (
 )
 from client.documents.local import LocalFile, Survey, pieces_of
 from client.errors import InputError, Refused
+from client.journals import JournalledUpload
 from client.overlap import Flights
 from client.results import OnProgress, Progress
 from client.sending import LOOK_SECONDS, KeysMoved
 from client.session import Session, saying
-from client.store import JournalledUpload
 from client.uploads import ATTEMPTS, replaced
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest, manifest_bytes_at_most
@@ -47,7 +47,6 @@ from protocol.ledger.contents import Collection, PendingUpload
 from protocol.ledger.holders import holds
 from protocol.ledger.state import Phase
 from protocol.limits import KIB, LIMITS
-from protocol.wire import from_bytes, to_bytes
 
 PART_BATCHES: Final = min(
     LIMITS.act_batches, (LIMITS.act_bytes - 64 * KIB) // manifest_bytes_at_most(1)
@@ -101,7 +100,7 @@ async def attach(
         journal = await _journal(session, field_class, source)
         work = _Attaching(session, file, survey, entry, field_class, journal, on_progress)
         resumed = await work.run()
-        session.store.end_upload(journal.upload)
+        session.store.uploads.end(journal.upload)
     for done in await documents_in(session, journal.collection):
         if done.id == journal.upload:
             return Attached(done, False, resumed)
@@ -185,7 +184,7 @@ def _source_id(field_class: FieldClass, entry: Entry) -> bytes:
 
 async def _journal(session: Session, field_class: FieldClass, source: bytes) -> JournalledUpload:
     """Return the journal of this very attachment, an interrupted one where there is one."""
-    for begun in session.store.unfinished_uploads():
+    for begun in session.store.uploads.unfinished():
         state = session.state
         gone = begun.collection in state.retired or begun.upload in state.uploads
         if begun.source == source and not gone:
@@ -194,25 +193,23 @@ async def _journal(session: Session, field_class: FieldClass, source: bytes) -> 
     collection = await _collection(session, field_class) or secrets.token_bytes(16)
     # What it is called follows from its class, which the log says: it is no secret.
     name = collection_name(field_class)
-    begun = JournalledUpload(
-        secrets.token_bytes(16), collection, source, chunks.CHUNKS_A_BATCH, name
-    )
-    session.store.begin_upload(begun)
+    begun = JournalledUpload(secrets.token_bytes(16), collection, source, name)
+    session.store.uploads.begin(begun)
     return begun
 
 
 def _end(session: Session, source: bytes) -> None:
     """Forget every journal of this attachment."""
-    for begun in session.store.unfinished_uploads():
+    for begun in session.store.uploads.unfinished():
         if begun.source == source:
-            session.store.end_upload(begun.upload)
+            session.store.uploads.end(begun.upload)
 
 
 async def _collection(session: Session, field_class: FieldClass) -> bytes | None:
     """Return where documents of a class go, if that is there or on its way from this home."""
     begun = {
         each.collection
-        for each in session.store.unfinished_uploads()
+        for each in session.store.uploads.unfinished()
         if each.name == collection_name(field_class)
     }
     for where in tuple(session.state.collections.values()):
@@ -254,7 +251,7 @@ class _Attaching:
         """Do what is left, anew where keys were replaced meanwhile; return what was there."""
         session = self._session
         await self._forget_unusable()
-        resumed = len(session.store.batches(self._journal.upload))
+        resumed = len(session.store.uploads.batches(self._journal.upload))
         attempts = 0
         while True:
             attempts += 1
@@ -295,18 +292,18 @@ class _Attaching:
         Raises:
             KeysMoved: somebody was removed meanwhile who held one of the keys.
         """
-        there = self._session.store.batches(self._journal.upload)
+        there = self._session.store.uploads.batches(self._journal.upload)
         if 0 not in there:
             names = await self._catalog()
-            await self._stage(0, names.manifest.records, names)
+            await self._stage(0, names)
             # Nobody has to fetch, and the log to note, what this home has made itself.
             (ref,), (block,) = names.manifest.blocks, names.blocks
             self._session.store.keep_block(names.manifest.batch_id, ref.field, block)
         async with Flights() as flights:
             for number in range(len(self._survey.pieces)):
                 if number + 1 not in there:
-                    records, sealed = await asyncio.to_thread(self._sealed, number)
-                    await flights.launch(self._stage, number + 1, records, sealed)
+                    sealed = await asyncio.to_thread(self._sealed, number)
+                    await flights.launch(self._stage, number + 1, sealed)
                 self._advance(number)
                 await self._look_at_keys()
         await self._look_at_keys()  # sending the last of it may have taken days, with sleep
@@ -316,12 +313,12 @@ class _Attaching:
         title = (await read_people(self._session)).title or ""
         return seal_rows(self._session, catalog, entry_rows(title, self._class, self._entry))
 
-    def _sealed(self, number: int) -> tuple[int, SealedBatch]:
+    def _sealed(self, number: int) -> SealedBatch:
         """Seal a piece of the file; runs in a thread."""
         cells = self._cells(number)
         epoch = self._keys[CONTENT].epoch
         column = ColumnToSeal(CONTENT, epoch, self._class, self._key, cells)
-        return cells.count, seal_batch([column])
+        return seal_batch([column])
 
     def _cells(self, number: int) -> Cells:
         content = self._file.surveyed_piece(self._survey, number)
@@ -329,12 +326,12 @@ class _Attaching:
         cut_up = list(cut(self._journal.upload, self._survey.size, first, content))
         return Cells.from_list(cut_up, string_like=True)
 
-    async def _stage(self, sequence: int, records: int, sealed: SealedBatch) -> None:
+    async def _stage(self, sequence: int, sealed: SealedBatch) -> None:
         """Send one batch, and write it down once the server has it."""
         session, upload = self._session, self._journal.upload
         body = await asyncio.to_thread(sealed.body)
         await session.transport.stage(session.vault_id, upload, sealed.manifest.batch_id, body)
-        session.store.add_batch(upload, sequence, records, to_bytes(sealed.manifest))
+        session.store.uploads.add(upload, sequence, sealed.manifest)
 
     def _advance(self, number: int) -> None:
         size = self._survey.size
@@ -365,7 +362,7 @@ class _Attaching:
         keys that take commits, and not have been dropped by an offer.
         """
         session, upload, store = self._session, self._journal.upload, self._session.store
-        listed = store.batches(upload)
+        listed = store.uploads.batches(upload)
         if not listed:
             return False
         pending = session.state.pending.get(upload)
@@ -377,12 +374,8 @@ class _Attaching:
             there = manifest.batch_id in waiting and all(map(self._is_open, self._under(manifest)))
             return there or manifest.batch_id in landed
 
-        unusable = [
-            sequence
-            for sequence, (_, encoded) in listed.items()
-            if not usable(from_bytes(Manifest, encoded))
-        ]
-        store.drop_batches(upload, unusable)
+        unusable = [sequence for sequence, manifest in listed.items() if not usable(manifest)]
+        store.uploads.drop(upload, unusable)
         return bool(unusable)
 
     def _under(self, manifest: Manifest) -> Iterator[Address]:
@@ -392,8 +385,7 @@ class _Attaching:
     async def _commit(self) -> None:
         """Sign what the journal lists, in parts where it is much; the last shows all."""
         session, upload = self._session, self._journal.upload
-        listed = sorted(session.store.batches(upload).items())
-        manifests = [from_bytes(Manifest, encoded) for _, (_, encoded) in listed]
+        manifests = list(session.store.uploads.batches(upload).values())
         parts = range(0, len(manifests), PART_BATCHES)
         pending = session.state.pending.get(upload)
         for part in range(pending.parts if pending else 0, len(parts)):

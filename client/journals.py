@@ -182,12 +182,16 @@ class RotationJournal:
             for upload, collection, started in self._db.execute("SELECT * FROM rotations")
         )
 
-    def add(self, upload: bytes, made: MadeAnew) -> None:
+    def add(self, upload: bytes, made: Iterable[MadeAnew]) -> None:
         """Write down blocks that the server acknowledged; only these are ever moved to."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO made_anew VALUES (?, ?, ?, ?)",
-            (upload, made.batch, b"".join(made.before), to_bytes(made.manifest)),
-        )
+        with transaction(self._db):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO made_anew VALUES (?, ?, ?, ?)",
+                [
+                    (upload, each.batch, b"".join(each.before), to_bytes(each.manifest))
+                    for each in made
+                ],
+            )
 
     def made_anew(self, upload: bytes) -> tuple[MadeAnew, ...]:
         """Return what of a re-encryption was acknowledged, in order of batches."""

@@ -9,7 +9,7 @@ is as much patience as before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -92,6 +92,10 @@ class Patient:
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
         """See `Transport`."""
         await self._asked(lambda: self.inner.stage(vault_id, upload, batch, body))
+
+    async def stage_several(self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]) -> None:
+        """See `Transport`."""
+        await self._asked(lambda: self.inner.stage_several(vault_id, upload, bodies))
 
     async def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]

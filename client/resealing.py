@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from client.catalogs import Names
 from client.crypto.cells import reseal_block
@@ -30,6 +30,10 @@ from protocol.blocks import (
 )
 from protocol.errors import CommitmentMismatch, IntegrityError, WeakKey
 from protocol.ledger.contents import Batch, Collection
+from protocol.limits import LIMITS, MIB
+
+BUNDLE_BYTES: Final = 2 * MIB
+"""Bodies shorter than this are sent together: a request costs as much as sealing some 100 KiB."""
 
 
 class _Block(NamedTuple):
@@ -43,11 +47,11 @@ class _Block(NamedTuple):
 class _Anew(NamedTuple):
     """What came of a batch: its manifest and its body, and each block's old hash.
 
-    There is no body where nothing of it opened.
+    The body is empty where nothing of it opened.
     """
 
     manifest: Manifest
-    body: bytes | None
+    body: bytes
     before: tuple[bytes, ...]
     failures: dict[int, str]
 
@@ -77,6 +81,7 @@ class Resealer:
             for number, epoch in targets.items()
         }
         self._resealing = asyncio.Semaphore(threads())
+        self._waiting: list[_Anew] = []
         self.unreadable: dict[tuple[bytes, int], str] = {}
         self.cells = 0
 
@@ -99,20 +104,41 @@ class Resealer:
             async for arrived in arriving:
                 await flights.launch(self._move, arrived, on_cells)
                 await between()
+        if self._waiting:
+            await self._send(self._waiting, on_cells)
 
     async def _move(self, arrived: Arrived, on_cells: Callable[[int], None]) -> None:
+        """Seal anew what arrived, and send it: alone, or with others that wait for each other."""
         batch = arrived.batch
         blocks = list(self._with_keys(arrived))
         async with self._resealing:
             anew = await asyncio.to_thread(self._sealed_anew, batch, blocks)
         for number, why in anew.failures.items():
             self.unreadable[batch.id, number] = why
-        if anew.body is None:
+        if not anew.body:
             return
+        if len(anew.body) >= BUNDLE_BYTES:
+            await self._send([anew], on_cells)
+            return
+        self._waiting.append(anew)
+        waiting = sum(len(each.body) for each in self._waiting)
+        if waiting >= BUNDLE_BYTES or len(self._waiting) == LIMITS.bundle_batches:
+            bundle, self._waiting = self._waiting, []
+            await self._send(bundle, on_cells)
+
+    async def _send(self, bundle: Sequence[_Anew], on_cells: Callable[[int], None]) -> None:
+        """Stage batches in one request, and write them down once the server has them."""
         session = self._session
-        await session.transport.stage(session.vault_id, self._upload, batch.id, anew.body)
-        session.store.rotations.add(self._upload, MadeAnew(anew.before, anew.manifest))
-        cells = batch.records * len(anew.before)
+        if len(bundle) == 1:
+            (alone,) = bundle
+            place = (session.vault_id, self._upload, alone.manifest.batch_id)
+            await session.transport.stage(*place, alone.body)
+        else:
+            bodies = [each.body for each in bundle]
+            await session.transport.stage_several(session.vault_id, self._upload, bodies)
+        made = [MadeAnew(each.before, each.manifest) for each in bundle]
+        session.store.rotations.add(self._upload, made)
+        cells = sum(each.manifest.records * len(each.before) for each in bundle)
         self.cells += cells
         on_cells(cells)
 
@@ -150,7 +176,7 @@ class Resealer:
                 before.append(ref.sha256)
                 made.append(sealed)
         manifest = Manifest(batch.id, batch.manifest.records, tuple(ref for ref, _ in made))
-        body = join_batch_body(manifest, tuple(block for _, block in made)) if made else None
+        body = join_batch_body(manifest, tuple(block for _, block in made)) if made else b""
         return _Anew(manifest, body, tuple(before), failures)
 
 

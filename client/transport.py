@@ -12,7 +12,7 @@ import contextlib
 import io
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
@@ -26,6 +26,7 @@ from client.errors import InputError, Refused, Unreachable
 from client.pinning import as_pin_error, client_ssl_context
 from client.request_signing import sign_request
 from protocol import api
+from protocol.blocks import join_bundle
 from protocol.errors import LimitExceeded, ManifestMismatch, SealroomError
 from protocol.limits import KIB, MIB
 from protocol.requests import AUTHORITY
@@ -80,6 +81,9 @@ class Transport(Protocol):
 
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
         """Store one batch; the same bytes again are no second one."""
+
+    async def stage_several(self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]) -> None:
+        """Store several batches, all or none, in one request; else as `stage`."""
 
     def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
@@ -184,6 +188,12 @@ class HttpTransport:
         """See `Transport`."""
         path = api.BATCH.format(vault=vault_id.hex(), upload=upload.hex(), batch=batch.hex())
         await self._call("PUT", path, api.Staged, body, content_type=api.BATCH_CONTENT_TYPE)
+
+    async def stage_several(self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]) -> None:
+        """See `Transport`."""
+        path = api.BATCHES.format(vault=vault_id.hex(), upload=upload.hex())
+        body, content_type = join_bundle(bodies), api.BATCHES_CONTENT_TYPE
+        await self._call("PUT", path, api.Staged, body, content_type=content_type)
 
     async def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]

@@ -19,6 +19,7 @@ from protocol.wire import Blob, Fixed, ListOf, Maybe, Text, Uint, record
 API_VERSION: Final = 1
 CONTENT_TYPE: Final = "application/vnd.sealroom.v1+msgpack"
 BATCH_CONTENT_TYPE: Final = "application/vnd.sealroom.v1.batch"
+BATCHES_CONTENT_TYPE: Final = "application/vnd.sealroom.v1.batches"
 BLOCKS_CONTENT_TYPE: Final = "application/vnd.sealroom.v1.blocks"
 
 SERVER: Final = "/v1/server"
@@ -31,6 +32,7 @@ CONSISTENCY: Final = _VAULT + "/consistency"
 ACTS: Final = _VAULT + "/acts"
 OBSERVATIONS: Final = _VAULT + "/observations"
 UPLOAD: Final = _VAULT + "/uploads/{upload}"
+BATCHES: Final = _VAULT + "/uploads/{upload}/batches"
 BATCH: Final = _VAULT + "/uploads/{upload}/batches/{batch}"
 BLOCKS: Final = _VAULT + "/blocks"
 

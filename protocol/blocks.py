@@ -276,6 +276,52 @@ def split_batch_body(body: bytes) -> BatchBody:
     return BatchBody(manifest, encoded, blocks)
 
 
+def join_bundle(bodies: Sequence[bytes]) -> bytes:
+    """Return a bundle of upload bodies: of each its length as a big-endian u32, and itself.
+
+    What this returns `split_bundle` takes (SPEC section 7.3).
+
+    Raises:
+        ApiMisuse: no body.
+        LimitExceeded: more of them, or more bytes, than one bundle may have.
+    """
+    if not bodies:
+        raise ApiMisuse("a bundle of nothing")
+    _room_in_bundle(len(bodies), sum(map(len, bodies)) + _U32_BIG.size * len(bodies))
+    return b"".join(part for body in bodies for part in (_U32_BIG.pack(len(body)), body))
+
+
+def split_bundle(bundle: bytes) -> tuple[bytes, ...]:
+    """Take a bundle apart; what each of its bodies is, `split_batch_body` tells (SPEC section 7.3).
+
+    Raises:
+        MalformedMessage: cut off, or no body in it.
+        LimitExceeded: more of them, or more bytes, than one bundle may have.
+    """
+    bodies: list[bytes] = []
+    at = 0
+    while at < len(bundle):
+        start = at + _U32_BIG.size
+        _room_in_bundle(len(bodies) + 1, len(bundle))
+        if start > len(bundle):
+            raise MalformedMessage("a bundle that ends inside a length")
+        (length,) = _U32_BIG.unpack_from(bundle, at)
+        at = start + length
+        if at > len(bundle):
+            raise MalformedMessage("a bundle that ends inside a body")
+        bodies.append(bundle[start:at])
+    if not bodies:
+        raise MalformedMessage("a bundle of nothing")
+    return tuple(bodies)
+
+
+def _room_in_bundle(count: int, size: int) -> None:
+    if count > LIMITS.bundle_batches:
+        raise LimitExceeded(f"more than {LIMITS.bundle_batches} batches in one bundle")
+    if size > LIMITS.bundle_bytes:
+        raise LimitExceeded(f"a bundle of {size} bytes, {LIMITS.bundle_bytes} are allowed")
+
+
 def _room_for(size: int) -> None:
     if size > LIMITS.batch_bytes:
         raise LimitExceeded(f"a batch of {size} bytes, at most {LIMITS.batch_bytes} are allowed")

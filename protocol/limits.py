@@ -44,6 +44,8 @@ class Limits:
     log_page_bytes: int = 4 * MIB
     note_bytes: int = 8 * KIB
     note_signatures: int = 16
+    bundle_batches: int = 64
+    bundle_bytes: int = 8 * MIB
     fetch_blocks: int = 4_096
     fetch_bytes: int = 64 * MIB
     invite_seconds: int = 90 * DAY

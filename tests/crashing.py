@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from client.errors import Unreachable
 from client.home import Home
 from client.transport import HttpTransport
 from client.vault import Vault
+from protocol.blocks import split_batch_body
 from tests.deals import cheap_keyrings, classes_in_turn, in_batches_of, rows
 from tests.hosting import Hosted, hosted
 from vault.storage.sqlite import SqliteStorage
@@ -70,6 +72,13 @@ class Listening(HttpTransport):
         """Send a batch, and write down that the server has it."""
         await super().stage(vault_id, upload, batch, body)
         self.oracle.batches.setdefault(upload, set()).add(batch)
+        self.oracle.hear()
+
+    async def stage_several(self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]) -> None:
+        """Send several, and write down that the server has them."""
+        await super().stage_several(vault_id, upload, bodies)
+        ids = {split_batch_body(body).manifest.batch_id for body in bodies}
+        self.oracle.batches.setdefault(upload, set()).update(ids)
         self.oracle.hear()
 
     async def submit(self, vault_id: bytes, act: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -65,6 +65,9 @@ class ServiceTransport:
 
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
         await self._answer(self.service.stage(vault_id, self.keyid, upload, batch, body))
+
+    async def stage_several(self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]) -> None:
+        await self._answer(self.service.stage_several(vault_id, self.keyid, upload, bodies))
 
     async def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]

@@ -8,7 +8,7 @@ at all may stand; `Forger` is the server that serves it.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -73,6 +73,11 @@ class Lie:
     ) -> None:
         await honest.stage(vault_id, upload, batch, body)
 
+    async def stage_several(
+        self, honest: Transport, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]
+    ) -> None:
+        await honest.stage_several(vault_id, upload, bodies)
+
     def fetch(
         self,
         honest: Transport,
@@ -120,6 +125,10 @@ class Liar:
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
         self.told.sent.append("stage")
         await self._lie.stage(self.honest, vault_id, upload, batch, body)
+
+    async def stage_several(self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]) -> None:
+        self.told.sent.append("stage_several")
+        await self._lie.stage_several(self.honest, vault_id, upload, bodies)
 
     def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]

@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -137,6 +137,9 @@ class Bridge:
 
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
         await self._over(self.there.stage(vault_id, upload, batch, body))
+
+    async def stage_several(self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]) -> None:
+        await self._over(self.there.stage_several(vault_id, upload, bodies))
 
     async def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]

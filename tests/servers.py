@@ -32,6 +32,7 @@ from protocol.blocks import (
     cell_lengths,
     empty_cells,
     join_batch_body,
+    join_bundle,
 )
 from protocol.checkpoint import Checkpoint, parse_note
 from protocol.ledger import Landed, act_leaf
@@ -338,6 +339,15 @@ class LiveVault(World):
         path = self.at(api.BATCH, upload=upload, batch=manifest.batch_id)
         body = self.batch_body(manifest)
         return await self.asker.ask(signer, "PUT", path, body, api.BATCH_CONTENT_TYPE)
+
+    async def stage_several(self, signer: Any, upload: bytes, *manifests: Manifest) -> Answer:
+        bundle = join_bundle([self.batch_body(manifest) for manifest in manifests])
+        return await self.bundle(signer, upload, bundle)
+
+    async def bundle(self, signer: Any, upload: bytes, bundle: bytes) -> Answer:
+        assert self.asker is not None
+        path = self.at(api.BATCHES, upload=upload)
+        return await self.asker.ask(signer, "PUT", path, bundle, api.BATCHES_CONTENT_TYPE)
 
     async def submit(self, signer: Any, leaf: bytes, sides: tuple[bytes, ...] = ()) -> Answer:
         return await self.ask(

@@ -223,6 +223,8 @@ MEANINGS: Final = {
     "note_bytes": "a signed note",
     "note_signatures": "signature lines of a note",
     "fetch_blocks": "blocks of one fetch",
+    "bundle_batches": "upload bodies of one bundle",
+    "bundle_bytes": "a bundle of upload bodies",
     "fetch_bytes": "bytes of one fetch",
     "invite_seconds": "an invite's life, whatever the policy",
     "offer_seconds": "an offer's life, whatever the policy",

@@ -27,6 +27,7 @@ from vault.storage.base import (
     StagedBatch,
     Storage,
     StoredLeaf,
+    ToStage,
     UnknownVault,
 )
 
@@ -74,9 +75,9 @@ async def stage(
     under: bytes = b"",
     anew: bool = False,
 ) -> bool:
-    return await storage.stage_batch(
-        vault, upload, batch, member, manifest, blocks, now, under=under, anew=anew
-    )
+    one = ToStage(batch, manifest, blocks, under, anew)
+    (is_new,) = await storage.stage_batches(vault, upload, member, [one], now)
+    return is_new
 
 
 async def is_shown(

@@ -163,4 +163,5 @@ def test_paths_name_their_ids() -> None:
     for path in (api.LOG, api.CONSISTENCY, api.ACTS, api.OBSERVATIONS, api.BLOCKS):
         assert path.format(vault="V").startswith("/v1/vaults/V/")
     path = api.BATCH.format(vault="V", upload="U", batch="B")
+    assert path == api.BATCHES.format(vault="V", upload="U") + "/B"
     assert path == api.UPLOAD.format(vault="V", upload="U") + "/batches/B"

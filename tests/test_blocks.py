@@ -28,8 +28,10 @@ from protocol.blocks import (
     empty_cells,
     is_catalog,
     join_batch_body,
+    join_bundle,
     manifest_bytes_at_most,
     split_batch_body,
+    split_bundle,
     verify_block,
 )
 from protocol.errors import (
@@ -252,6 +254,36 @@ class TestUploads:
             split_batch_body(body)
         with pytest.raises(LimitExceeded):
             join_batch_body(manifest, BLOCKS)
+
+    @given(st.lists(st.binary(max_size=40), min_size=1, max_size=8))
+    def test_a_bundle_is_its_bodies(self, bodies: list[bytes]) -> None:
+        assert split_bundle(join_bundle(bodies)) == tuple(bodies)
+
+    def test_a_bundle_cut_off_anywhere_is_none(self) -> None:
+        bundle = join_bundle([b"one", b"", b"three"])
+        whole = {7: (b"one",), 11: (b"one", b"")}
+        for end in range(len(bundle)):
+            if end in whole:
+                assert split_bundle(bundle[:end]) == whole[end]
+                continue
+            with pytest.raises(MalformedMessage):
+                split_bundle(bundle[:end])
+        for tail in (b"\0", b"\0\0\0\1", b"\xff\xff\xff\xff"):
+            with pytest.raises(MalformedMessage):
+                split_bundle(bundle + tail)
+
+    def test_a_bundle_has_bounds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ApiMisuse):
+            join_bundle([])
+        bundle = join_bundle([b"four", b"four"])
+        for limits in (Limits(bundle_batches=1), Limits(bundle_bytes=len(bundle) - 1)):
+            monkeypatch.setattr(blocks, "LIMITS", limits)
+            with pytest.raises(LimitExceeded):
+                split_bundle(bundle)
+            with pytest.raises(LimitExceeded):
+                join_bundle([b"four", b"four"])
+        monkeypatch.setattr(blocks, "LIMITS", Limits(bundle_batches=2, bundle_bytes=len(bundle)))
+        assert split_bundle(bundle) == (b"four", b"four")
 
     def test_verify_returns_the_block_itself(self) -> None:
         assert verify_block(ref_to(BLOCKS[0]), BLOCKS[0]) is BLOCKS[0]

@@ -177,6 +177,7 @@ async def test_every_request_is_passed_on_and_waited_for() -> None:
         "server_info": (), "create_vault": ("request",), "log_page": (VAULT, 3),
         "consistency": (VAULT, 1, 2), "submit": (VAULT, "act"), "observations": (VAULT, 4),
         "staged": (VAULT, UPLOAD), "stage": (VAULT, UPLOAD, UPLOAD, b"body"),
+        "stage_several": (VAULT, UPLOAD, [b"body"]),
     }  # fmt: skip
     for name, arguments in calls.items():
         waited = Waited(STAGED, GONE, "answer")

@@ -172,6 +172,7 @@ async def test_what_a_rotation_left_staged_goes_with_the_keys_it_is_under(
 
         with monkeypatch.context() as patch, cut(reencryption._Job, "_move"):
             patch.setattr(ada.session.transport, "stage", kept)
+            patch.setattr(resealing, "BUNDLE_BYTES", 1)
             await ada.rotate(collection="customers", reencrypt=True)
         files = lab.directory / "server"
         assert remains(files, sent) == sent
@@ -206,6 +207,7 @@ async def test_a_rotation_whose_keys_are_closed_before_anything_is_staged_takes_
                 raise
 
         monkeypatch.setattr(ada.session.transport, "stage", removed_first)
+        monkeypatch.setattr(resealing, "BUNDLE_BYTES", 1)
         monkeypatch.setattr(resealing, "Flights", lambda: Flights(1))
         await ada.rotate(collection="customers", fields=["name"], reencrypt=True)
         assert refused

@@ -35,6 +35,7 @@ from vault.storage.base import (
     StorageFailed,
     StorageFull,
     StoredLeaf,
+    ToStage,
 )
 from vault.storage.sqlite import SqliteStorage
 from vault.storage.sqlite_file import FILE_NAME
@@ -180,7 +181,9 @@ async def test_a_service_begins_with_what_was_left_to_delete(tmp_path: Path) -> 
         await storage.create_vault(bytes(32), StoredLeaf(0, b"leaf"))
         content = os.urandom(500)
         sent = [(0, hashlib.sha256(content).digest(), content)]
-        await storage.stage_batch(bytes(32), bytes(16), bytes(16), bytes(32), b"m", sent, 1)
+        await storage.stage_batches(
+            bytes(32), bytes(16), bytes(32), [ToStage(bytes(16), b"m", sent)], 1
+        )
         await storage.append(bytes(32), 1, [StoredLeaf(1, b"leaf")], Effects(doom_all=True))
         assert remains(tmp_path, [content])
         key, token = load_or_create_checkpoint_key(tmp_path), load_or_create_token(tmp_path)

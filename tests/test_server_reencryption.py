@@ -402,16 +402,16 @@ async def test_what_was_erased_while_it_was_stored_is_taken_back(
         moves = live.moves(cast.collection, 0, 1)
         manifest = anew(live, cast, moves)
         storage = server.service._storage
-        store = storage.stage_batch
+        store = storage.stage_batches
 
-        async def erased_meanwhile(*values: Any, **named: Any) -> bool:
+        async def erased_meanwhile(*values: Any, **named: Any) -> tuple[bool, ...]:
             with monkeypatch.context() as patch:
-                patch.setattr(storage, "stage_batch", store)
+                patch.setattr(storage, "stage_batches", store)
                 live.erase(live.owner, cast.collection, {cast.batch.batch_id: {1}})
                 await live.push()
             return await store(*values, **named)
 
-        monkeypatch.setattr(storage, "stage_batch", erased_meanwhile)
+        monkeypatch.setattr(storage, "stage_batches", erased_meanwhile)
         assert told(await live.stage(live.owner, UPLOAD, manifest)) == (409, "moved")
         listed = await live.get(live.owner, live.at(api.UPLOAD, upload=UPLOAD))
         assert listed.read(api.Staged).batches == ()
@@ -429,9 +429,9 @@ async def test_an_act_lands_with_what_it_lists_and_nothing_else(
         others = anew(live, cast, live.moves(cast.collection, 0, 1))
         assert (await live.stage(owner, UPLOAD, anew(live, cast, moves))).status == 200
         storage, found = server.service._storage, server.service._storage.staged
-        store, stored, staging = storage.stage_batch, asyncio.Event(), []
+        store, stored, staging = storage.stage_batches, asyncio.Event(), []
 
-        async def storing(*values: Any, **named: Any) -> bool:
+        async def storing(*values: Any, **named: Any) -> tuple[bool, ...]:
             is_new = await store(*values, **named)
             stored.set()
             return is_new
@@ -444,7 +444,7 @@ async def test_an_act_lands_with_what_it_lists_and_nothing_else(
 
         leaf = moving(live, owner, cast, moves)
         with monkeypatch.context() as patch:
-            patch.setattr(storage, "stage_batch", storing)
+            patch.setattr(storage, "stage_batches", storing)
             patch.setattr(storage, "staged", and_then_others)
             assert told(await live.submit(owner, leaf)) == (409, "not_staged")
             assert (await staging[0]).status == 200

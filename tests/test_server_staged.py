@@ -137,20 +137,20 @@ async def test_what_a_removal_overtook_is_taken_back(
         cast = await staged_cast(live)
         new, storage = live.records(cast.collection), server.service._storage
         looked, stored = asyncio.Event(), asyncio.Event()
-        append, store = storage.append, storage.stage_batch
+        append, store = storage.append, storage.stage_batches
 
         async def late(*values: Any, **named: Any) -> None:
             looked.set()
             await stored.wait()
             await append(*values, **named)
 
-        async def storing(*values: Any, **named: Any) -> bool:
+        async def storing(*values: Any, **named: Any) -> tuple[bool, ...]:
             is_new = await store(*values, **named)
             stored.set()
             return is_new
 
         monkeypatch.setattr(storage, "append", late)
-        monkeypatch.setattr(storage, "stage_batch", storing)
+        monkeypatch.setattr(storage, "stage_batches", storing)
         live.remove(cast["bidder"])
         removing = asyncio.create_task(live.push())
         await looked.wait()

@@ -22,6 +22,7 @@ from protocol.blocks import (
     FieldClass,
     Manifest,
     catalog_field,
+    join_bundle,
 )
 from protocol.ledger import act_leaf
 from protocol.limits import LIMITS
@@ -140,6 +141,58 @@ async def test_an_upload_is_what_its_manifest_says_and_its_path_names(tmp_path: 
             refused = await asker.ask(live.owner, "PUT", where, sent, api.BATCH_CONTENT_TYPE)
             assert (refused.status, refused.code) == (status, code)
         assert await staged(live, live.owner) == ()
+
+
+async def test_a_bundle_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        owner, (one, two, three) = live.owner, (live.records(cast.collection) for _ in range(3))
+        both = [live.batch_body(each) for each in (one, two)]
+        flipped = both[1][:-1] + bytes((both[1][-1] ^ 1,))
+        for bundle, status, code in (
+            (join_bundle(both)[:-1], 400, "malformed"),
+            (join_bundle([both[0], both[0]]), 400, "malformed"),
+            (join_bundle([both[0], b""]), 400, "malformed"),
+            (join_bundle([both[0], flipped]), 422, "manifest_mismatch"),
+            (join_bundle([both[0], live.batch_body(cast.batch)]), 409, "conflict"),
+            (join_bundle([b"\0"] * 64) + bytes(5), 413, "limit_exceeded"),
+        ):
+            refused = await live.bundle(owner, UPLOAD, bundle)
+            assert (refused.status, refused.code) == (status, code), bundle[:40]
+            assert await staged(live, owner) == ()
+        taken = await live.stage_several(owner, UPLOAD, one, two)
+        assert taken.read(api.Staged).batches == tuple(sorted((one.batch_id, two.batch_id)))
+        assert (await live.stage_several(owner, UPLOAD, two, three)).status == 200
+        every = tuple(sorted(each.batch_id for each in (one, two, three)))
+        assert await staged(live, owner) == every
+        # One id for other bytes, among new ones, is none of them.
+        four = live.records(cast.collection)
+        other = replace(live.records(cast.collection), batch_id=one.batch_id)
+        clashing = await live.stage_several(owner, UPLOAD, four, other)
+        assert (clashing.status, clashing.code) == (409, "conflict")
+        assert await staged(live, owner) == every
+
+
+@pytest.mark.threat("S10")
+async def test_a_bundle_that_a_removal_overtook_is_taken_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        admin, storage = cast["admin"], server.service._storage
+        before, *new = (live.records(cast.collection) for _ in range(3))
+        assert (await live.stage(admin, UPLOAD, before)).status == 200
+        store = storage.stage_batches
+
+        async def frozen_meanwhile(*values: Any, **named: Any) -> tuple[bool, ...]:
+            live.land(live.owner, acts.Freeze(acts.Reason.OTHER))
+            await live.push()
+            return await store(*values, **named)
+
+        monkeypatch.setattr(storage, "stage_batches", frozen_meanwhile)
+        refused = await live.stage_several(admin, UPLOAD, before, *new)
+        assert (refused.status, refused.code) == (409, "frozen")
+        assert await staged(live, admin) == (before.batch_id,)
 
 
 async def test_who_uploads_a_field_could_commit_it_somewhere(tmp_path: Path) -> None:
@@ -312,14 +365,14 @@ async def test_whoever_is_removed_while_its_batch_is_stored_is_told(
         cast = await staged_cast(live)
         admin, manifest = cast["admin"], live.records(cast.collection)
         storage = server.service._storage
-        store = storage.stage_batch
+        store = storage.stage_batches
 
-        async def removed_meanwhile(*values: Any, **named: Any) -> bool:
+        async def removed_meanwhile(*values: Any, **named: Any) -> tuple[bool, ...]:
             live.remove(admin)
             await live.push()
             return await store(*values, **named)
 
-        monkeypatch.setattr(storage, "stage_batch", removed_meanwhile)
+        monkeypatch.setattr(storage, "stage_batches", removed_meanwhile)
         assert (await live.stage(admin, UPLOAD, manifest)).status == 403
         leaf = committing(live, admin, cast, manifest)
         assert (await live.submit(admin, leaf)).status == 403
@@ -334,14 +387,14 @@ async def test_what_a_freeze_overtook_is_taken_back_unless_it_was_there_before(
         manifest, storage = live.records(cast.collection), server.service._storage
         if was_there:
             assert (await live.stage(live.owner, UPLOAD, manifest)).status == 200
-        store = storage.stage_batch
+        store = storage.stage_batches
 
-        async def frozen_meanwhile(*values: Any, **named: Any) -> bool:
+        async def frozen_meanwhile(*values: Any, **named: Any) -> tuple[bool, ...]:
             live.land(live.owner, acts.Freeze(acts.Reason.OTHER))
             await live.push()
             return await store(*values, **named)
 
-        monkeypatch.setattr(storage, "stage_batch", frozen_meanwhile)
+        monkeypatch.setattr(storage, "stage_batches", frozen_meanwhile)
         refused = await live.stage(live.owner, UPLOAD, manifest)
         assert (refused.status, refused.code) == (409, "frozen")
         assert await staged(live, live.owner) == ((manifest.batch_id,) if was_there else ())

@@ -102,6 +102,11 @@ class Served:
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> NoReturn:
         raise AssertionError
 
+    async def stage_several(
+        self, vault_id: bytes, upload: bytes, bodies: Sequence[bytes]
+    ) -> NoReturn:
+        raise AssertionError
+
     def fetch(
         self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
     ) -> AsyncGenerator[bytes, None]:

@@ -128,7 +128,7 @@ async def test_stats_count_the_bytes_on_disk(tmp_path: Path) -> None:
 SWEEPER = """
 import asyncio, hashlib, sys
 from pathlib import Path
-from vault.storage.base import Effects, Publish, StoredLeaf
+from vault.storage.base import Effects, Publish, StoredLeaf, ToStage
 from vault.storage.sqlite import SqliteStorage
 
 VAULT, MEMBER = b"\\x01" * 32, b"\\xaa" * 32
@@ -138,7 +138,8 @@ async def main(directory):
     await storage.create_vault(VAULT, StoredLeaf(0, b"0"))
     contents = [b"CANARY-%03d" % n * 900 for n in range(60)]
     blocks = [(n, hashlib.sha256(each).digest(), each) for n, each in enumerate(contents)]
-    await storage.stage_batch(VAULT, b"u" * 16, b"b" * 16, MEMBER, b"m", blocks, 1)
+    await storage.stage_batches(
+        VAULT, b"u" * 16, MEMBER, [ToStage(b"b" * 16, b"m", blocks)], 1)
     publish = Effects((Publish(b"u" * 16, (b"b" * 16,)),))
     await storage.append(VAULT, 1, [StoredLeaf(1, b"1")], publish)
     await storage.append(VAULT, 2, [StoredLeaf(2, b"2")], Effects(doom_all=True))

@@ -19,7 +19,7 @@ _all_closed = pytest.fixture(autouse=True)(all_closed)
 WRITER = """
 import asyncio, hashlib, sys
 from pathlib import Path
-from vault.storage.base import Effects, Publish, SidePart, StoredLeaf
+from vault.storage.base import Effects, Publish, SidePart, StoredLeaf, ToStage
 from vault.storage.sqlite import SqliteStorage
 
 VAULT, MEMBER = b"\\x01" * 32, b"\\xaa" * 32
@@ -35,8 +35,8 @@ async def main(directory):
         content = b"%d" % size * 500
         block = (0, hashlib.sha256(content).digest(), content)
         await asyncio.gather(*(
-            storage.stage_batch(VAULT, name(size), name(size * 8 + n), MEMBER, b"m%d" % size,
-                                [block], 1) for n in range(3)))
+            storage.stage_batches(VAULT, name(size), MEMBER, [ToStage(name(size * 8 + n),
+                                  b"m%d" % size, [block])], 1) for n in range(3)))
         print("staged", size, flush=True)
         batches = tuple(name(size * 8 + n) for n in range(3))
         leaf = StoredLeaf(size, b"%d" % size, (SidePart.of(b"s" * 2000),))

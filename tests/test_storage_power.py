@@ -24,6 +24,7 @@ from vault.storage.base import (
     StorageFailed,
     StorageFull,
     StoredLeaf,
+    ToStage,
 )
 from vault.storage.sqlite import SqliteStorage
 
@@ -55,7 +56,8 @@ async def worked(storage: SqliteStorage, done: Acknowledged) -> None:
     for commit in range(1, COMMITS + 1):
         content = content_of(commit)
         block = (0, hashlib.sha256(content).digest(), content)
-        await storage.stage_batch(VAULT, name(commit), name(commit), MEMBER, b"m", [block], 1)
+        one = ToStage(name(commit), b"m", [block])
+        await storage.stage_batches(VAULT, name(commit), MEMBER, [one], 1)
         done.staged.append(commit)
         leaf = StoredLeaf(commit, b"%d" % commit, (SidePart.of(b"s" * 3_000),))
         effects = Effects((Publish(name(commit), (name(commit),)),), delete_parts=_older(commit))

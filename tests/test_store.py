@@ -241,11 +241,11 @@ def test_re_encryptions_rates_and_what_was_said_are_kept(tmp_path: Path) -> None
         assert (store.rate("sealing"), store.said("destroyed")) == (None, None)
         for rotation in (one, other):
             store.rotations.begin(rotation)
-            store.rotations.add(rotation.upload, made)
-        store.rotations.add(one.upload, earlier)
-        store.rotations.add(one.upload, later)  # sealed once more, in its own place
+            store.rotations.add(rotation.upload, [made])
+        store.rotations.add(one.upload, [earlier])
+        store.rotations.add(one.upload, [later])  # sealed once more, in its own place
         with pytest.raises(sqlite3.IntegrityError):
-            store.rotations.add(b"never begun", made)
+            store.rotations.add(b"never begun", [made])
         store.rotations.end(other.upload)
         for rate in (10.0, 12.5):
             store.keep_rate("sealing", rate)

@@ -23,7 +23,7 @@ from client.home import Home
 from client.transport import ANSWER_BYTES, ATTEMPTS, HttpTransport, Signer
 from protocol import api
 from protocol.acts import Role
-from protocol.blocks import FieldClass
+from protocol.blocks import FieldClass, split_bundle
 from protocol.errors import (
     LimitExceeded,
     MalformedMessage,
@@ -280,6 +280,17 @@ async def test_a_retry_sends_the_same_bytes(tmp_path: Path) -> None:
         assert server.bodies == [b"batch"] * 3
         assert {request.headers["Content-Type"] for request in server.asked} == {
             api.BATCH_CONTENT_TYPE
+        }
+
+
+async def test_several_batches_go_in_one_request(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as server:
+        server.script = [cut, ok(STAGED)]
+        async with server.client() as client:
+            await client.stage_several(VAULT, bytes(16), [b"one", b"two"])
+        assert [split_bundle(body) for body in server.bodies] == [(b"one", b"two")] * 2
+        assert {(request.path, request.headers["Content-Type"]) for request in server.asked} == {
+            (api.BATCHES.format(vault=VAULT.hex(), upload="0" * 32), api.BATCHES_CONTENT_TYPE)
         }
 
 

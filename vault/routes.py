@@ -86,6 +86,7 @@ _GENESIS: Final = Body(api.CONTENT_TYPE, LIMITS.genesis_bytes)
 _ACT: Final = Body(api.CONTENT_TYPE, api.ACT_BODY_BYTES)
 _FETCH: Final = Body(api.CONTENT_TYPE, blocks.FETCH_BODY_BYTES)
 _BATCH: Final = Body(api.BATCH_CONTENT_TYPE, LIMITS.batch_bytes)
+_BATCHES: Final = Body(api.BATCHES_CONTENT_TYPE, LIMITS.bundle_bytes)
 
 # fmt: off
 ROUTES: Final = (
@@ -97,7 +98,8 @@ ROUTES: Final = (
     Route("GET", api.OBSERVATIONS, log.observations, query=frozenset({"from"})),
     Route("POST", api.ACTS, acts.submit, body=_ACT, admit=acts.admit),
     Route("GET", api.UPLOAD, uploads.staged),
-    Route("PUT",  api.BATCH, uploads.stage, body=_BATCH, admit=uploads.admit),
+    Route("PUT", api.BATCHES, uploads.stage_several, body=_BATCHES, admit=uploads.admit),
+    Route("PUT", api.BATCH, uploads.stage, body=_BATCH, admit=uploads.admit),
     Route("POST", api.BLOCKS, blocks.fetch, body=_FETCH, admit=blocks.admit),
 )
 # fmt: on

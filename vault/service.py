@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -303,8 +303,14 @@ class VaultService:
             SealroomError: the body is not what its manifest says (see `split_batch_body`).
         """
         opened = partial(self._open, vault_id)
-        await self._staging.stage(opened, keyid, upload, batch, body)
-        return Staged((batch,))
+        return Staged(await self._staging.stage(opened, keyid, upload, [body], named=batch))
+
+    async def stage_several(
+        self, vault_id: bytes, keyid: bytes, upload: bytes, bodies: Sequence[bytes]
+    ) -> Staged:
+        """Store several batches of an upload, or none of them; as `stage` otherwise."""
+        opened = partial(self._open, vault_id)
+        return Staged(await self._staging.stage(opened, keyid, upload, bodies))
 
     async def staged(self, vault_id: bytes, keyid: bytes, upload: bytes) -> Staged:
         """Return which batches of a member's own upload are stored and not committed."""

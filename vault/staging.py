@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from protocol.blocks import PEOPLE_COLLECTION, Manifest, cell_lengths, split_batch_body
+from protocol.blocks import (
+    PEOPLE_COLLECTION,
+    BatchBody,
+    Manifest,
+    cell_lengths,
+    split_batch_body,
+)
 from protocol.errors import (
     Conflict,
     LimitExceeded,
@@ -20,7 +26,7 @@ from protocol.ledger.parties import Member
 from protocol.ledger.state import State
 from vault.callers import COMMITTERS, not_found
 from vault.fetches import expect_thawed
-from vault.storage.base import Storage
+from vault.storage.base import Storage, ToStage
 from vault.under import expect_may_land, sealed_under
 from vault.vaults import Committed, OpenVault
 
@@ -43,51 +49,75 @@ class Staging:
         opened: Callable[[], Awaitable[OpenVault]],
         keyid: bytes,
         upload: bytes,
-        batch: bytes,
-        body: bytes,
-    ) -> None:
-        """Store one batch; `opened` gives the vault as it is at the moment.
+        bodies: Sequence[bytes],
+        *,
+        named: bytes | None = None,
+    ) -> tuple[bytes, ...]:
+        """Store batches, all or none; return their ids, ascending.
 
-        What was decided while it was stored holds for it: then it is taken back.
+        `opened` gives the vault as it is at the moment, `named` is the id that a single one has to
+        have. What was decided while they were stored holds for them: then they are taken back.
 
         Raises:
-            SealroomError: it is not taken (see `VaultService.stage`).
+            SealroomError: one of them is not taken (see `VaultService.stage`).
         """
         vault = await opened()
         uploader(vault, keyid, upload)
-        manifest, encoded, blocks = await asyncio.to_thread(split_batch_body, body)
-        if manifest.batch_id != batch:
+        batches = await asyncio.to_thread(lambda: list(map(split_batch_body, bodies)))
+        ids = tuple(sorted({batch.manifest.batch_id for batch in batches}))
+        if len(ids) < len(batches):
+            raise MalformedMessage("one batch twice")
+        if named is not None and ids != (named,):
             raise MalformedMessage("the batch is not the one that the path names")
         member = uploader(vault, keyid, upload)
-        known = vault.committed(batch)
-        _expect_entitled(vault.state, member, known, manifest)
-        under = sealed_under(manifest, known.collection if known else None)
-        expect_may_land(vault.state, under)
-        await _expect_erased(known, manifest, blocks)
+        under = [await _taken(vault, member, batch) for batch in batches]
         kept = await self._storage.staged_bytes(vault.id, keyid)
-        if kept + len(body) > self._most:
+        if kept + sum(map(len, bodies)) > self._most:
             raise LimitExceeded(
                 "more is uploaded and not committed than this server keeps for one member",
                 hint="Commit what was uploaded, then go on.",
             )
-        named = [
-            (ref.field, ref.sha256, block)
-            for ref, block in zip(manifest.blocks, blocks, strict=True)
+        stored = [
+            ToStage(
+                batch.manifest.batch_id,
+                batch.manifest_bytes,
+                [
+                    (r.field, r.sha256, b)
+                    for r, b in zip(batch.manifest.blocks, batch.blocks, strict=True)
+                ],
+                sealed,
+                anew=vault.committed(batch.manifest.batch_id) is not None,
+            )
+            for batch, sealed in zip(batches, under, strict=True)
         ]
-        place = (vault.id, upload, batch)
-        is_new = await self._storage.stage_batch(
-            *place, keyid, encoded, named, self._now(), under=under, anew=known is not None
-        )
+        are_new = await self._storage.stage_batches(vault.id, upload, keyid, stored, self._now())
         async with vault.lock:  # an act that has not seen it there has landed by then
             vault = await opened()
         try:
             uploader(vault, keyid, upload)
-            expect_may_land(vault.state, under)
-            await _expect_erased(vault.committed(batch), manifest, blocks)
+            for batch, sealed in zip(batches, under, strict=True):
+                expect_may_land(vault.state, sealed)
+                await _expect_erased(vault.committed(batch.manifest.batch_id), batch)
         except SealroomError:
-            if is_new:
-                await self._storage.unstage(*place)
+            for each, is_new in zip(stored, are_new, strict=True):
+                if is_new:
+                    await self._storage.unstage(vault.id, upload, each.batch_id)
             raise
+        return ids
+
+
+async def _taken(vault: OpenVault, member: Member, batch: BatchBody) -> bytes:
+    """Return what a batch is sealed under, if its sender may bring it, as things stand.
+
+    Raises:
+        SealroomError: it is not taken.
+    """
+    known = vault.committed(batch.manifest.batch_id)
+    _expect_entitled(vault.state, member, known, batch.manifest)
+    under = sealed_under(batch.manifest, known.collection if known else None)
+    expect_may_land(vault.state, under)
+    await _expect_erased(known, batch)
+    return under
 
 
 def uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:
@@ -127,9 +157,7 @@ def _expect_entitled(
         raise NotAuthorised("who writes a field holds it, in a collection that has it")
 
 
-async def _expect_erased(
-    known: Committed | None, manifest: Manifest, blocks: Sequence[bytes]
-) -> None:
+async def _expect_erased(known: Committed | None, batch: BatchBody) -> None:
     """Refuse blocks made anew in which there are cells of records that were erased.
 
     Every reader would refuse them, and what was erased would be there again for a while.
@@ -140,15 +168,15 @@ async def _expect_erased(
     """
     if known is None or not known.batch.erased:
         return
-    if not await asyncio.to_thread(_is_erased, known.batch, manifest, blocks):
+    if not await asyncio.to_thread(_is_erased, known.batch, batch):
         raise Moved(
             "records of that batch were erased while it was sealed anew",
             hint="Sync, and seal it once more.",
         )
 
 
-def _is_erased(known: Batch, manifest: Manifest, blocks: Sequence[bytes]) -> bool:
-    lengths = [cell_lengths(block, manifest.records) for block in blocks]
+def _is_erased(known: Batch, batch: BatchBody) -> bool:
+    lengths = [cell_lengths(block, batch.manifest.records) for block in batch.blocks]
     return not any(each[position] for each in lengths for position in known.erased)
 
 

@@ -16,7 +16,14 @@ from client import keyring, kits, links, recovery
 from client.keyring import Keyring
 from client.tables import ReadOptions, open_source
 from protocol import acts, api
-from protocol.blocks import Manifest, cell_lengths, join_batch_body, split_batch_body
+from protocol.blocks import (
+    Manifest,
+    cell_lengths,
+    join_batch_body,
+    join_bundle,
+    split_batch_body,
+    split_bundle,
+)
 from protocol.checkpoint import parse_note
 from protocol.encoding import decode, encode
 from protocol.errors import SealroomError
@@ -58,6 +65,11 @@ def batch(data: bytes) -> bytes:
     """Read an upload."""
     body = split_batch_body(data)
     return join_batch_body(body.manifest, body.blocks)
+
+
+def bundle(data: bytes) -> bytes:
+    """Read uploads that are sent together."""
+    return join_bundle(split_bundle(data))
 
 
 def block(data: bytes) -> None:
@@ -147,6 +159,7 @@ PARSERS: Final[Mapping[str, Parser]] = {
     "proof": lambda data: bytes(Proof.from_bytes(data, 2)),
     "observation": record(ObservationBody),
     "batch": batch,
+    "bundle": bundle,
     "block": block,
     "note": note,
     "checkpoint": checkpoint,

@@ -29,6 +29,7 @@ BODIES: Final = {
     api.VAULTS: "create vault",
     api.ACTS: "submit act",
     api.BATCH: "batch",
+    api.BATCHES: "bundle",
     api.BLOCKS: "fetch blocks",
 }
 DEADLINE_SECONDS: Final = 20

@@ -14,7 +14,7 @@ from client.links import Link
 from client.recovery import REQUEST_PREFIX, Request
 from client.request_signing import sign_request
 from protocol import acts, api
-from protocol.blocks import BlockRef, FieldClass, Manifest, Padding, join_batch_body
+from protocol.blocks import BlockRef, FieldClass, Manifest, Padding, join_batch_body, join_bundle
 from protocol.checkpoint import Checkpoint, checkpoint_key, signed_message
 from protocol.encoding import encode
 from protocol.identity import recovery_context
@@ -36,6 +36,7 @@ def seeds() -> Mapping[str, list[bytes]]:
     everything = [signed(sample(kind)) for kind in SAMPLES]
     parts = [part for _, sides in world.leaves for part in sides]
     note = _checkpoint().note()
+    body = join_batch_body(_manifest((_block(),)), [_block()])
     return {
         "value": [encode((1, -1, b"b", "t", None, True, (1, (2, ())))), encode({"a": 1, "b": ()})],
         "act": everything,
@@ -45,7 +46,8 @@ def seeds() -> Mapping[str, list[bytes]]:
         "wrap": [bytes(wrap) for wrap in list(world.wraps.values())[:2]],
         "proof": _proofs(parts)[:2],
         "observation": [_observation().body],
-        "batch": [join_batch_body(_manifest((_block(),)), [_block()])],
+        "batch": [body],
+        "bundle": [join_bundle([body]), join_bundle([body, b"", body])],
         "block": [len(SIZES).to_bytes(2, "big") + _block(), b"\0\0"],
         "note": [note, note + note.splitlines(keepends=True)[-1]],
         "checkpoint": [

@@ -110,6 +110,10 @@ class StoredLeaf:
     observation: bytes | None = None
 
 
+Block = tuple[int, bytes, bytes]
+"""A block as it is staged: field number, digest, bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class StagedBatch:
     """A batch that is stored and not yet visible; `size` counts its manifest and blocks."""
@@ -117,6 +121,31 @@ class StagedBatch:
     batch_id: bytes
     manifest_digest: bytes
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToStage:
+    """A batch to be staged: its manifest's bytes, and its blocks as (field, digest, bytes).
+
+    `under` says what it is sealed under, in words that are the caller's. With `anew` the batch is
+    a published one, of which these are blocks that were made anew.
+    """
+
+    batch_id: bytes
+    manifest: bytes
+    blocks: Sequence[Block]
+    under: bytes = b""
+    anew: bool = False
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of its manifest, 32 bytes."""
+        return hashlib.sha256(self.manifest).digest()
+
+    @property
+    def size(self) -> int:
+        """How many bytes it comes to, manifest and blocks."""
+        return len(self.manifest) + sum(len(content) for _, _, content in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +247,6 @@ class StorageStats:
     leaves: int
 
 
-Block = tuple[int, bytes, bytes]
-"""A block as it is staged: field number, digest, bytes."""
-
-
 class Storage(ABC):
     """The operations of every engine. All may raise `StorageFailed`; writes `StorageFull`.
 
@@ -292,30 +317,24 @@ class Storage(ABC):
     # --- staging
 
     @abstractmethod
-    async def stage_batch(
+    async def stage_batches(
         self,
         vault_id: bytes,
         upload_id: bytes,
-        batch_id: bytes,
         member_id: bytes,
-        manifest: bytes,
-        blocks: Sequence[Block],
+        batches: Sequence[ToStage],
         now: int,
-        *,
-        under: bytes = b"",
-        anew: bool = False,
-    ) -> bool:
-        """Store a batch of an upload, invisible until an append publishes it.
+    ) -> tuple[bool, ...]:
+        """Store batches of an upload, invisible until an append publishes them: all, or none.
 
-        `under` says what it is sealed under, in words that are the caller's.
-        With `anew` the batch is a published one, of which these are blocks that were made anew;
-        they replace earlier ones of the same upload, unless an append holds it.
-        Return True if it was stored, False if the same batch (same upload, same manifest
-        bytes) was there already. The caller has checked the blocks against the manifest and
-        the member against the ledger; `now` (unix seconds) is when the upload was last active.
+        Blocks that were made anew replace earlier ones of the same upload and batch, unless an
+        append holds it. Return for each whether it was stored: False if the same batch (same
+        upload, same manifest bytes) was there already. The caller has checked the blocks against
+        the manifests and the member against the ledger; `now` (unix seconds) is when the upload
+        was last active.
 
         Raises:
-            Conflict: The batch id names another manifest or upload (or, with `anew`, another
+            Conflict: A batch id names another manifest or upload (or, with `anew`, another
                 manifest of an upload that is held, or no published batch), or the upload is
                 another member's or was published before.
             UnknownVault: There is no such vault.

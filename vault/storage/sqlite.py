@@ -7,7 +7,6 @@ How the file is laid out and opened is in `sqlite_file`, how writes wait their t
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -21,7 +20,6 @@ import aiosqlite
 from protocol.errors import ApiMisuse
 from vault.storage.base import (
     NO_EFFECTS,
-    Block,
     BlockKey,
     Effects,
     SidePart,
@@ -30,6 +28,7 @@ from vault.storage.base import (
     StorageFailed,
     StorageStats,
     StoredLeaf,
+    ToStage,
     check_run,
 )
 from vault.storage.sqlite_changes import Changes, size_in
@@ -157,27 +156,20 @@ class SqliteStorage(Storage):
 
     # --- staging
 
-    async def stage_batch(
+    async def stage_batches(
         self,
         vault_id: bytes,
         upload_id: bytes,
-        batch_id: bytes,
         member_id: bytes,
-        manifest: bytes,
-        blocks: Sequence[Block],
+        batches: Sequence[ToStage],
         now: int,
-        *,
-        under: bytes = b"",
-        anew: bool = False,
-    ) -> bool:
-        """Store a batch of an upload, invisible until it is published (see `Storage`)."""
-        if len({field for field, _, _ in blocks}) != len(blocks):
-            raise ApiMisuse("a batch has one block for each field")
-        size = len(manifest) + sum(len(content) for _, _, content in blocks)
-        batch = StagedBatch(batch_id, hashlib.sha256(manifest).digest(), size)
+    ) -> tuple[bool, ...]:
+        """Store batches of an upload, invisible until they are published (see `Storage`)."""
+        for batch in batches:
+            if len({field for field, _, _ in batch.blocks}) != len(batch.blocks):
+                raise ApiMisuse("a batch has one block for each field")
         upload = (vault_id, upload_id, member_id, now)
-        stage = self._changes.stage_anew if anew else self._changes.stage
-        return await self._queue.write(partial(stage, upload, batch, tuple(blocks), under))
+        return await self._queue.write(partial(self._changes.stage, upload, tuple(batches)))
 
     async def unstage(self, vault_id: bytes, upload_id: bytes, batch_id: bytes) -> None:
         """Take a batch back out of an upload (see `Storage`)."""

@@ -19,8 +19,8 @@ from vault.storage.base import (
     Relied,
     Rewrite,
     SizeMoved,
-    StagedBatch,
     StoredLeaf,
+    ToStage,
     UnknownVault,
 )
 from vault.storage.sqlite_file import FILLER_BYTES
@@ -247,38 +247,34 @@ class Changes:
 
     # --- staging
 
-    async def stage(
-        self, upload: Row, batch: StagedBatch, blocks: Sequence[Block], under: bytes
-    ) -> bool:
-        """Store a new batch; False if it was there already."""
-        vault, upload_id, *_ = upload
+    async def stage(self, upload: Row, batches: Sequence[ToStage]) -> tuple[bool, ...]:
+        """Store batches; for each, False if it was there already."""
         await self._begin_staging(upload)
+        vault, upload_id, *_ = upload
+        is_new = []
+        for batch in batches:
+            staged = self._stage_anew if batch.anew else self._stage_new
+            is_new.append(await staged(vault, upload_id, batch))
+        return tuple(is_new)
+
+    async def _stage_new(self, vault: bytes, upload: bytes, batch: ToStage) -> bool:
         known = await self._sql(
             "SELECT upload, digest FROM batches WHERE vault = ? AND batch = ?",
             *(vault, batch.batch_id),
         )
         if known:
-            if known[0] != (upload_id, batch.manifest_digest):
+            if known[0] != (upload, batch.digest):
                 raise _used()
             return False
-        await self._sql(
-            "INSERT INTO batches (vault, batch, upload, digest, size, under)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            *(vault, batch.batch_id, upload_id, batch.manifest_digest, batch.size, under),
-        )
-        await self._insert_blocks(vault, upload_id, batch.batch_id, blocks)
+        await self._insert_batch("batches", (vault, upload, batch.batch_id), batch)
         return True
 
-    async def stage_anew(
-        self, upload: Row, batch: StagedBatch, blocks: Sequence[Block], under: bytes
-    ) -> bool:
-        """Store blocks of a published batch that were made anew; False if they were there.
+    async def _stage_anew(self, vault: bytes, upload: bytes, batch: ToStage) -> bool:
+        """Store blocks of a published batch that were made anew.
 
         They take the place of other ones that this upload had for the batch, as long as the log
         names nothing of it: what they were made from may have changed.
         """
-        vault, upload_id, *_ = upload
-        await self._begin_staging(upload)
         published = await self._sql(
             "SELECT 1 FROM batches JOIN uploads USING (vault, upload)"
             " WHERE vault = ? AND batch = ? AND published = 1",
@@ -286,36 +282,28 @@ class Changes:
         )
         if not published:
             raise _used()
-        place = (vault, upload_id, batch.batch_id)
+        place = (vault, upload, batch.batch_id)
         known = await self._sql(
             "SELECT digest, held FROM made_anew JOIN uploads USING (vault, upload)"
             " WHERE vault = ? AND upload = ? AND batch = ?",
             *place,
         )
-        if known and known[0][0] == batch.manifest_digest:
+        if known and known[0][0] == batch.digest:
             return False
         if known and known[0][1]:
             raise _used()
         await self._take_out("made_anew", [place])
-        await self._sql(
-            "INSERT INTO made_anew (vault, upload, batch, digest, size, under)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            *(vault, upload_id, batch.batch_id, batch.manifest_digest, batch.size, under),
-        )
-        await self._insert_blocks(vault, upload_id, batch.batch_id, blocks)
+        await self._insert_batch("made_anew", place, batch)
         return True
 
-    async def _begin_staging(self, upload: Row) -> None:
-        size_in(await self._sql("SELECT size FROM vaults WHERE vault = ?", upload[0]))
-        usable = await self._sql(
-            "INSERT INTO uploads (vault, upload, member, last_active) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (vault, upload)"
-            " DO UPDATE SET last_active = MAX(last_active, excluded.last_active)"
-            " WHERE published = 0 AND member = excluded.member RETURNING 1",
-            *upload,
+    async def _insert_batch(self, table: str, place: Row, batch: ToStage) -> None:
+        await self._sql(
+            f"INSERT INTO {table} (vault, upload, batch, digest, size, under)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            *(*place, batch.digest, batch.size, batch.under),
         )
-        if not usable:
-            raise Conflict("the upload was committed before, or is another member's")
+        vault, upload, _ = place
+        await self._insert_blocks(vault, upload, batch.batch_id, batch.blocks)
 
     async def _insert_blocks(
         self, vault: bytes, upload: bytes, batch: bytes, blocks: Sequence[Block]
@@ -329,6 +317,18 @@ class Changes:
                 for content, (field, digest, _) in zip(ids, blocks, strict=True)
             ],
         )
+
+    async def _begin_staging(self, upload: Row) -> None:
+        size_in(await self._sql("SELECT size FROM vaults WHERE vault = ?", upload[0]))
+        usable = await self._sql(
+            "INSERT INTO uploads (vault, upload, member, last_active) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (vault, upload)"
+            " DO UPDATE SET last_active = MAX(last_active, excluded.last_active)"
+            " WHERE published = 0 AND member = excluded.member RETURNING 1",
+            *upload,
+        )
+        if not usable:
+            raise Conflict("the upload was committed before, or is another member's")
 
     async def unstage(self, vault: bytes, upload: bytes, batch: bytes) -> None:
         """Take a batch back out of an upload that is neither published nor held."""

@@ -19,6 +19,7 @@ from client.documents.entries import holds_documents
 from client.errors import InputError
 from client.exporting import export
 from client.filtering import select_matching
+from client.plans import Plan, plan_upload
 from client.rehearsing import looked_at, rehearsed
 from client.replacing import replace_records
 from client.results import (
@@ -30,12 +31,11 @@ from client.results import (
     UploadResult,
     no_progress,
 )
-from client.sending import Plan
 from client.session import saying
+from client.table_uploads import upload
 from client.tables import ReadOptions, WriteOptions, open_source
 from client.tables import schema_of as arrow_schema
 from client.tables.options import AS_IT_CAME, NOTHING_SAID
-from client.uploads import plan_upload, upload
 from client.vault.face import Face
 from protocol import acts
 from protocol.acts import Reason
@@ -94,7 +94,7 @@ class Data(Face):
         column; those that are there as they are stay. A file that this home uploaded there before
         is refused, unless it is to go in `again`.
 
-        Raises as `client.uploads.upload`, `client.replacing.replace_records` and
+        Raises as `client.table_uploads.upload`, `client.replacing.replace_records` and
         `client.tables.open_source`.
         """
         plan = self._planned(table, collection, classes, default, options, again=again)

@@ -12,7 +12,7 @@ from typing import Final
 
 from client.catalogs import Names, read_names
 from client.errors import InputError, Refused
-from client.sending import Plan
+from client.plans import Plan
 from client.session import Session
 from client.tables import Column, Source
 from client.tables.combining import Arranged, Several

@@ -17,7 +17,6 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -25,6 +24,7 @@ from client.catalogs import read_names
 from client.errors import Refused
 from client.fetching import Listed
 from client.journals import JournalledRotation
+from client.lookout import KeysMoved, Lookout
 from client.parts import in_parts, land_parts
 from client.resealing import Resealer
 from client.results import OnProgress, Progress
@@ -41,7 +41,6 @@ from protocol.ledger.state import State
 from protocol.limits import LIMITS
 
 RATE: Final = "cells sealed anew"
-LOOK_SECONDS: Final = 20
 
 Field = tuple[bytes, int]
 
@@ -120,7 +119,6 @@ class _Job:
         self._total = total
         self._on_progress = on_progress
         self._unreadable: set[tuple[bytes, int]] = set()
-        self._looked = time.monotonic()
 
     async def run(self) -> None:
         """Move what is there, until nothing is left to move; then retire what is behind."""
@@ -135,7 +133,7 @@ class _Job:
                 if journal.upload not in self._session.state.pending:
                     await self._seal(journal, targets, left)
                 await self._move(journal, targets)
-            except _KeysMoved:
+            except KeysMoved:
                 continue
             except (Refused, ManifestMismatch):
                 if attempt == ATTEMPTS - 1 or not await self._changed(journal, targets, left):
@@ -200,8 +198,7 @@ class _Job:
         made = session.store.rotations.made_anew(journal.upload)
         refs = (ref for each in made for ref in each.manifest.blocks)
         sealed = {Address(self._collection, ref.field, ref.epoch) for ref in refs}
-        aimed_at = {Address(*each, epoch) for each, epoch in targets.items()}
-        return not sealed | aimed_at <= self._serving()
+        return not sealed | _addresses(targets) <= self._serving()
 
     # --- epochs
 
@@ -281,9 +278,11 @@ class _Job:
             {number: epoch for (_, number), epoch in targets.items()},
             await read_names(self._session, self._collection),
         )
+        aimed_at = _addresses(targets)
+        lookout = Lookout(self._session, lambda: aimed_at <= self._serving())
         started = time.monotonic()
         try:
-            await resealer.run(todo, self._advance, partial(self._look_at_keys, targets))
+            await resealer.run(todo, self._advance, lookout.look)
         finally:
             self._unreadable |= resealer.unreadable.keys()
             self._done.unreadable += resealer.unreadable.values()
@@ -294,15 +293,6 @@ class _Job:
     def _advance(self, cells: int) -> None:
         self._done.cells += cells
         self._on_progress(Progress("re-encrypting", self._done.cells, self._total, "cells"))
-
-    async def _look_at_keys(self, targets: dict[Field, int]) -> None:
-        """Sync now and then: a removal should not cost more than a few seconds' work."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return
-        await self._session.sync_as_member()
-        self._looked = time.monotonic()
-        if not {Address(*each, epoch) for each, epoch in targets.items()} <= self._serving():
-            raise _KeysMoved
 
     async def _usable(
         self, journal: JournalledRotation, targets: dict[Field, int]
@@ -382,8 +372,8 @@ class _Job:
                 self._done.retired += len(gone) - len(behind(session.state))
 
 
-class _KeysMoved(Exception):
-    """An epoch to which blocks are moved was tainted meanwhile."""
+def _addresses(targets: dict[Field, int]) -> set[Address]:
+    return {Address(*each, epoch) for each, epoch in targets.items()}
 
 
 def _started(journal: JournalledRotation) -> dict[Field, int]:

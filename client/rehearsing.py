@@ -13,18 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-import pyarrow as pa
-
 from client.appending import collection_named, fitted, misspelt
-from client.crypto.cells import ColumnToSeal, plan_rows, seal_batch
+from client.columns import Cells
+from client.crypto.cells import ColumnToSeal, seal_batch
+from client.plans import RATE, Plan, batch_of
 from client.results import OnProgress, PlannedField, Progress, UploadPlan
-from client.sending import RATE, Plan
 from client.session import Session
 from client.surveying import surveyed
-from client.tables import column_cells
-from client.uploads import look_into, refuse_repeated, source_id
+from client.table_uploads import refuse_repeated
 from protocol import acts
-from protocol.blocks import FieldClass
 
 KEY_BYTES: Final = 32
 
@@ -61,7 +58,7 @@ async def rehearsed(
     """
     looked = await looked_at(session, plan)
     there = await collection_named(session, plan.collection)
-    await look_into(plan)
+    await plan.look_into()
     plans: Iterable[Plan]
     survey = None
     if replace_by is not None:
@@ -72,7 +69,7 @@ async def rehearsed(
         plans = [plan]
     else:
         fits = fitted(session, plan, *there)
-        refuse_repeated(session, fits, there[0].id, await asyncio.to_thread(source_id, fits))
+        refuse_repeated(session, fits, there[0].id, await asyncio.to_thread(fits.source_id))
         plans = [fits]
     sealed = _Sealed()
     started = time.monotonic()
@@ -107,28 +104,17 @@ class _Sealed:
         """Seal a table under keys of no use, a batch a step; yield how many of its rows are."""
         done = 0
         keys = [secrets.token_bytes(KEY_BYTES) for _ in plan.classes]
+
+        def column(number: int, cells: Cells) -> ColumnToSeal:
+            return ColumnToSeal(number, 1, plan.classes[number], keys[number], cells)
+
         for table in plan.source.batches(plan.batch_rows):
             at = 0
             while at < table.num_rows:
-                rows = table.slice(at)
-                columns = _columns(rows, plan.classes, keys)
-                count = plan_rows(columns)
-                if count < rows.num_rows:
-                    columns = _columns(rows.slice(0, count), plan.classes, keys)
-                batch = seal_batch(columns)
-                at += count
-                self.records += count
+                batch = seal_batch(batch_of(table.slice(at), column))
+                at += batch.manifest.records
                 self.batches += 1
                 self.bytes += sum(ref.length for ref in batch.manifest.blocks)
             done += table.num_rows
+            self.records += table.num_rows
             yield done
-
-
-def _columns(
-    rows: pa.RecordBatch, classes: Iterable[FieldClass], keys: Iterable[bytes]
-) -> list[ColumnToSeal]:
-    parts = zip(rows.columns, classes, keys, strict=True)
-    return [
-        ColumnToSeal(number, 1, its_class, key, column_cells(column))
-        for number, (column, its_class, key) in enumerate(parts)
-    ]

@@ -7,24 +7,15 @@ untouched, so the same command again does what is left, and nothing of what is d
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 
 from client.errors import InputError, Refused
+from client.plans import Plan
 from client.results import OnProgress, UploadResult
-from client.sending import Plan
 from client.session import ATTEMPTS, Session
 from client.surveying import Survey, surveyed
-from client.uploads import (
-    begin_appending,
-    end_updates,
-    look_into,
-    result_of,
-    send,
-    source_id,
-    upload_held,
-)
+from client.table_uploads import append, end_updates, upload_held
 from protocol import acts
 from protocol.errors import ManifestMismatch, OutOfOrder
 from protocol.ledger.contents import Collection
@@ -53,7 +44,7 @@ async def replace_records(
             "a stream can be read once, and an update reads its rows more often",
             hint="Hand over a table.",
         )
-    await look_into(plan)
+    await plan.look_into()
     done = _Done()
     with session.store.uploading():
         for attempt in range(ATTEMPTS):
@@ -63,7 +54,9 @@ async def replace_records(
             done.unchanged = survey.unchanged - done.records if attempt else survey.unchanged
             try:
                 for part in survey.uploads():
-                    await _land(session, part, survey, done, on_progress)
+                    landed = await append(session, part, survey.collection, started, on_progress)
+                    done.results.append(landed)
+                    done.replaced += sum(len(each.positions) for each in part.erasures)
             except (Refused, ManifestMismatch) as error:
                 await _expect_change(session, survey, error, attempt)
             else:
@@ -103,17 +96,6 @@ class _Done:
             replaced=self.replaced,
             unchanged=self.unchanged,
         )
-
-
-async def _land(
-    session: Session, part: Plan, survey: Survey, done: _Done, on_progress: OnProgress
-) -> None:
-    source = await asyncio.to_thread(source_id, part)
-    journal, resumed = await begin_appending(session, part, survey.collection, source)
-    survey.seen.add(journal.upload)
-    await send(session, part, journal, on_progress)
-    done.results.append(result_of(session, part, journal, resumed, 0.0))
-    done.replaced += sum(len(erasure.positions) for erasure in part.erasures)
 
 
 async def _expect_change(

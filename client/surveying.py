@@ -23,6 +23,7 @@ from client.errors import InputError
 from client.fetching import fetch_blocks
 from client.likely import likely
 from client.parts import in_parts
+from client.plans import Plan
 from client.reading import (
     Selection,
     batches_of,
@@ -33,7 +34,6 @@ from client.reading import (
 )
 from client.results import OnProgress, Progress
 from client.row_hashes import MOST_NAMED, Digests, Hashes, Same, as_arrow, joined, listed
-from client.sending import Plan
 from client.session import Session
 from client.tables import column_cells, type_from_text
 from client.tables.arrow_types import value_type
@@ -60,7 +60,7 @@ class Group:
 class Survey:
     """What an update will do: `new` says which rows have keys that are not there.
 
-    `seen` are the uploads that were looked at; whoever lands one of `uploads` adds its id.
+    `seen` are the uploads that were looked at; to them come those that do what it says.
     """
 
     plan: Plan

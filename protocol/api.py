@@ -49,17 +49,6 @@ SideParts = Annotated[tuple[bytes, ...], ListOf(Blob(LIMITS.sides_bytes), LIMITS
 Note = Annotated[bytes, Blob(NOTE_BYTES, 1)]
 
 
-def parse_id(name: str, text: str) -> bytes:
-    """Return the bytes of an id from a path.
-
-    Raises:
-        MalformedMessage: not exactly so many lower-case hex digits.
-    """
-    if len(text) != ID_HEX[name] or not set(text) <= set("0123456789abcdef"):
-        raise MalformedMessage(f"not a {name} id")
-    return bytes.fromhex(text)
-
-
 @record
 class LimitValue:
     """One row of the server's table of limits."""

@@ -13,6 +13,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Iterator,
     Mapping,
     Sequence,
@@ -230,6 +231,29 @@ class Counter:
             self.hung.set()
             await asyncio.Event().wait()
         raise Unreachable("the cable was cut")
+
+
+@asynccontextmanager
+async def hanging_at(
+    vault: Vault, at: int, work: Coroutine[Any, Any, Any], *, after: bool = False
+) -> AsyncIterator[bool]:
+    """Begin some work whose call number `at` never comes back, and end it with the block.
+
+    The block is entered once it hangs, and is given False if it came to its end without.
+    """
+    hanging = Breaking(honest(vault), at, after=after, hang=True)
+    with through(vault, hanging):
+        working = asyncio.create_task(work)
+        hung = asyncio.create_task(hanging.counter.hung.wait())
+        await asyncio.wait({working, hung}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            yield hung.done()
+        finally:
+            hung.cancel()
+            ended = working.done()
+            working.cancel()
+            await asyncio.wait({working, hung})
+        assert not ended or working.exception() is None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,25 @@ def short_chunks() -> Iterator[None]:
         patch.setattr(chunks, "CHUNK_BYTES", CHUNK)
         patch.setattr(chunks, "CHUNKS_A_BATCH", PIECE // CHUNK)
         yield
+
+
+def all_short() -> Iterator[None]:
+    """Cut documents so throughout a test; a fixture."""
+    with short_chunks():
+        yield
+
+
+async def with_no_document(opened: Vault) -> AsyncIterator[Vault]:
+    """Give the vault of a module's tests, and leave no document and nothing begun; a fixture."""
+    yield opened
+    opened.session.store._db.execute("DELETE FROM uploads")
+    for each in await opened.documents():
+        await opened.remove_document(each.document_id)
+
+
+def a_contract(tmp_path: Path) -> Path:
+    """Give a file to attach, of three batches; a fixture."""
+    return a_file(tmp_path / "in")
 
 
 def content_of(size: int, seed: int = 1) -> bytes:

@@ -13,7 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from client.errors import Refused
+from client.errors import Refused, Unreachable
 from client.home import Home
 from client.transport import Signer, Transport
 from protocol import api
@@ -39,7 +39,7 @@ class ServiceTransport:
         try:
             return await work
         except SealroomError as error:
-            raise Refused(str(error), code=error.code, hint=error.hint) from error
+            raise _refused(error) from error
 
     async def server_info(self) -> api.ServerInfo:
         return self.service.info()
@@ -75,15 +75,24 @@ class ServiceTransport:
         _, pieces = await self._answer(
             self.service.fetch(vault_id, self.keyid, os.urandom(32), request)
         )
-        is_block = False
+        sent = 0
         async with aclosing(pieces):
-            async for piece in pieces:
-                if is_block:
-                    yield piece
-                is_block = not is_block
+            try:
+                async for piece in pieces:
+                    if sent % 2:  # its length goes before each block
+                        yield piece
+                    sent += 1
+            except SealroomError as error:
+                if sent:
+                    raise Unreachable("the answer was cut off") from error
+                raise _refused(error) from error
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _refused(error: SealroomError) -> Refused:
+    return Refused(str(error), code=error.code, hint=error.hint)
 
 
 class Lab:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from tests.deals import (
     rows,
     through,
 )
-from tests.uploading import Watched
+from tests.uploading import Watched, called_like_its_test, one_vault, with_empty_journal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,21 +47,9 @@ BOTH = rows(20)
 CLASSES = {"name": CORE, "note": GENERAL}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
-    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
-        yield vault
-
-
-@pytest.fixture
-def mine(opened: Vault) -> Iterator[Vault]:
-    yield opened
-    opened.session.store._db.execute("DELETE FROM uploads")
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
+opened = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_vault)
+mine = pytest.fixture(with_empty_journal)
+name = pytest.fixture(called_like_its_test)
 
 
 @pytest.fixture

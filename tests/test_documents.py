@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from client import sending
 from client.documents import attaching, chunks
 from client.documents.chunks import CHUNK_BYTES, CHUNKS_A_BATCH
 from client.documents.entries import plain_file_name
 from client.errors import InputError, Refused
+from client.overlap import Flights
 from client.results import Progress
 from client.tables import TableExists
 from client.vault import Vault
-from protocol import api
 from protocol.acts import Reason, Role
 from protocol.errors import Frozen
-from tests.deals import a_vault, acts_since, honest, joined, journal_of, rows, through
+from tests.deals import a_vault, acts_since, joined, journal_of, rows, through
 from tests.documents import (
     CHUNK,
     CORE,
@@ -30,23 +30,21 @@ from tests.documents import (
     PIECE,
     SENSITIVE,
     a_file,
+    all_short,
     content_of,
     document,
     got,
     listed,
     only,
     sha256,
-    short_chunks,
 )
-from tests.in_process import Lab, ServiceTransport
+from tests.in_process import Lab
+from tests.uploading import Counting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(autouse=True)
-def _short() -> Iterator[None]:
-    with short_chunks():
-        yield
+_short = pytest.fixture(autouse=True)(all_short)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -65,22 +63,6 @@ async def mine(made: tuple[Lab, Vault]) -> AsyncIterator[Vault]:
 
 
 # --- in and out
-
-
-class Counting(ServiceTransport):
-    """The honest server, which notes how many blocks it was asked for."""
-
-    def __init__(self, vault: Vault) -> None:
-        like = cast(ServiceTransport, honest(vault))
-        self.service, self.keyid = like.service, like.keyid
-        self.fetched = 0
-
-    async def fetch(
-        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
-    ) -> AsyncGenerator[bytes, None]:
-        async for block in super().fetch(vault_id, request, sizes):
-            self.fetched += 1
-            yield block
 
 
 async def test_a_document_comes_out_as_it_went_in(mine: Vault, tmp_path: Path) -> None:
@@ -146,7 +128,11 @@ async def test_an_attachment_reads_nothing_back(mine: Vault, tmp_path: Path) -> 
     assert counting.fetched == 0
 
 
-async def test_progress_is_told_in_bytes(mine: Vault, tmp_path: Path) -> None:
+async def test_progress_is_told_in_bytes(
+    mine: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One after the other, so that each is told after the one before it.
+    monkeypatch.setattr(sending, "Flights", lambda: Flights(1))
     seen: list[Progress] = []
     await mine.attach(a_file(tmp_path), on_progress=seen.append)
     await mine.get_document("contract.pdf", path=tmp_path / "out", on_progress=seen.append)

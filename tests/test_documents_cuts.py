@@ -6,29 +6,30 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from client.documents import attaching
+from client import lookout, sending, uploads
 from client.documents.local import LocalFile
 from client.errors import InputError, Refused, Unreachable
-from client.overlap import IN_FLIGHT
+from client.overlap import IN_FLIGHT, Flights
 from client.results import Progress
 from client.vault import Vault
 from protocol import api
 from protocol.acts import Commit, Reason, parse_envelope
 from protocol.errors import Stale
-from protocol.limits import DAY
+from protocol.limits import DAY, LIMITS
 from tests.company import company
 from tests.deals import (
     Breaking,
     a_vault,
     acts_since,
     as_killed,
+    hanging_at,
     honest,
     journal_of,
     through,
@@ -37,15 +38,26 @@ from tests.documents import (
     CORE,
     PIECE,
     SENSITIVE,
+    a_contract,
     a_file,
+    all_short,
     collection_of,
     content_of,
     document,
     got,
     only,
-    short_chunks,
+    with_no_document,
 )
-from tests.uploading import CommitsUpTo, Ending, Watched, with_ada
+from tests.uploading import (
+    CommitsUpTo,
+    Crowded,
+    Ending,
+    Meanwhile,
+    Restless,
+    Watched,
+    one_vault,
+    with_ada,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,30 +65,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 BATCHES = 4
 
 
-@pytest.fixture(autouse=True)
-def _short() -> Iterator[None]:
-    with short_chunks():
-        yield
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
-    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
-        yield vault
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def mine(opened: Vault) -> AsyncIterator[Vault]:
-    """A vault that goes from test to test, without documents, its journal empty."""
-    yield opened
-    opened.session.store._db.execute("DELETE FROM uploads")
-    for each in await opened.documents():
-        await opened.remove_document(each.document_id)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return a_file(tmp_path / "in")
+_short = pytest.fixture(autouse=True)(all_short)
+opened = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_vault)
+mine = pytest_asyncio.fixture(loop_scope="module")(with_no_document)
+file = pytest.fixture(a_contract)
 
 
 async def exact(vault: Vault, folder: Path, content: bytes | None = None) -> None:
@@ -125,18 +117,12 @@ async def test_a_client_killed_at_any_request_goes_on_from_its_disk(
     async with a_vault(tmp_path / "v") as (lab, mine):
         home = lab.home("seller")
         for cut in itertools.count():
-            hanging = Breaking(honest(mine), cut, after=cut % 2 == 1, hang=True)
-            with through(mine, hanging):
-                working = asyncio.create_task(mine.attach(file))
-                hung = asyncio.create_task(hanging.counter.hung.wait())
-                await asyncio.wait({working, hung}, return_when=asyncio.FIRST_COMPLETED)
-                if not hung.done():
-                    hung.cancel()
-                    assert working.result().document.state == "whole"
-                    break
-                home = as_killed(home, lab, f"killed {cut}")
-                working.cancel()
-                await asyncio.wait({working})
+            work = mine.attach(file)
+            async with hanging_at(mine, cut, work, after=cut % 2 == 1) as hung:
+                if hung:
+                    home = as_killed(home, lab, f"killed {cut}")
+            if not hung:
+                break
             await mine.close()
             mine = home.vault()
             await mine.attach(file)
@@ -150,41 +136,25 @@ async def test_a_client_killed_at_any_request_goes_on_from_its_disk(
 async def test_ctrl_c_leaves_no_task_and_the_attachment_goes_on(
     mine: Vault, file: Path, tmp_path: Path, at: int
 ) -> None:
-    hanging = Breaking(honest(mine), at, hang=True)
     before = asyncio.all_tasks()
-    with through(mine, hanging):
-        working = asyncio.create_task(mine.attach(file))
-        hung = asyncio.create_task(hanging.counter.hung.wait())
-        await asyncio.wait({working, hung}, return_when=asyncio.FIRST_COMPLETED)
-        working.cancel()
-        hung.cancel()
-        await asyncio.wait({working, hung})
+    async with hanging_at(mine, at, mine.attach(file)):
+        pass
     assert asyncio.all_tasks() == before
     await mine.attach(file)
     await exact(mine, tmp_path / "out")
 
 
 async def test_few_batches_are_on_their_way_at_once(mine: Vault, tmp_path: Path) -> None:
-    on_the_way = most = 0
-
-    class Slow(Watched):
-        async def stage(self, *given: Any) -> None:
-            nonlocal on_the_way, most
-            on_the_way += 1
-            most = max(most, on_the_way)
-            await asyncio.sleep(0.002)
-            await super().stage(*given)
-            on_the_way -= 1
-
-    with through(mine, Slow(mine)):
+    crowded = Crowded(mine)
+    with through(mine, crowded):
         await mine.attach(a_file(tmp_path, size=20 * PIECE))
-    assert 1 < most <= IN_FLIGHT
+    assert 1 < crowded.most <= IN_FLIGHT
 
 
 async def test_a_commit_in_parts_goes_on_from_the_part_that_landed(
     mine: Vault, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attaching, "PART_BATCHES", 2)
+    monkeypatch.setattr(uploads, "LIMITS", replace(LIMITS, act_batches=2))
     for landed in (0, 1):
         with through(mine, CommitsUpTo(mine, landed)), pytest.raises(Unreachable):
             await mine.attach(file)
@@ -252,8 +222,9 @@ async def test_two_that_were_begun_before_anything_was_there_share_a_collection(
 
 @pytest.mark.parametrize("moment", ["reading", "sealing and sending"])
 async def test_a_file_that_changes_meanwhile_leaves_nothing_of_the_change(
-    mine: Vault, file: Path, tmp_path: Path, moment: str
+    mine: Vault, file: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sending, "Flights", lambda: Flights(1))
     first = file.read_bytes()
     changed: list[Progress] = []
 
@@ -261,7 +232,7 @@ async def test_a_file_that_changes_meanwhile_leaves_nothing_of_the_change(
         if progress.task == moment and not changed:
             changed.append(progress)
             with file.open("r+b") as stream:
-                stream.seek(8_500 if moment == "sealing and sending" else 0)
+                stream.seek(2 * PIECE + 500 if moment == "sealing and sending" else 0)
                 stream.write(b"changed")
             os.utime(file, ns=(1, 1))
 
@@ -275,7 +246,11 @@ async def test_a_file_that_changes_meanwhile_leaves_nothing_of_the_change(
     await exact(mine, tmp_path / "out", first)
 
 
-async def test_a_file_that_is_cut_short_meanwhile_is_noticed(mine: Vault, file: Path) -> None:
+async def test_a_file_that_is_cut_short_meanwhile_is_noticed(
+    mine: Vault, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "Flights", lambda: Flights(1))
+
     def on_progress(progress: Progress) -> None:
         if progress.task == "sealing and sending":
             os.truncate(file, 17_000)
@@ -304,19 +279,12 @@ async def test_a_removal_between_the_last_batch_and_the_commit_is_in_time(
 ) -> None:
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await deal.seller.grant("Bo", classes=[SENSITIVE])
-        staged: list[bytes] = []
-
-        class Late(Watched):
-            async def stage(self, *given: Any) -> None:
-                await super().stage(*given)
-                staged.append(given[2])
-                if len(staged) == BATCHES:
-                    await ada.revoke("Bo", Reason.OTHER)
-
-        with through(deal.seller, Late(deal.seller)):
+        late = Meanwhile(deal.seller, BATCHES, lambda: ada.revoke("Bo", Reason.OTHER))
+        with through(deal.seller, late):
             await deal.seller.attach(file)
         await exact(deal.seller, tmp_path / "out")
         found = await document(deal.seller)
+        staged = [batch for _, batch in late.stages]
         assert len(staged) == 2 * BATCHES
         assert {batch.id for batch in found.batches}.isdisjoint(staged[:BATCHES])
         assert {ref.epoch for b in found.batches for ref in b.manifest.blocks} == {2}
@@ -326,7 +294,7 @@ async def test_a_removal_between_the_last_batch_and_the_commit_is_in_time(
 async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attaching, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await deal.seller.grant("Bo", classes=[SENSITIVE])
         staged: list[bytes] = []
@@ -349,28 +317,11 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
 async def test_an_attachment_whose_keys_are_replaced_again_and_again_is_given_up_for_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attaching, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
     file = a_file(tmp_path, size=12 * PIECE)
     async with with_ada(tmp_path / "deal") as (deal, ada):
-        turn = asyncio.Lock()
-
-        class Restless(Watched):
-            """Before a piece is staged, somebody gets to know the newest key, and loses it."""
-
-            async def stage(self, *given: Any) -> None:
-                async with turn:
-                    await ada.session.sync()
-                    known = ada.session.state.epochs.values()
-                    fresh = not any(each[-1].tainted for each in known) and bool(self.stages)
-                    if fresh:
-                        await ada.grant("Bo", classes=[SENSITIVE])
-                        await ada.withdraw_grant("Bo", classes=[SENSITIVE])
-                if fresh:
-                    await asyncio.Event().wait()  # until this very flight is called off
-                await super().stage(*given)
-
         with (
-            through(deal.seller, Restless(deal.seller)),
+            through(deal.seller, Restless(deal.seller, ada, first=1)),
             pytest.raises(Refused, match="were replaced meanwhile") as caught,
         ):
             await deal.seller.attach(file)
@@ -383,7 +334,7 @@ async def test_an_attachment_whose_keys_are_replaced_again_and_again_is_given_up
 async def test_an_offer_stops_it_and_it_goes_on_once_that_is_over(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attaching, "PART_BATCHES", 2)
+    monkeypatch.setattr(uploads, "LIMITS", replace(LIMITS, act_batches=2))
     async with with_ada(tmp_path / "deal") as (deal, ada):
         with through(ada, CommitsUpTo(ada, 1)), pytest.raises(Unreachable):
             await ada.attach(file)
@@ -431,16 +382,8 @@ async def test_a_refusal_that_waiting_does_not_mend_is_told(mine: Vault, file: P
 async def test_a_collection_that_is_retired_meanwhile_ends_it(tmp_path: Path, file: Path) -> None:
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await ada.attach(a_file(tmp_path, "first.pdf", seed=2))
-        retired: list[str] = []
-
-        class Late(Watched):
-            async def stage(self, *given: Any) -> None:
-                await super().stage(*given)
-                if not retired:
-                    retired.append("documents-sensitive")
-                    await deal.seller.retire_collection("documents-sensitive")
-
-        with through(ada, Late(ada)), pytest.raises(Refused, match="retired while it was being"):
+        late = Meanwhile(ada, 1, lambda: deal.seller.retire_collection("documents-sensitive"))
+        with through(ada, late), pytest.raises(Refused, match="retired while it was being"):
             await ada.attach(file)
         # The same command attaches it once more, to a new one.
         result = await ada.attach(file)

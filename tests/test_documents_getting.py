@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,47 +20,20 @@ from client.vault import Vault
 from protocol import api
 from tests.deals import (
     Breaking,
-    a_vault,
     honest,
     through,
 )
-from tests.documents import (
-    PIECE,
-    a_file,
-    content_of,
-    only,
-    short_chunks,
-)
+from tests.documents import PIECE, a_contract, a_file, all_short, content_of, only, with_no_document
 from tests.in_process import ServiceTransport
-from tests.uploading import Watched
+from tests.uploading import Watched, one_vault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(autouse=True)
-def _short() -> Iterator[None]:
-    with short_chunks():
-        yield
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
-    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
-        yield vault
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def mine(opened: Vault) -> AsyncIterator[Vault]:
-    """A vault that goes from test to test, without documents, its journal empty."""
-    yield opened
-    opened.session.store._db.execute("DELETE FROM uploads")
-    for each in await opened.documents():
-        await opened.remove_document(each.document_id)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return a_file(tmp_path / "in")
+_short = pytest.fixture(autouse=True)(all_short)
+opened = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_vault)
+mine = pytest_asyncio.fixture(loop_scope="module")(with_no_document)
+file = pytest.fixture(a_contract)
 
 
 class Flaky(ServiceTransport):

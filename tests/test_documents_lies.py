@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tests.deals import Deal, Tampering, a_deal, honest, joined, through
 from tests.documents import (
     SENSITIVE,
     a_file,
+    all_short,
     collection_of,
     content_of,
     document,
@@ -46,10 +47,7 @@ CONTENT_OF_IT = content_of(SIZE)
 ENTRY = Entry("lie.pdf", SIZE, "application/pdf", hashlib.sha256(CONTENT_OF_IT).digest())
 
 
-@pytest.fixture(autouse=True)
-def _short() -> Iterator[None]:
-    with short_chunks():
-        yield
+_short = pytest.fixture(autouse=True)(all_short)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,21 +20,17 @@ from tests.documents import (
     GENERAL,
     SENSITIVE,
     a_file,
+    all_short,
     content_of,
     document,
     got,
     listed,
-    short_chunks,
 )
 from tests.remains import remains
 from tests.uploading import Ending
 from vault.storage.base import BlockKey
 
-
-@pytest.fixture(autouse=True)
-def _short() -> Iterator[None]:
-    with short_chunks():
-        yield
+_short = pytest.fixture(autouse=True)(all_short)
 
 
 async def sealed_blocks(cast: Company, vault: Vault, name: str) -> list[bytes]:

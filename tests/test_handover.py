@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from client import handover, sending, uploads, verifying
+from client import handover, plans, sending, uploads, verifying
 from client.catalogs import read_names, read_people
 from client.crypto import wraps
 from client.crypto.cells import SealedBatch, seal_batch
@@ -252,11 +252,11 @@ def resealed(change: Callable[[bytes], bytes]) -> Callable[[pytest.MonkeyPatch],
 
 
 def wrong_type(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sending, "NamedField", lambda name, _: _Field(name, "int64"))
+    patch.setattr(plans, "NamedField", lambda name, _: _Field(name, "int64"))
 
 
 def no_type(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sending, "NamedField", lambda name, _: _Field(name, "no type"))
+    patch.setattr(plans, "NamedField", lambda name, _: _Field(name, "no type"))
 
 
 class _Field:

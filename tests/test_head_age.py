@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from client import lookout, resealing
 from client.errors import InputError, Refused
+from client.overlap import Flights
 from client.session import HEAD_RENEWALS, in_days
 from protocol.acts import Reason, Role
 from protocol.errors import NotAuthorised, Stale
 from protocol.limits import DAY, LIMITS
 from tests.company import TABLE, Actor, Company, company
-from tests.deals import acts_since, journal_of
+from tests.deals import acts_since, journal_of, through
 from tests.liars import ForgedLog, Forger, Signed
+from tests.uploading import Watched
 
 HOUR = 3_600
 
@@ -93,6 +97,34 @@ async def test_a_member_whom_the_policy_names_keeps_the_others_writing(tmp_path:
         size = ada.session.state.size
         await ada.vault.upload(TABLE, collection="still more")
         assert (await acts_since(ada.vault, size))[:2] == ["policy", "heartbeat"]
+
+
+@pytest.mark.threat("V5")
+async def test_a_head_that_grows_too_old_stops_a_rotation_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(resealing, "Flights", lambda: Flights(1))
+    clock = Clock()
+
+    class Slow(Watched):
+        async def stage(self, *given: Any) -> None:
+            await super().stage(*given)
+            clock.now += 8 * DAY
+
+    async with company(tmp_path, clock) as cast:
+        olga = await of(cast, "olga", clock)
+        async with cast.lab.home("ada", clock=clock).vault() as ada:
+            slow = Slow(ada)
+            with through(ada, slow), pytest.raises(Stale, match="last signed the head"):
+                await ada.rotate(reencrypt=True)
+            # By the time the second one was on its way, the first one had taken too long.
+            assert len(slow.stages) == 1
+            await olga.vault.heartbeat()
+            done = await ada.rotate(reencrypt=True)
+            assert done.reencrypted is not None
+            assert done.reencrypted.resumed_blocks > 0
+            assert (await ada.read("customers")).equals(TABLE)
 
 
 async def test_a_removed_head_signer_signs_nothing_any_more(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from client import reencryption, uploads
 from client.errors import InputError, Refused, Unreachable
 from client.results import RotateResult
 from client.vault import Vault
-from protocol.acts import Reason, Role
+from protocol.acts import Commit, Reason, Role
 from protocol.blocks import FieldClass
 from tests.deals import a_vault, acts_since, commit_records, in_batches_of, joined, rows
 from tests.in_process import Lab
@@ -300,7 +300,7 @@ async def test_an_upload_goes_on_by_itself(
     async def comes_between() -> None:
         await other(meeting)
 
-    with once_before(monkeypatch, uploads, "_commit", comes_between):
+    with once_before(monkeypatch, uploads.Upload, "_commit", comes_between):
         await upload(meeting)
     assert (await meeting.owner.read("others")).equals(TABLE)
 
@@ -321,7 +321,7 @@ async def test_an_upload_stops_with_its_vault(
     async def comes_between() -> None:
         await other(meeting)
 
-    with once_before(monkeypatch, uploads, "_commit", comes_between), pytest.raises(Refused):
+    with once_before(monkeypatch, uploads.Upload, "_commit", comes_between), pytest.raises(Refused):
         await go()
     if other is destroys:
         return
@@ -342,20 +342,17 @@ async def test_only_what_has_not_landed_is_sealed_anew(
 ) -> None:
     """Parts of a commit that landed before a taint stand, as a whole commit would."""
     monkeypatch.setattr(uploads, "PART_BYTES", 250)
-    parts = [0]
-    real = uploads._payload
-
-    def counted(*given: Any) -> Any:
-        parts[0] += 1
-        return real(*given)
-
+    parts = 0
     landed = asyncio.Event()
-    monkeypatch.setattr(uploads, "_payload", counted)
     real_act = meeting.worker.session.act
 
     async def act(build: Any, **more: Any) -> int:
+        nonlocal parts
         index = await real_act(build, **more)
-        if parts[0] == 3 and not landed.is_set():
+        said = meeting.worker.session.believed.acts[index]
+        assert said is not None
+        parts += isinstance(said.payload, Commit)
+        if parts == 3 and not landed.is_set():
             landed.set()
             await revokes_a_holder(meeting)
         return index

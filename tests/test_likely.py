@@ -8,8 +8,8 @@ import pytest
 
 from client.errors import InputError, Refused
 from client.likely import likely
+from client.plans import plan_upload
 from client.tables import open_source
-from client.uploads import plan_upload
 from protocol.blocks import FieldClass
 from tests.company import TABLE, company
 

@@ -451,7 +451,7 @@ async def test_a_field_without_a_name_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_vault(tmp_path) as (_, vault):
-        monkeypatch.setattr("client.sending.NamedField", lambda name, _: _Nameless(name))
+        monkeypatch.setattr("client.plans.NamedField", lambda name, _: _Nameless(name))
         await vault.upload(rows(3), collection="c", default=GENERAL)
         assert (await read_names(vault.session, collection_of(vault))).fields == {}
         with pytest.raises(IntegrityError, match="does not name field 0"):

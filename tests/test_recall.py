@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,9 +18,17 @@ from client.tables import Column, ReadOptions, Source
 from client.vault import UploadOptions, Vault
 from protocol import api
 from protocol.acts import Reason
-from tests.deals import a_vault, acts_since, in_batches_of, journal_of, rows, through
+from tests.deals import acts_since, in_batches_of, journal_of, rows, through
 from tests.postgres import a_postgres
-from tests.uploading import SENSITIVE, CommitsUpTo, Ending, Watched, with_ada
+from tests.uploading import (
+    SENSITIVE,
+    CommitsUpTo,
+    Ending,
+    Watched,
+    one_vault,
+    with_ada,
+    with_empty_journal,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OPTIONS = in_batches_of(5)
@@ -47,16 +55,8 @@ class Database(Source):
         return self._place
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
-    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
-        yield vault
-
-
-@pytest.fixture
-def mine(opened: Vault) -> Iterator[Vault]:
-    yield opened
-    opened.session.store._db.execute("DELETE FROM uploads")
+opened = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_vault)
+mine = pytest.fixture(with_empty_journal)
 
 
 async def cut(vault: Vault, table: pa.Table, name: str, staged: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from tests.deals import (
     rows,
     through,
 )
-from tests.uploading import Watched, with_ada
+from tests.uploading import Watched, called_like_its_test, one_vault, with_ada, with_empty_journal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,21 +66,9 @@ async def by_key(vault: Vault, name: str, key: str = "name") -> dict[Any, dict[s
     return found
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
-    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
-        yield vault
-
-
-@pytest.fixture
-def mine(opened: Vault) -> Iterator[Vault]:
-    yield opened
-    opened.session.store._db.execute("DELETE FROM uploads")
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
+opened = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_vault)
+mine = pytest.fixture(with_empty_journal)
+name = pytest.fixture(called_like_its_test)
 
 
 async def begun(vault: Vault, name: str, table: pa.Table = OLD) -> None:

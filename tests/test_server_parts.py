@@ -157,15 +157,29 @@ def test_no_other_text_is_a_path(text: str) -> None:
         route_of("GET", "/" + text + "~")
 
 
-def test_ids_come_out_of_a_path_as_bytes() -> None:
-    vault, upload, batch = b"\x01" * 32, b"\xab" * 16, b"\xcd" * 16
-    path = api.BATCH.format(vault=vault.hex(), upload=upload.hex(), batch=batch.hex())
-    route, ids = route_of("PUT", path)
-    assert route.template == api.BATCH
-    assert ids == {"vault": vault, "upload": upload, "batch": batch}
-    for other in (path.upper(), path[:-1], path + "0", path + "\n", path.replace("ab", "a\u0661")):
+@pytest.mark.threat("H9")
+@pytest.mark.parametrize("which", api.ID_HEX)
+@given(data=st.data())
+def test_an_id_in_a_path_has_one_spelling(which: str, data: st.DataObject) -> None:
+    sizes = {name: digits // 2 for name, digits in api.ID_HEX.items()}
+    drawn = {name: data.draw(st.binary(min_size=n, max_size=n)) for name, n in sizes.items()}
+    texts = {name: raw.hex() for name, raw in drawn.items()}
+    route, ids = route_of("PUT", api.BATCH.format(**texts))
+    assert (route.template, ids) == (api.BATCH, drawn)
+    right = texts[which]
+    others = {right[:-1], right + "0", right[2:], "", right[:-1] + " ", right + "\n", right.upper()}
+    for other in others - {right}:
         with pytest.raises(NotFound):
-            route_of("PUT", other)
+            route_of("PUT", api.BATCH.format(**{**texts, which: other}))
+
+
+@pytest.mark.threat("H9")
+@pytest.mark.parametrize("odd", ["/", "%", ".", "g", "\N{FULLWIDTH DIGIT ONE}", "\n", "\0", "_"])
+def test_nothing_but_digits_and_a_to_f_is_in_an_id(odd: str) -> None:
+    for at in (0, 15, 31):
+        text = "0" * at + odd + "0" * (31 - at)
+        with pytest.raises(NotFound):
+            route_of("PUT", api.BATCH.format(vault="0" * 64, upload="0" * 32, batch=text))
 
 
 # --- bodies

@@ -326,16 +326,13 @@ async def test_a_commit_in_several_parts_shows_all_or_nothing(
 
         async def counted(*args: Any, **more: Any) -> int:
             index = await act(*args, **more)
-            seen.append(deal.seller.session.state.collections[collection].records)
+            seen.append(
+                sum(each.records for each in deal.seller.session.state.collections.values())
+            )
             return index
 
-        await deal.seller.upload(rows(1), collection="first")
         monkeypatch.setattr(deal.seller.session, "act", counted)
-        plan = uploads.plan_upload(open_source(table), "Kunden", {}, GENERAL, 5)
-        prepared = uploads._begin(deal.seller.session, plan, b"c" * 16, uploads.source_id(plan))
-        collection = prepared.collection
-        monkeypatch.setattr(uploads, "_begun", lambda *_: _ready(plan, prepared))
-        await uploads.upload(deal.seller.session, plan, lambda _: None)
+        await deal.seller.upload(table, collection="Kunden", options=in_batches_of(5))
 
         # define, epochs, and then the parts: nothing shows before the last
         assert len(seen) > 5
@@ -344,10 +341,6 @@ async def test_a_commit_in_several_parts_shows_all_or_nothing(
         await deal.offer()
         await deal.accept()
         same(await deal.buyer.read("Kunden"), table)
-
-
-async def _ready(plan: Any, prepared: Any) -> tuple[Any, Any, int]:
-    return plan, prepared, 0
 
 
 # --- what is refused before anything is sealed

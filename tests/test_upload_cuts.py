@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tests.deals import (
     a_vault,
     acts_since,
     as_killed,
+    hanging_at,
     honest,
     in_batches_of,
     journal_of,
@@ -38,35 +38,22 @@ from tests.uploading import (
     OPTIONS,
     TABLE,
     CommitsUpTo,
+    Crowded,
     Ending,
     Watched,
+    as_parquet,
     exact,
+    one_vault,
     uploaded,
+    with_empty_journal,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
-    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
-        yield vault
-
-
-@pytest.fixture
-def mine(opened: Vault) -> Iterator[Vault]:
-    """A vault that goes from test to test, its journal empty."""
-    yield opened
-    opened.session.store._db.execute("DELETE FROM uploads")
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "customers.parquet"
-    pq.write_table(TABLE, path)
-    return path
-
-
+opened = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_vault)
+mine = pytest.fixture(with_empty_journal)
+file = pytest.fixture(as_parquet)
 # --- cut at every awaited step
 
 
@@ -102,18 +89,12 @@ async def test_a_client_killed_at_any_request_goes_on_from_its_disk(
         home = lab.home("seller")
         for cut in itertools.count():
             name = f"cut {cut}"
-            hanging = Breaking(honest(mine), cut, after=cut % 2 == 1, hang=True)
-            with through(mine, hanging):
-                working = asyncio.create_task(uploaded(mine, file, name))
-                hung = asyncio.create_task(hanging.counter.hung.wait())
-                await asyncio.wait({working, hung}, return_when=asyncio.FIRST_COMPLETED)
-                if not hung.done():
-                    hung.cancel()
-                    assert working.result().records == 20
-                    break
-                home = as_killed(home, lab, f"killed {cut}")
-                working.cancel()
-                await asyncio.wait({working})
+            work = uploaded(mine, file, name)
+            async with hanging_at(mine, cut, work, after=cut % 2 == 1) as hung:
+                if hung:
+                    home = as_killed(home, lab, f"killed {cut}")
+            if not hung:
+                break
             await mine.close()
             mine = home.vault()
             await uploaded(mine, file, name)
@@ -287,37 +268,22 @@ async def test_ctrl_c_leaves_no_task_and_the_upload_goes_on(
     mine: Vault, file: Path, at: int
 ) -> None:
     name = f"stopped {at}"
-    hanging = Breaking(honest(mine), at, hang=True)
     before = asyncio.all_tasks()
-    with through(mine, hanging):
-        working = asyncio.create_task(uploaded(mine, file, name))
-        await hanging.counter.hung.wait()
-        working.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await working
+    async with hanging_at(mine, at, uploaded(mine, file, name)) as hung:
+        assert hung
     assert asyncio.all_tasks() == before
     await uploaded(mine, file, name)
     await exact(mine, name)
 
 
 async def test_few_batches_are_on_their_way_at_once(mine: Vault) -> None:
-    on_the_way, most = 0, 0
-
-    class Slow(Watched):
-        async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
-            nonlocal on_the_way, most
-            on_the_way += 1
-            most = max(most, on_the_way)
-            await asyncio.sleep(0.002)
-            await super().stage(vault_id, upload, batch, body)
-            on_the_way -= 1
-
+    crowded = Crowded(mine)
     seen: list[Progress] = []
-    with through(mine, Slow(mine)):
+    with through(mine, crowded):
         await mine.upload(
             rows(60), collection="slow", options=in_batches_of(3), on_progress=seen.append
         )
-    assert most == IN_FLIGHT
+    assert crowded.most == IN_FLIGHT
     assert [each.done for each in seen] == list(range(3, 61, 3))
     assert {each.total for each in seen} == {60}
 

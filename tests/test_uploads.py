@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from client import sending, uploads
+from client import lookout, uploads
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused, Unreachable
+from client.session import ATTEMPTS
 from client.tables import TableRagged
 from client.vault import Vault
 from protocol import api
@@ -28,7 +29,6 @@ from tests.company import company
 from tests.deals import (
     Breaking,
     a_deal,
-    a_vault,
     honest,
     in_batches_of,
     joined,
@@ -41,36 +41,25 @@ from tests.uploading import (
     SENSITIVE,
     TABLE,
     CommitsUpTo,
+    Counting,
     Ending,
+    Meanwhile,
+    Restless,
     Watched,
+    as_parquet,
     exact,
+    one_vault,
     uploaded,
     with_ada,
+    with_empty_journal,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
-    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
-        yield vault
-
-
-@pytest.fixture
-def mine(opened: Vault) -> Iterator[Vault]:
-    """A vault that goes from test to test, its journal empty."""
-    yield opened
-    opened.session.store._db.execute("DELETE FROM uploads")
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "customers.parquet"
-    pq.write_table(TABLE, path)
-    return path
-
-
+opened = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_vault)
+mine = pytest.fixture(with_empty_journal)
+file = pytest.fixture(as_parquet)
 # --- V9: the journal says what is committed, never the server
 
 
@@ -202,7 +191,7 @@ async def test_nothing_is_sealed_under_a_head_that_nobody_signed_for_too_long(
 async def test_a_head_that_grows_too_old_during_an_upload_stops_it(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
     now = [time.time()]
 
     class Slow(Watched):
@@ -273,20 +262,13 @@ async def test_a_removal_between_the_last_batch_and_the_commit_is_in_time(
 ) -> None:
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await deal.seller.grant("Bo", classes=[SENSITIVE])
-        staged: list[bytes] = []
-
-        class Late(Watched):
-            async def stage(self, *given: Any) -> None:
-                await super().stage(*given)
-                staged.append(given[2])
-                if len(staged) == 6:
-                    await ada.revoke("Bo", Reason.OTHER)
-
+        late = Meanwhile(deal.seller, 6, lambda: ada.revoke("Bo", Reason.OTHER))
         # The same command goes on by itself.
-        with through(deal.seller, Late(deal.seller)):
+        with through(deal.seller, late):
             await uploaded(deal.seller, file)
         await exact(deal.seller)
         # All but the one catalog that the bidder could not open was sealed anew.
+        staged = [batch for _, batch in late.stages]
         assert len(staged) == 6 + 5
         assert len(committed_by(deal.seller) & set(staged[:6])) == 1
 
@@ -296,7 +278,7 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nothing was acknowledged yet that would have to be given up."""
-    monkeypatch.setattr(sending, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await deal.seller.grant("Bo", classes=[SENSITIVE])
         revoked: list[bytes] = []
@@ -323,34 +305,17 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
 async def test_an_upload_whose_keys_are_replaced_again_and_again_is_given_up_for_now(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
     async with with_ada(tmp_path / "deal") as (deal, ada):
-        turn = asyncio.Lock()
-
-        class Restless(Watched):
-            """Before anything is staged, somebody gets to know the newest key, and loses it."""
-
-            async def stage(self, *given: Any) -> None:
-                async with turn:
-                    await ada.session.sync()
-                    known = ada.session.state.epochs.values()
-                    fresh = not any(each[-1].tainted for each in known)
-                    if fresh:
-                        await ada.grant("Bo", classes=[SENSITIVE])
-                        await ada.withdraw_grant("Bo", classes=[SENSITIVE])
-                if fresh:
-                    await asyncio.Event().wait()  # until this very flight is called off
-                await super().stage(*given)
-
         with (
-            through(deal.seller, Restless(deal.seller)),
+            through(deal.seller, Restless(deal.seller, ada)),
             pytest.raises(Refused, match="were replaced meanwhile") as caught,
         ):
             await uploaded(deal.seller, file)
         assert caught.value.refusal == "tainted"
         where = await deal.seller.collections()
         assert [each.records for each in where] == [0]
-        assert max(field.epochs for field in where[0].fields) == uploads.ATTEMPTS
+        assert max(field.epochs for field in where[0].fields) == ATTEMPTS
         await uploaded(deal.seller, file)
         await exact(deal.seller)
 
@@ -419,14 +384,7 @@ async def test_a_freeze_stops_an_upload_and_the_same_command_goes_on_after_it(
     tmp_path: Path, file: Path
 ) -> None:
     async with with_ada(tmp_path / "deal") as (deal, ada):
-
-        class Freezing(Watched):
-            async def stage(self, *given: Any) -> None:
-                await super().stage(*given)
-                if len(self.stages) == 6:
-                    await ada.freeze(Reason.BREACH)
-
-        freezing = Freezing(deal.seller)
+        freezing = Meanwhile(deal.seller, 6, lambda: ada.freeze(Reason.BREACH))
         with through(deal.seller, freezing), pytest.raises(Refused, match="frozen"):
             await uploaded(deal.seller, file)
         assert len(freezing.stages) == 6
@@ -441,16 +399,13 @@ async def test_a_collection_that_is_retired_during_its_upload_is_begun_anew_when
 ) -> None:
     async with with_ada(tmp_path / "deal") as (deal, ada):
 
-        class Retiring(Watched):
-            async def stage(self, *given: Any) -> None:
-                await super().stage(*given)
-                if len(self.stages) == 6:
-                    await ada.session.sync()
-                    (where,) = (c.id for c in ada.session.state.collections.values() if c.classes)
-                    await ada.retire_collection(where.hex())
+        async def retire() -> None:
+            await ada.session.sync()
+            (where,) = (c.id for c in ada.session.state.collections.values() if c.classes)
+            await ada.retire_collection(where.hex())
 
         with (
-            through(deal.seller, Retiring(deal.seller)),
+            through(deal.seller, Meanwhile(deal.seller, 6, retire)),
             pytest.raises(Refused, match="the collection was retired while it was being uploaded"),
         ):
             await uploaded(deal.seller, file)
@@ -492,6 +447,15 @@ async def test_who_holds_not_every_field_cannot_begin(tmp_path: Path, file: Path
             with pytest.raises(Refused):
                 await uploaded(part, file)
         assert await deal.seller.session.ensure_writable([]) is None
+
+
+async def test_an_upload_reads_nothing_back(mine: Vault) -> None:
+    await mine.collections()  # what was there before
+    counting = Counting(mine)
+    with through(mine, counting):
+        await uploaded(mine, TABLE, "its own names")
+        assert "its own names" in {each.name for each in await mine.collections()}
+    assert counting.fetched == 0
 
 
 # --- limits

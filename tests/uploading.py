@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 from client.errors import Unreachable
 from client.results import UploadResult
@@ -16,7 +18,7 @@ from client.vault import Vault
 from protocol import api
 from protocol.acts import Commit, Role, parse_envelope
 from protocol.blocks import FieldClass
-from tests.deals import Deal, a_deal, honest, in_batches_of, joined, journal_of, rows
+from tests.deals import Deal, a_deal, a_vault, honest, in_batches_of, joined, journal_of, rows
 from tests.in_process import ServiceTransport
 
 GENERAL, SENSITIVE = FieldClass.GENERAL, FieldClass.SENSITIVE
@@ -24,6 +26,36 @@ GENERAL, SENSITIVE = FieldClass.GENERAL, FieldClass.SENSITIVE
 TABLE = rows(20)
 CLASSES = {"name": SENSITIVE}
 OPTIONS = in_batches_of(5)
+
+
+# --- fixtures, for modules whose tests share a vault
+
+
+async def one_vault(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vault]:
+    """Give a vault that goes from test to test."""
+    async with a_vault(tmp_path_factory.mktemp("vault")) as (_, vault):
+        yield vault
+
+
+def with_empty_journal(opened: Vault) -> Iterator[Vault]:
+    """Give the shared vault, and leave nothing begun in its home."""
+    yield opened
+    opened.session.store._db.execute("DELETE FROM uploads")
+
+
+def as_parquet(tmp_path: Path) -> Path:
+    """Give the table as a file."""
+    path = tmp_path / "customers.parquet"
+    pq.write_table(TABLE, path)
+    return path
+
+
+def called_like_its_test(request: pytest.FixtureRequest) -> str:
+    """Give a collection a name that no other test's has."""
+    return str(request.node.name)
+
+
+# --- uploads, and servers that watch
 
 
 async def uploaded(vault: Vault, table: Any, name: str = "customers") -> UploadResult:
@@ -55,6 +87,21 @@ class Watched(ServiceTransport):
         self.stages.append((upload, batch))
 
 
+class Counting(Watched):
+    """The honest server, which notes how many blocks it was asked for."""
+
+    def __init__(self, vault: Vault) -> None:
+        super().__init__(vault)
+        self.fetched = 0
+
+    async def fetch(
+        self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncGenerator[bytes, None]:
+        async for block in super().fetch(vault_id, request, sizes):
+            self.fetched += 1
+            yield block
+
+
 class Ending(Watched):
     """The honest server, one batch after the other, until so many are staged."""
 
@@ -83,6 +130,60 @@ class CommitsUpTo(Watched):
             if self.most < 0:
                 raise Unreachable("the cable was cut")
         return await super().submit(vault_id, act)
+
+
+class Meanwhile(Watched):
+    """The honest server; as soon as so many batches are staged, something else happens."""
+
+    def __init__(self, vault: Vault, count: int, happens: Callable[[], Awaitable[Any]]) -> None:
+        super().__init__(vault)
+        self.count = count
+        self.happens = happens
+
+    async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
+        await super().stage(vault_id, upload, batch, body)
+        if len(self.stages) == self.count:
+            await self.happens()
+
+
+class Crowded(Watched):
+    """The honest server, but slow; it notes how many batches were on their way at once."""
+
+    def __init__(self, vault: Vault) -> None:
+        super().__init__(vault)
+        self.on_the_way = self.most = 0
+
+    async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
+        self.on_the_way += 1
+        self.most = max(self.most, self.on_the_way)
+        await asyncio.sleep(0.002)
+        await super().stage(vault_id, upload, batch, body)
+        self.on_the_way -= 1
+
+
+class Restless(Watched):
+    """Before anything is staged, or anything after the first so many, keys are spoilt.
+
+    Somebody gets to know the newest, and loses it, again and again.
+    """
+
+    def __init__(self, vault: Vault, admin: Vault, first: int = 0) -> None:
+        super().__init__(vault)
+        self.admin = admin
+        self.first = first
+        self.turn = asyncio.Lock()
+
+    async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
+        async with self.turn:
+            await self.admin.session.sync()
+            known = self.admin.session.state.epochs.values()
+            fresh = not any(each[-1].tainted for each in known) and len(self.stages) >= self.first
+            if fresh:
+                await self.admin.grant("Bo", classes=[SENSITIVE])
+                await self.admin.withdraw_grant("Bo", classes=[SENSITIVE])
+        if fresh:
+            await asyncio.Event().wait()  # until this very flight is called off
+        await super().stage(vault_id, upload, batch, body)
 
 
 @asynccontextmanager

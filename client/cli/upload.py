@@ -88,8 +88,8 @@ def upload(
     named = _each_once(field_classes)
     from client.appending import as_one
     from client.cli.outlook import Outlook
+    from client.plans import plan_upload
     from client.tables import open_source
-    from client.uploads import plan_upload
     from client.vault import field_class
 
     if len(files) > 1 and said["set_aside"] is not None:

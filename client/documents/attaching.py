@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar
 
 from client.catalogs import NAME_CHARACTERS, read_names, read_people, seal_rows
 from client.columns import Cells
-from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
+from client.crypto.cells import ColumnToSeal, SealedBatch
 from client.documents import chunks
 from client.documents.chunks import cut
 from client.documents.entries import (
@@ -33,25 +32,17 @@ from client.documents.entries import (
     plain_file_name,
     read_documents,
 )
-from client.documents.local import LocalFile, Survey, pieces_of
+from client.documents.local import LocalFile, Survey, piece_length, pieces_of
 from client.errors import InputError, Refused
 from client.journals import JournalledUpload
-from client.overlap import Flights
 from client.results import OnProgress, Progress
-from client.sending import LOOK_SECONDS, KeysMoved
-from client.session import Session, saying
-from client.uploads import ATTEMPTS, replaced
+from client.sending import Cut, Into
+from client.session import Session
+from client.uploads import Upload, begin, expect_open, interrupted
 from protocol import acts
-from protocol.blocks import Address, FieldClass, Manifest, manifest_bytes_at_most
-from protocol.ledger.contents import Collection, PendingUpload
+from protocol.blocks import FieldClass
+from protocol.ledger.contents import Collection
 from protocol.ledger.holders import holds
-from protocol.ledger.state import Phase
-from protocol.limits import KIB, LIMITS
-
-PART_BATCHES: Final = min(
-    LIMITS.act_batches, (LIMITS.act_bytes - 64 * KIB) // manifest_bytes_at_most(1)
-)
-"""So many batches are committed by one act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +76,7 @@ async def attach(
     await session.sync_as_member()
     session.expect_may(acts.DefineCollection)
     await session.keep_head_fresh()
-    if session.state.phase is not Phase.OPEN:
-        # Nothing would land that is sealed now: let the rules say why.
-        session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), (field_class,)))
+    expect_open(session, (field_class,))
     await _expect_holder(session, field_class)
     with LocalFile(path) as file, session.store.uploading():
         survey = await _surveyed(file, on_progress)
@@ -97,9 +86,9 @@ async def attach(
         if there is not None:
             _end(session, source)
             return Attached(there, True, 0)
-        journal = await _journal(session, field_class, source)
-        work = _Attaching(session, file, survey, entry, field_class, journal, on_progress)
-        resumed = await work.run()
+        journal, resumed = await _journal(session, field_class, source)
+        cargo = _FileCargo(file, survey, entry, field_class)
+        await Upload(session, cargo, journal, on_progress).run()
         session.store.uploads.end(journal.upload)
     for done in await documents_in(session, journal.collection):
         if done.id == journal.upload:
@@ -182,20 +171,17 @@ def _source_id(field_class: FieldClass, entry: Entry) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-async def _journal(session: Session, field_class: FieldClass, source: bytes) -> JournalledUpload:
-    """Return the journal of this very attachment, an interrupted one where there is one."""
-    for begun in session.store.uploads.unfinished():
-        state = session.state
-        gone = begun.collection in state.retired or begun.upload in state.uploads
-        if begun.source == source and not gone:
-            return begun
-    _end(session, source)
+async def _journal(
+    session: Session, field_class: FieldClass, source: bytes
+) -> tuple[JournalledUpload, int]:
+    """Return the journal of this very attachment, and how many batches of it are good still."""
+    found = await interrupted(session, source)
+    if found is not None and found[0].upload not in session.state.uploads:
+        return found
+    _end(session, source)  # it was attached, and removed again since
     collection = await _collection(session, field_class) or secrets.token_bytes(16)
     # What it is called follows from its class, which the log says: it is no secret.
-    name = collection_name(field_class)
-    begun = JournalledUpload(secrets.token_bytes(16), collection, source, name)
-    session.store.uploads.begin(begun)
-    return begun
+    return begin(session, collection, source, collection_name(field_class)), 0
 
 
 def _end(session: Session, source: bytes) -> None:
@@ -220,176 +206,56 @@ async def _collection(session: Session, field_class: FieldClass) -> bytes | None
     return next(iter(begun - session.state.collections.keys() - session.state.retired), None)
 
 
-# --- sealing and sending
+# --- what is sealed
 
 
-class _Attaching:
-    """One attachment on its way: batch 0 is the catalog's, every other a piece of the file."""
+@dataclass(frozen=True, slots=True)
+class _FileCargo:
+    """A file as an upload brings it: batch 0 is the catalog's, every other a piece of the file.
 
-    def __init__(
-        self,
-        session: Session,
-        file: LocalFile,
-        survey: Survey,
-        entry: Entry,
-        field_class: FieldClass,
-        journal: JournalledUpload,
-        on_progress: OnProgress,
-    ) -> None:
-        self._session = session
-        self._file = file
-        self._survey = survey
-        self._entry = entry
-        self._class = field_class
-        self._journal = journal
-        self._on_progress = on_progress
-        self._looked = time.monotonic()
-        self._keys: tuple[Address, ...] = ()
-        self._key = b""
+    Its size is told in bytes of the file.
+    """
 
-    async def run(self) -> int:
-        """Do what is left, anew where keys were replaced meanwhile; return what was there."""
-        session = self._session
-        await self._forget_unusable()
-        resumed = len(session.store.uploads.batches(self._journal.upload))
-        attempts = 0
-        while True:
-            attempts += 1
-            await self._prepare()
-            try:
-                await self._send()
-                await self._commit()
-            except (KeysMoved, Refused) as error:
-                await session.sync_as_member()
-                moved = await self._forget_unusable() or not self._keys_open()
-                again = moved and session.state.phase is Phase.OPEN
-                if isinstance(error, Refused) and not again:
-                    raise
-                if not again or attempts == ATTEMPTS:
-                    raise replaced() from error
-            else:
-                return resumed
+    file: LocalFile
+    survey: Survey
+    entry: Entry
+    field_class: FieldClass
 
-    async def _prepare(self) -> None:
-        """Define the collection and create its epochs, whichever of it is not there yet."""
-        session, collection = self._session, self._journal.collection
-        if collection in session.state.retired:
-            raise Refused(
-                "the collection was retired while it was being attached",
-                code="out_of_order",
-                hint="The same command attaches it once more.",
-            )
-        if collection not in session.state.collections:
-            await session.act(saying(acts.DefineCollection(collection, (self._class,))))
-        fields = session.state.collections[collection].fields
-        await session.ensure_writable([(collection, number) for number in fields])
-        self._keys = tuple(session.writable(collection, number) for number in fields)
-        self._key = session.key(self._keys[CONTENT]).key.expose()
+    unit: ClassVar[str] = "bytes"
+    rate: ClassVar[str | None] = None
+    erasures: ClassVar[tuple[acts.Erasure, ...]] = ()
+    seen: ClassVar[set[bytes] | None] = None
 
-    async def _send(self) -> None:
-        """Seal and send what the journal does not list yet.
+    @property
+    def classes(self) -> tuple[FieldClass, ...]:
+        """The class of the one field."""
+        return (self.field_class,)
+
+    def total(self, read: int, *, ended: bool) -> tuple[int, bool]:
+        """Return how many bytes there are, which is known."""
+        return self.survey.size, True
+
+    async def cuts(self, into: Into) -> AsyncGenerator[Cut, None]:
+        """Yield the catalog's batch and the file's.
 
         Raises:
-            KeysMoved: somebody was removed meanwhile who held one of the keys.
+            InputError: the file changed since it was surveyed; nothing of the change was sealed.
         """
-        there = self._session.store.uploads.batches(self._journal.upload)
-        if 0 not in there:
-            names = await self._catalog()
-            await self._stage(0, names)
-            # Nobody has to fetch, and the log to note, what this home has made itself.
-            (ref,), (block,) = names.manifest.blocks, names.blocks
-            self._session.store.keep_block(names.manifest.batch_id, ref.field, block)
-        async with Flights() as flights:
-            for number in range(len(self._survey.pieces)):
-                if number + 1 not in there:
-                    sealed = await asyncio.to_thread(self._sealed, number)
-                    await flights.launch(self._stage, number + 1, sealed)
-                self._advance(number)
-                await self._look_at_keys()
-        await self._look_at_keys()  # sending the last of it may have taken days, with sleep
+        yield Cut(0, 0, None if 0 in into.listed else await self._names(into))
+        for number in range(pieces_of(self.survey.size)):
+            known = number + 1 in into.listed
+            content = None if known else await asyncio.to_thread(self._piece, into, number)
+            yield Cut(number + 1, piece_length(self.survey.size, number), content)
 
-    async def _catalog(self) -> SealedBatch:
-        _, catalog = self._keys
-        title = (await read_people(self._session)).title or ""
-        return seal_rows(self._session, catalog, entry_rows(title, self._class, self._entry))
+    async def _names(self, into: Into) -> SealedBatch:
+        (catalog,) = into.where.catalogs
+        title = (await read_people(into.session)).title or ""
+        rows = entry_rows(title, self.field_class, self.entry)
+        return seal_rows(into.session, into.epochs[catalog], rows)
 
-    def _sealed(self, number: int) -> SealedBatch:
-        """Seal a piece of the file; runs in a thread."""
-        cells = self._cells(number)
-        epoch = self._keys[CONTENT].epoch
-        column = ColumnToSeal(CONTENT, epoch, self._class, self._key, cells)
-        return seal_batch([column])
-
-    def _cells(self, number: int) -> Cells:
-        content = self._file.surveyed_piece(self._survey, number)
+    def _piece(self, into: Into, number: int) -> list[ColumnToSeal]:
+        """Read and cut up a piece of the file; runs in a thread."""
+        content = self.file.surveyed_piece(self.survey, number)
         first = number * chunks.CHUNKS_A_BATCH
-        cut_up = list(cut(self._journal.upload, self._survey.size, first, content))
-        return Cells.from_list(cut_up, string_like=True)
-
-    async def _stage(self, sequence: int, sealed: SealedBatch) -> None:
-        """Send one batch, and write it down once the server has it."""
-        session, upload = self._session, self._journal.upload
-        body = await asyncio.to_thread(sealed.body)
-        await session.transport.stage(session.vault_id, upload, sealed.manifest.batch_id, body)
-        session.store.uploads.add(upload, sequence, sealed.manifest)
-
-    def _advance(self, number: int) -> None:
-        size = self._survey.size
-        done = min(size, (number + 1) * chunks.CHUNKS_A_BATCH * chunks.CHUNK_BYTES)
-        self._on_progress(Progress("sealing and sending", done, size, "bytes"))
-
-    async def _look_at_keys(self) -> None:
-        """Sync now and then: a removal should not cost more than a few seconds' work."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return
-        await self._session.sync_as_member()
-        await self._session.keep_head_fresh()
-        self._looked = time.monotonic()
-        if not self._keys_open():
-            raise KeysMoved
-
-    def _keys_open(self) -> bool:
-        return all(map(self._is_open, self._keys))
-
-    def _is_open(self, address: Address) -> bool:
-        epoch = self._session.state.epoch(address)
-        return epoch is not None and not epoch.tainted
-
-    async def _forget_unusable(self) -> bool:
-        """Strike from the journal what can be committed no more; say whether there was any.
-
-        What landed in a part of the commit stands. What did not has to be there still, under
-        keys that take commits, and not have been dropped by an offer.
-        """
-        session, upload, store = self._session, self._journal.upload, self._session.store
-        listed = store.uploads.batches(upload)
-        if not listed:
-            return False
-        pending = session.state.pending.get(upload)
-        landed = {b.id for b in pending.batches} if isinstance(pending, PendingUpload) else set()
-        staged = set((await session.transport.staged(session.vault_id, upload)).batches)
-        waiting = staged - session.state.batch_ids
-
-        def usable(manifest: Manifest) -> bool:
-            there = manifest.batch_id in waiting and all(map(self._is_open, self._under(manifest)))
-            return there or manifest.batch_id in landed
-
-        unusable = [sequence for sequence, manifest in listed.items() if not usable(manifest)]
-        store.uploads.drop(upload, unusable)
-        return bool(unusable)
-
-    def _under(self, manifest: Manifest) -> Iterator[Address]:
-        collection = self._journal.collection
-        return (Address(collection, ref.field, ref.epoch) for ref in manifest.blocks)
-
-    async def _commit(self) -> None:
-        """Sign what the journal lists, in parts where it is much; the last shows all."""
-        session, upload = self._session, self._journal.upload
-        manifests = list(session.store.uploads.batches(upload).values())
-        parts = range(0, len(manifests), PART_BATCHES)
-        pending = session.state.pending.get(upload)
-        for part in range(pending.parts if pending else 0, len(parts)):
-            its_own = manifests[parts[part] : parts[part] + PART_BATCHES]
-            last = part == len(parts) - 1
-            payload = acts.Commit(upload, self._journal.collection, part, last, tuple(its_own))
-            await session.act(saying(payload))
+        cut_up = list(cut(into.journal.upload, self.survey.size, first, content))
+        return [into.column(CONTENT, Cells.from_list(cut_up, string_like=True))]

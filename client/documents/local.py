@@ -31,6 +31,11 @@ def pieces_of(size: int) -> int:
     return -(-chunks_of(size) // chunks.CHUNKS_A_BATCH)
 
 
+def piece_length(size: int, number: int) -> int:
+    """Return how many bytes of a file of `size` bytes are in piece `number`, from 0."""
+    return min(size, (number + 1) * piece_bytes()) - number * piece_bytes()
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What a file holds: the SHA-256 of all of it, and of each piece, in order."""

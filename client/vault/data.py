@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from client.filtering import Matching
-    from client.sending import Plan
+    from client.plans import Plan
 
 DATA_CLASSES: Final = (FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE)
 
@@ -93,7 +93,7 @@ class Data(Face):
         column; those that are there as they are stay. A file that this home uploaded there before
         is refused, unless it is to go in `again`.
 
-        Raises as `client.uploads.upload`, `client.replacing.replace_records` and
+        Raises as `client.table_uploads.upload`, `client.replacing.replace_records` and
         `client.tables.open_source`.
         """
         plan = self._planned(table, collection, classes, default, options, again=again)
@@ -101,7 +101,7 @@ class Data(Face):
             from client.replacing import replace_records
 
             return await replace_records(self.session, plan, replace_by, on_progress)
-        from client.uploads import upload
+        from client.table_uploads import upload
 
         return await upload(self.session, plan, on_progress)
 
@@ -143,8 +143,8 @@ class Data(Face):
         again: bool,
     ) -> Plan:
         from client.appending import as_one
+        from client.plans import plan_upload
         from client.tables import open_source
-        from client.uploads import plan_upload
 
         chosen = options or UploadOptions()
         tables = table if isinstance(table, list | tuple) else [table]

@@ -1,0 +1,176 @@
+"""A table uploaded (SPEC section 10.5): where it goes, and what of it went there before.
+
+It becomes a new collection, or goes into the one of that name, if it fits (`client.appending`).
+The same command on the same file goes on after any interruption (`client.uploads`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from typing import Final
+
+from client.appending import collection_named, fitted, misspelt
+from client.errors import Refused
+from client.journals import JournalledUpload
+from client.plans import Plan
+from client.results import OnProgress, UploadResult
+from client.session import Session
+from client.uploads import Upload, begin, interrupted
+from protocol import acts
+
+UPDATING: Final = "update\0"
+
+
+async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> UploadResult:
+    """Seal and send a table, visible at once by one signed commit.
+
+    Safe to repeat after any interruption: batches that were acknowledged are not sealed again, and
+    what has landed does not land twice.
+
+    Raises:
+        InputError: there is a collection of that name, which the table does not fit.
+        Refused: this home has uploaded the file before, or the ledger does not allow it.
+        Stale, TableError, Unreachable: as `client.uploads.Upload.run`.
+    """
+    started = time.monotonic()
+    await session.sync_as_member()
+    session.expect_may(acts.DefineCollection)
+    await session.keep_head_fresh()
+    await plan.look_into()
+    with session.store.uploading():
+        return await upload_held(session, plan, started, on_progress)
+
+
+async def upload_held(
+    session: Session, plan: Plan, started: float, on_progress: OnProgress
+) -> UploadResult:
+    """Upload while the store is held for that (`VaultStore.uploading`); raises as `upload`."""
+    there = await collection_named(session, plan.collection)
+    if there is not None:
+        fits = fitted(session, plan, *there)
+        return await append(session, fits, there[0].id, started, on_progress)
+    if said := await misspelt(session, plan.collection):
+        plan.source.note(said)
+    source = await asyncio.to_thread(plan.source_id)
+    found = await interrupted(session, source)
+    journal, resumed = found or (_begun_anew(session, plan, source), 0)
+    return await _landed(session, plan, journal, resumed, started, on_progress)
+
+
+async def append(
+    session: Session, plan: Plan, collection: bytes, started: float, on_progress: OnProgress
+) -> UploadResult:
+    """Upload to a collection that is there, and which the plan fits; raises as `upload_held`."""
+    source = await asyncio.to_thread(plan.source_id)
+    found = await interrupted(session, source, collection)
+    if found is None:
+        refuse_repeated(session, plan, collection, source)
+    journal, resumed = found or (_begin(session, plan, source, collection), 0)
+    return await _landed(session, plan, journal, resumed, started, on_progress)
+
+
+async def _landed(
+    session: Session,
+    plan: Plan,
+    journal: JournalledUpload,
+    resumed: int,
+    started: float,
+    on_progress: OnProgress,
+) -> UploadResult:
+    """Do what is left of an upload that stands in the journal, to its end; raises as `upload`."""
+    if plan.seen is not None:
+        plan.seen.add(journal.upload)
+    if journal.upload not in session.state.uploads:
+        await Upload(session, plan, journal, on_progress).run()
+    session.store.uploads.finish(journal)
+    return _result(session, plan, journal, resumed, time.monotonic() - started)
+
+
+def _result(
+    session: Session, plan: Plan, journal: JournalledUpload, resumed: int, seconds: float
+) -> UploadResult:
+    """Return what an upload that has landed came to, as the ledger has it."""
+    where = session.state.collections[journal.collection]
+    mine = [batch.manifest for batch in where.batches if batch.upload == journal.upload]
+    data = [manifest for manifest in mine if not manifest.is_catalog]
+    records = sum(manifest.records for manifest in data)
+    return UploadResult(
+        collection_id=where.id.hex(),
+        collection=plan.collection,
+        records=records,
+        fields=len(where.classes),
+        cells=records * len(where.classes),
+        batches=len(data),
+        sealed_bytes=sum(ref.length for manifest in mine for ref in manifest.blocks),
+        resumed_batches=resumed,
+        seconds=seconds,
+        notes=plan.source.notes,
+        appended=len(where.batches) > len(mine),
+    )
+
+
+# --- the journal
+
+
+def refuse_repeated(session: Session, plan: Plan, collection: bytes, source: bytes) -> None:
+    """Refuse what went there before, from this home, unless it is to go there again.
+
+    Raises:
+        Refused: it did; which act of the log it was is told.
+    """
+    before = session.store.uploads.finished(source, collection)
+    if before is not None and not plan.again and plan.source.origin() is None:
+        batches = session.state.collections[collection].batches
+        index = next((each.committed_at for each in batches if each.upload == before), None)
+        raise Refused(
+            f"{plan.source.name or 'this table'} was uploaded to {plan.collection!r} before"
+            + ("" if index is None else f" (act {index:,} of the log)"),
+            code="conflict",
+            hint="Its records are there, so nothing was sent. --again appends them once more; "
+            "--replace-by FIELD updates the records that are there.",
+        )
+
+
+def _begun_anew(session: Session, plan: Plan, source: bytes) -> JournalledUpload:
+    """Begin an upload to a new collection, or to one that another left empty."""
+    collection = secrets.token_bytes(16)
+    for begun in session.store.uploads.unfinished():
+        if _left_empty(session, plan, begun):
+            session.store.uploads.end(begun.upload)
+            collection = begun.collection
+    return _begin(session, plan, source, collection)
+
+
+def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
+    """Say whether an upload of another file, cut off before anything of it was visible, made way.
+
+    A table that could not be read to its end leaves a collection that is defined and empty;
+    the mended table goes into it, rather than beside it.
+    """
+    where = session.state.collections.get(begun.collection)
+    return (
+        begun.name == _name_tag(begun.collection, plan.collection)
+        and begun.upload not in session.state.uploads
+        and (where is None or (where.classes == plan.classes and not where.batches))
+    )
+
+
+def _begin(session: Session, plan: Plan, source: bytes, collection: bytes) -> JournalledUpload:
+    updating = "" if plan.seen is None else UPDATING
+    return begin(session, collection, source, _name_tag(collection, updating + plan.collection))
+
+
+def end_updates(session: Session, collection: bytes, name: str) -> None:
+    """Let go of the journals of updates that were decided on another state of a collection."""
+    tag = _name_tag(collection, UPDATING + name)
+    for begun in session.store.uploads.unfinished():
+        if begun.name == tag and begun.upload not in session.state.pending:
+            session.store.uploads.end(begun.upload)
+
+
+def _name_tag(collection: bytes, name: str) -> str:
+    """Return what stands for a name in the journal: names lie in no file unsealed."""
+    return hashlib.sha256(collection + name.encode()).hexdigest()

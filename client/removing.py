@@ -19,9 +19,9 @@ from client.results import (
 )
 from client.session import Session, saying
 from protocol import acts
-from protocol.acts import Reason, Role
-from protocol.ledger.holders import held, holders
-from protocol.ledger.parties import Member
+from protocol.acts import Reason
+from protocol.ledger.holders import held, holders, is_keyed
+from protocol.ledger.parties import Member, MemberStatus
 from protocol.ledger.state import Phase, State
 
 # --- rotating
@@ -181,5 +181,6 @@ def _to_replace(session: Session) -> tuple[list[Field], list[Field]]:
 
 def may_replace(session: Session) -> bool:
     """Say whether this member may make new keys now."""
-    role = session.state.members[session.identity.member_id].role
-    return role in (Role.OWNER, Role.ADMIN) and session.state.phase is Phase.OPEN
+    me = session.state.members[session.identity.member_id]
+    confirmed = me.status is MemberStatus.CONFIRMED
+    return confirmed and is_keyed(me.role) and session.state.phase is Phase.OPEN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 
@@ -63,6 +63,26 @@ class OfferInfo:
     to_me: bool
 
 
+class Way(StrEnum):
+    """The command by which a member gives fields new keys."""
+
+    ROTATE = "rotate --tainted"
+    TAKEOVER = "handover takeover"
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """How many fields take no new data until they have new keys, and what a member can do about it.
+
+    `mine` of them it may give new keys now, by the command `way`, which is None where there is
+    nothing that it may do. A takeover is due as long as the seller knows a key in use.
+    """
+
+    fields: int
+    mine: int
+    way: Way | None
+
+
 @dataclass(frozen=True, slots=True)
 class VaultStatus:
     """A vault as replayed: sizes, phase, my place in it; ages in seconds.
@@ -86,6 +106,7 @@ class VaultStatus:
     records: int
     offer: OfferInfo | None
     tainted_fields: int
+    new_keys: NewKeys
     phase: str
     head_age: int
     head_limit: int

@@ -371,7 +371,7 @@ class Session:
             raise Refused(
                 f"field {number} takes no new data until its key is replaced",
                 code="tainted",
-                hint="Run 'sealroom rotate'.",
+                hint="'sealroom vault status' says whose turn it is to replace it.",
             )
         return newest.definition.address
 

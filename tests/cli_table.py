@@ -272,7 +272,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         f"handover accept --words '{WORDS}'",
         ("accept", (), {"words": WORDS, "yes": False}),
         ACCEPTED,
-        "run 'sealroom handover takeover' next",
+        "accepted: the vault is yours",
     ),
     ("handover reject --reason terms", ("reject", (Reason.TERMS,), {}), ACT, "rejected (leaf 7"),
     ("handover status", ("status", (), {}), {"offer": OFFER}, "offered to "),

@@ -37,9 +37,10 @@ MEMBERS = (
     results.MemberInfo("ef" * 32, "C", "admin", "confirmed", False, (), (), WORDS, False),
 )
 OFFER = results.OfferInfo(3, ID, HOSTILE, 1_700_000_000, False)
+NOTHING_WAITS = results.NewKeys(0, 0, None)
 STATUS = results.VaultStatus(
     ID, HOSTILE, "https://h", ID, "owner", "confirmed", 1_234, ID, 61, 2, 1, 3, 1_000_000, OFFER, 4,
-    "open", 7_200, 604_800,
+    results.NewKeys(4, 4, results.Way.ROTATE), "open", 7_200, 604_800,
 )  # fmt: skip
 FIELDS = (
     results.FieldInfo(0, HOSTILE, "string", "general", True, 1, False),
@@ -180,7 +181,7 @@ class FakeVault:
         )
         return replace(looked, fields=fields)
 
-    async def closed_fields(self) -> int:
+    async def new_keys(self) -> results.NewKeys:
         """Return what every command asks when it is done."""
         return self._world.waiting
 
@@ -204,7 +205,7 @@ class World:
         self.closed = 0
         self.opened: list[str | None] = []
         self.unlocked = 0
-        self.waiting = 0
+        self.waiting = NOTHING_WAITS
         (directory / "keyring").write_bytes(b"")
 
     def run(self, *arguments: str) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from client import results
 from client.errors import InputError, Refused
-from client.results import as_json
+from client.results import NewKeys, Way, as_json
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 from tests.cli_table import COMMANDS
 from tests.cli_world import (
@@ -24,6 +24,8 @@ from tests.cli_world import (
     LINK,
     MOVED,
     MOVED_IDENTITY,
+    NOTHING_WAITS,
+    OFFER,
     RECOVERY,
     REVOKED,
     SHOWN,
@@ -450,8 +452,36 @@ def test_how_an_offer_is_told(
     offer: Any, shown: str, world: World, capsys: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
-    world.answers["status"] = replace(STATUS, offer=offer, tainted_fields=0)
+    world.answers["status"] = replace(STATUS, offer=offer, new_keys=NOTHING_WAITS)
     assert world.run("handover", "status") == 0
     assert capsys.readouterr().out.startswith(shown)
     assert world.run("vault", "status") == 0
     assert "new key" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("new", "other", "told"),
+    [
+        (NewKeys(4, 4, Way.ROTATE), {}, "4 fields take no new data until they have new keys: "
+         "'sealroom rotate --tainted'"),
+        (NewKeys(4, 1, Way.ROTATE), {}, "4 fields take no new data until they have new keys: "
+         "'sealroom rotate --tainted' for 1; the others by whoever holds them"),
+        (NewKeys(1, 0, None), {"role": "bidder"}, "1 field takes no new data until it has a new "
+         "key: the owner gives them, or an admin who holds them"),
+        (NewKeys(4, 0, None), {"offer": OFFER}, "4 fields take no new data until they have new "
+         "keys: once the offer is accepted, declined or over"),
+        (NewKeys(4, 0, None), {"offer": OFFER, "phase": "frozen offer"}, "4 fields take no new "
+         "data until they have new keys: once the owner has lifted the freeze"),
+        (NewKeys(9, 9, Way.TAKEOVER), {},
+         "the seller still knows the keys that are in use: 'sealroom handover takeover'"),
+        (NewKeys(9, 0, None), {"status": "revoked"}, None),
+        (NewKeys(9, 0, None), {"phase": "ended"}, None),
+    ],
+)  # fmt: skip
+def test_whose_turn_it_is_to_make_new_keys(
+    new: NewKeys, other: dict[str, Any], told: str | None, world: World, capsys: Any
+) -> None:
+    world.answers["status"] = replace(STATUS, **({"offer": None, "new_keys": new} | other))
+    assert world.run("vault", "status") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("new keys")]
+    assert [" ".join(line.split()) for line in lines] == ([f"new keys {told}"] if told else [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from client.cli import options
+from client.cli import advice, options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import age, counted, moment, print_facts, print_table, say, visible
 from client.results import OfferInfo, VaultInfo, VaultStatus
@@ -166,7 +166,7 @@ def _print_status(stands: VaultStatus) -> None:
             ("head", f"{age(stands.checkpoint_age)} old, {_signed(stands)}"),
             ("frozen", _frozen(stands.phase)),
             ("handover", offer_text(stands.offer)),
-            ("rotate", _tainted(stands.tainted_fields)),
+            ("new keys", advice.told_to(stands)),
         ]
     )
 
@@ -188,9 +188,3 @@ def _frozen(phase: str) -> str | None:
     if phase == "ended":
         return "the vault is destroyed"
     return "yes: nothing but removals lands" if phase.startswith("frozen") else None
-
-
-def _tainted(fields: int) -> str | None:
-    if not fields:
-        return None
-    return f"{counted(fields, 'field')} must get a new key before it takes new records"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from client.catalogs import read_names, read_people
 from client.fields import tainted_fields
 from client.ledger_words import log_entries
+from client.new_keys import new_keys
 from client.people import list_members
 from client.results import CollectionInfo, FieldInfo, LogResult, MemberInfo, OfferInfo, VaultStatus
 from client.vault.face import Face
@@ -47,6 +48,7 @@ class Looking(Face):
             records=sum(each.records for each in state.collections.values()),
             offer=await self._offer(),
             tainted_fields=len(tainted_fields(state)),
+            new_keys=new_keys(self.session),
             phase=state.phase.value,
             head_age=self.session.head_age(),
             head_limit=state.policy.head_seconds,

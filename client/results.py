@@ -126,6 +126,17 @@ class FieldInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldsOf:
+    """Some fields of one collection, by name; the collection is None for what is the vault's own.
+
+    A collection is named as `client.people.collection_labels` does: no two are named alike.
+    """
+
+    collection: str | None
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """One collection: names where this member may know them, and what the ledger says."""
 
@@ -333,7 +344,7 @@ class RotateResult:
     """New epochs: of which fields, how many wraps in all, and what moved to them, if anything."""
 
     index: int | None
-    fields: tuple[str, ...]
+    fields: tuple[FieldsOf, ...]
     wraps: int
     reencrypted: ReencryptResult | None
     seconds: float
@@ -343,7 +354,7 @@ class RotateResult:
 class RotatePlan:
     """What a rotation would do; `seconds` is an estimate, where a rate was measured before."""
 
-    fields: tuple[str, ...]
+    fields: tuple[FieldsOf, ...]
     holders: tuple[str, ...]
     blocks: int
     cells: int
@@ -360,11 +371,11 @@ class RevokePlan:
 
     member_id: str
     name: str | None
-    could_read: tuple[str, ...]
+    could_read: tuple[FieldsOf, ...]
     admitted_reads: int
     admitted_blocks: int
     voided_invites: tuple[str, ...]
-    replaced: tuple[str, ...]
+    replaced: tuple[FieldsOf, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,12 +385,12 @@ class RevokeResult:
     index: int
     member_id: str
     name: str | None
-    could_read: tuple[str, ...]
+    could_read: tuple[FieldsOf, ...]
     admitted_reads: int
     admitted_blocks: int
     voided_invites: tuple[str, ...]
     rotated: RotateResult
-    left_tainted: tuple[str, ...]
+    left_tainted: tuple[FieldsOf, ...]
     invited: InviteResult | None = None
 
 

@@ -121,7 +121,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         "rotate --collection X --fields a,b",
         ("rotate", (), {**ROTATE, "collection": "X", "fields": ("a", "b")}),
         ROTATED,
-        "2 fields",
+        "4 fields",
     ),
     ("rotate --tainted", ("rotate", (), {**ROTATE, "tainted": True}), ROTATED, "leaf 8"),
     ("rotate --reencrypt", ("rotate", (), {**ROTATE, "reencrypt": True}), ROTATED, "leaf 8"),
@@ -135,7 +135,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         "rotate --dry-run",
         ("plan_rotation", (), ROTATE),
         ROTATE_PLAN,
-        "would rotate: 2 fields; nothing was done",
+        "would rotate: 4 fields; nothing was done",
     ),
     ("handover takeover", ("takeover", (), {}), MOVED, "4,000 cells in 30 blocks, 9.8 KiB"),
     (

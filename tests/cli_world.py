@@ -26,9 +26,14 @@ GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.
 LINK = f"sealroom://host:1/{ID}#{'A' * 43}"
 
 ACT = results.ActResult("grant", 7, ID, HOSTILE)
-ROTATED = results.RotateResult(8, (HOSTILE, "iban"), 1_234, None, 0.5)
+SOME = (
+    results.FieldsOf(HOSTILE, (HOSTILE, "iban")),
+    results.FieldsOf("orders", ("iban",)),
+    results.FieldsOf(None, ("names of people",)),
+)
+ROTATED = results.RotateResult(8, SOME, 1_234, None, 0.5)
 MOVED = replace(ROTATED, reencrypted=results.ReencryptResult(30, 4_000, 9_999, 3, 2, 5))
-ROTATE_PLAN = results.RotatePlan((HOSTILE, "iban"), (HOSTILE, "Bo"), 30, 4_000, 9_999, 90.0)
+ROTATE_PLAN = results.RotatePlan(SOME, (HOSTILE, "Bo"), 30, 4_000, 9_999, 90.0)
 MEMBERS = (
     results.MemberInfo(ID, HOSTILE, "owner", "confirmed", False, (), (), WORDS, True),
     results.MemberInfo(
@@ -63,10 +68,8 @@ FETCHED = results.GetResult("d0" * 16, HOSTILE, HOSTILE, 20_000, ID, 8_000, 1.0)
 REMOVED = results.RemoveResult((9, 11), "d0" * 16, HOSTILE, 0.5)
 INVITE = results.InviteResult(LINK, ID, HOSTILE, "bidder", ("general",), 1_700_000_000)
 JOINED = results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, True, 61)
-REVOKED = results.RevokeResult(
-    9, ID, HOSTILE, (HOSTILE,), 2, 30, (HOSTILE,), ROTATED, (HOSTILE,), INVITE
-)
-REVOKE_PLAN = results.RevokePlan(ID, HOSTILE, (HOSTILE,), 2, 30, (HOSTILE,), (HOSTILE, "iban"))
+REVOKED = results.RevokeResult(9, ID, HOSTILE, SOME, 2, 30, (HOSTILE,), ROTATED, SOME[:1], INVITE)
+REVOKE_PLAN = results.RevokePlan(ID, HOSTILE, SOME[:2], 2, 30, (HOSTILE,), SOME)
 ERASED = results.EraseResult((9, 11), HOSTILE, 1_204, 3, 0.5)
 POLICY = results.PolicyInfo(30.0, 14.0, 0.5, False, (ID,))
 RECOVERY = results.RecoveryStatus(

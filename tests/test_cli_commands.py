@@ -372,12 +372,22 @@ def test_what_a_removal_leaves_to_others_is_told(world: World, capsys: Any) -> N
     assert world.run(*split("revoke Ann --reason left")) == 0
     out = capsys.readouterr().out
     assert f"withdrawn   invites of {SHOWN}" in out
-    assert "What is left takes no new records until somebody who holds it runs" in out
+    assert "What is left takes no new records until somebody who holds it has run" in out
     world.answers["revoke"] = replace(REVOKED, left_tainted=(), invited=None)
     assert world.run(*split("revoke Ann --reason left")) == 0
     out = capsys.readouterr().out
     assert "What is left" not in out
     assert LINK not in out
+
+
+def test_fields_of_one_name_are_told_by_their_collections(world: World, capsys: Any) -> None:
+    for command in ("rotate", "rotate --dry-run", "revoke Ann --reason left --dry-run"):
+        assert world.run(*split(command)) == 0
+        out = capsys.readouterr().out
+        lines = [line.strip() for line in out.splitlines()]
+        assert f" {SHOWN}: {SHOWN}, iban\n" in out
+        assert "orders: iban" in lines
+        assert "the vault: names of people" in lines
 
 
 def test_what_was_erased_is_told(world: World, capsys: Any) -> None:

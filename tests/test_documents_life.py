@@ -14,7 +14,7 @@ from client.observing import observations
 from client.results import no_progress
 from client.vault import Vault
 from protocol.acts import Reason, Role
-from tests.company import Company, company
+from tests.company import Company, company, named
 from tests.deals import a_deal, a_vault, acts_since, joined, through
 from tests.documents import (
     CORE,
@@ -104,7 +104,7 @@ async def test_whoever_is_revoked_reads_no_document_that_comes_later(tmp_path: P
         await olga.attach(a_file(tmp_path, "before.pdf"), field_class=GENERAL)
         assert await got(bo, "before.pdf", tmp_path / "out") == content_of(20_000)
         plan = await olga.plan_revocation("Bo")
-        assert "documents-general" in plan.could_read
+        assert "documents-general: documents" in named(plan.could_read)
         assert plan.admitted_reads >= 1
         await olga.revoke("Bo", Reason.LOST_BID, reencrypt=True)
         await olga.attach(a_file(tmp_path, "after.pdf", seed=2), field_class=GENERAL)

@@ -59,7 +59,6 @@ EXITS: Final[tuple[tuple[type[BaseException], int], ...]] = (
 """The first class that fits gives the exit code; what fits none is a bug."""
 
 LAST_HINTS: Final = {
-    REFUSED: "'sealroom vault status' shows your role, and how the vault stands.",
     UNTRUE: "Do not go on. Keep this home as it is, and ask who runs the server.",
     UNREACHABLE: "Is the server running, and the address right?",
 }
@@ -133,7 +132,7 @@ def _evidence(error: BaseException) -> list[str]:
 def _told(error: BaseException) -> Told:
     match error:
         case Refused():
-            return Told(error.refusal, str(error), error.hint or LAST_HINTS[REFUSED])
+            return Told(error.refusal, str(error), error.hint)
         case UnusableAnswer() if isinstance(error.__cause__, SealroomError):
             return Told(error.__cause__.code, str(error), error.hint)
         case SealroomError():

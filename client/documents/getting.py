@@ -20,7 +20,7 @@ from client.documents.entries import CONTENT, Document, Entry, plain_file_name
 from client.documents.local import PartFile
 from client.errors import InputError, Refused
 from client.exporting import to_the_end
-from client.reading import Selection, read_batches
+from client.reading import ASK, Selection, read_batches
 from client.results import OnProgress, Progress
 from client.session import Session
 from client.tables import Column
@@ -75,9 +75,7 @@ async def get(
     """
     entry = document.expect_whole()
     if not session.may_open(document.where.id, CONTENT):
-        raise Refused(
-            f"you were not granted {entry.name!r}", code="not_granted", hint="Ask for a grant."
-        )
+        raise Refused(f"you were not granted {entry.name!r}", code="not_granted", hint=ASK)
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
     part = PartFile(path, _tag(session, document, path), overwrite=overwrite)

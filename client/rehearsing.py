@@ -87,6 +87,7 @@ async def rehearsed(
         records=sealed.records,
         replaced=survey.replaced if survey else 0,
         unchanged=survey.unchanged if survey else 0,
+        left=(looked.there or 0) - survey.replaced - survey.unchanged if survey else 0,
         batches=sealed.batches,
         sealed_bytes=sealed.bytes,
         sealing_seconds=time.monotonic() - started,

@@ -169,8 +169,9 @@ class MemberInfo:
 class UploadResult:
     """A committed upload; `records` are those that it added.
 
-    `appended` says that the collection was there before, `replaced` how many of its records these
-    stand in the place of, and `unchanged` how many rows of the table were there as they are.
+    `appended` says that the collection was there before. Of an update, `replaced` says how many of
+    its records these stand in the place of, `unchanged` how many rows of the table were there as
+    they are, and `left` how many of its records no row was about.
     """
 
     collection_id: str
@@ -186,6 +187,7 @@ class UploadResult:
     appended: bool = False
     replaced: int = 0
     unchanged: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +203,9 @@ class PlannedField:
 class UploadPlan:
     """What an upload would do. `there` is how many records the collection has, None without one.
 
-    Records and bytes are None where nobody looked at all of the table. `seconds` estimates the
-    time, where a rate was measured before; `sealing_seconds` is what sealing took here.
+    Of an update, `left` says how many of them no row is about. Records and bytes are None where
+    nobody looked at all of the table. `seconds` estimates the time, where a rate was measured
+    before; `sealing_seconds` is what sealing took here.
     """
 
     collection: str
@@ -211,6 +214,7 @@ class UploadPlan:
     records: int | None = None
     replaced: int = 0
     unchanged: int = 0
+    left: int = 0
     batches: int | None = None
     sealed_bytes: int | None = None
     sealing_seconds: float | None = None

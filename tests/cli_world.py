@@ -54,7 +54,7 @@ FIELDS = (
 COLLECTION = results.CollectionInfo("c0" * 16, HOSTILE, HOSTILE, 50, 2, 123_456, ID, FIELDS)
 TABLE = pa.table({HOSTILE: [HOSTILE, None], "n": [1, 2]})
 UPLOADED = results.UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
-PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1, 9_999, 0.5, 90.0, (HOSTILE,))
+PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1_194, 1, 9_999, 0.5, 90.0, (HOSTILE,))
 READ = results.ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
 DOCUMENT = results.DocumentInfo(
     "d0" * 16, HOSTILE, "core", 20_000, HOSTILE, ID, True, "whole", 41_360, ID, HOSTILE, 9

@@ -42,7 +42,7 @@ class IdentityInfo:
 
 @dataclass(frozen=True, slots=True)
 class VaultInfo:
-    """A vault as this home's keyring lists it."""
+    """A vault as this home's keyring lists it; `since` is when its identity there was made."""
 
     vault_id: str
     title: str
@@ -50,6 +50,7 @@ class VaultInfo:
     pin: str | None
     identity: str
     joined: bool
+    since: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ LOG = results.LogResult(
         results.LogEntry(2, "observation", None, None, {}),
     ),
 )  # fmt: skip
-INFO = results.VaultInfo(ID, HOSTILE, "https://h:1", "00" * 32, "identity-1", True)
+INFO = results.VaultInfo(ID, HOSTILE, "https://h:1", "00" * 32, "identity-1", True, 1_700_000_000)
 
 ANSWERS: Mapping[str, Any] = {
     "status": STATUS,

@@ -21,6 +21,7 @@ from tests.cli_world import (
     GENERAL,
     HOSTILE,
     ID,
+    INFO,
     LINK,
     MOVED,
     MOVED_IDENTITY,
@@ -388,6 +389,34 @@ def test_fields_of_one_name_are_told_by_their_collections(world: World, capsys: 
         assert f" {SHOWN}: {SHOWN}, iban\n" in out
         assert "orders: iban" in lines
         assert "the vault: names of people" in lines
+
+
+def test_a_second_vault_of_one_title_is_told(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (f"join '{LINK}' --yes", "vault create h --token x"):
+        assert world.run(*split(command)) == 0
+        assert "are called" not in capsys.readouterr().err
+    monkeypatch.setattr(world, "vaults", lambda: (INFO, replace(INFO, vault_id="cd" * 32)))
+    for command in (f"join '{LINK}' --yes", "vault create h --token x"):
+        assert world.run(*split(command)) == 0
+        told = capsys.readouterr().err
+        assert f"2 vaults of this home are called {SHOWN!r} now: name them by their ids" in told
+
+
+@pytest.mark.parametrize(
+    ("role", "told"), [("bidder", True), ("auditor", True), ("admin", False), ("owner", False)]
+)
+def test_whoever_may_know_no_names_is_told_why(
+    role: str, told: bool, world: World, capsys: Any
+) -> None:
+    world.answers["members"] = tuple(
+        replace(each, role=role if each.me else each.role) for each in ANSWERS["members"]
+    )
+    assert world.run("members") == 0
+    out, err = capsys.readouterr()
+    assert "(sealed) (you)" in out
+    assert ("Names are sealed for the owner and the admins" in err) == told
 
 
 def test_what_was_erased_is_told(world: World, capsys: Any) -> None:

@@ -176,6 +176,15 @@ class Invocation:
         else:
             for_people()
 
+    def tell_of_namesakes(self, title: str) -> None:
+        """Say that several vaults of this home have a title, once one more has it."""
+        count = sum(each.title == title for each in self.home.vaults())
+        if title and count > 1:
+            self.aside(
+                f"{count:,} vaults of this home are called {visible(title)!r} now: name them by "
+                "their ids, as 'sealroom vault list' shows them."
+            )
+
     def aside(self, text: str) -> None:
         """Print a line on stderr for people, who see no use in it beside JSON."""
         if not self.json:

@@ -69,6 +69,7 @@ def create(
     vault_id = invocation.work(creating, stopped="'sealroom vault list' shows whether it is there.")
     info = next(each for each in invocation.home.vaults() if each.vault_id == vault_id)
     invocation.show(info, lambda: _print_created(info))
+    invocation.tell_of_namesakes(info.title)
     keyring = visible(str(invocation.home.keyring_path))
     invocation.aside(
         "A lost owner's keyring is the end of its vault: keep a copy of "
@@ -103,6 +104,7 @@ def list_vaults(invocation: Invocation) -> None:
             visible(each.title) or UNTITLED,
             visible(each.server),
             visible(each.identity),
+            moment(each.since),
             "" if each.joined else "join not finished",
         )
         for each in vaults
@@ -110,7 +112,7 @@ def list_vaults(invocation: Invocation) -> None:
 
     def for_people() -> None:
         if rows:
-            print_table(("vault", "title", "server", "identity", ""), rows)
+            print_table(("vault", "title", "server", "identity", "since", ""), rows)
         else:
             say("no vaults yet")
 

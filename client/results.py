@@ -88,6 +88,9 @@ class NewKeys:
 class VaultStatus:
     """A vault as replayed: sizes, phase, my place in it; ages in seconds.
 
+    `collections` and `records` count tables, `documents` what lies beside them, as far as this
+    member may know the names of a collection: without them it counts as a table.
+
     `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
     somebody named by the policy, last signed, which writers let be `head_limit` at most.
     """
@@ -111,6 +114,7 @@ class VaultStatus:
     phase: str
     head_age: int
     head_limit: int
+    documents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,10 @@ class FieldsOf:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """One collection: names where this member may know them, and what the ledger says."""
+    """One collection: names where this member may know them, and what the ledger says.
+
+    `documents` is how many it holds, None for a table, and where no name says what it is.
+    """
 
     collection_id: str
     name: str | None
@@ -149,6 +156,7 @@ class CollectionInfo:
     stored_bytes: int
     root: str
     fields: tuple[FieldInfo, ...]
+    documents: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

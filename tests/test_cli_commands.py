@@ -17,6 +17,7 @@ from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 from tests.cli_table import COMMANDS
 from tests.cli_world import (
     ANSWERS,
+    COLLECTION,
     CORE,
     GENERAL,
     HOSTILE,
@@ -417,6 +418,29 @@ def test_whoever_may_know_no_names_is_told_why(
     out, err = capsys.readouterr()
     assert "(sealed) (you)" in out
     assert ("Names are sealed for the owner and the admins" in err) == told
+
+
+def test_documents_stand_apart_from_tables(world: World, capsys: Any) -> None:
+    documents = replace(COLLECTION, name="documents-general", documents=2)
+    world.answers |= {
+        "collections": (COLLECTION, documents),
+        "collection": documents,
+        "status": replace(STATUS, documents=2),
+    }
+    assert world.run("collection", "list") == 0
+    out = capsys.readouterr().out
+    assert "documents-general" not in out
+    told = "2 documents of class general"
+    assert out.endswith(f"and {told}: 'sealroom documents list' shows them\n")
+    assert world.run("collection", "show", "documents-general") == 0
+    out = capsys.readouterr().out
+    assert f"holds       {told}" in out
+    assert "records" not in out
+    assert world.run("vault", "status") == 0
+    assert "3 collections, 1,000,000 records, 2 documents\n" in capsys.readouterr().out
+    world.answers["collections"] = (documents,)
+    assert world.run("collection", "list") == 0
+    assert capsys.readouterr().out.startswith("no collections yet\nand 2 documents")
 
 
 def test_what_was_erased_is_told(world: World, capsys: Any) -> None:

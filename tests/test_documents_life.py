@@ -115,6 +115,23 @@ async def test_whoever_is_revoked_reads_no_document_that_comes_later(tmp_path: P
         assert await got(olga, "before.pdf", tmp_path / "out 2") == content_of(20_000)
 
 
+async def test_documents_are_counted_apart_from_tables(tmp_path: Path) -> None:
+    async with company(tmp_path / "c") as cast:
+        olga, bo = await cast("olga"), await cast("bo")
+        before = await olga.status()
+        for name, field_class in (("a.pdf", GENERAL), ("b.pdf", CORE), ("c.pdf", CORE)):
+            await olga.attach(a_file(tmp_path, name), field_class=field_class)
+        after = await olga.status()
+        assert (before.documents, after.documents) == (0, 3)
+        assert (after.collections, after.records) == (before.collections, before.records)
+        holding = {each.name: each.documents for each in await olga.collections()}
+        assert holding == {"customers": None, "documents-general": 1, "documents-core": 2}
+        assert (await olga.collection("documents-core")).documents == 2
+        # Whoever may not know a collection's names cannot know either that it is no table.
+        seen = await bo.status()
+        assert (seen.documents, seen.collections) == (1, before.collections + 1)
+
+
 async def test_an_identity_that_is_rotated_keeps_its_documents(tmp_path: Path) -> None:
     async with company(tmp_path / "c") as cast:
         actor = await cast.actor("ada")

@@ -159,10 +159,7 @@ def _print_status(stands: VaultStatus) -> None:
             ("server", stands.server),
             ("you", f"{stands.role}, {stands.status} ({stands.me[:16]})"),
             ("members", f"{stands.members:,}, and {counted(stands.open_invites, 'open invite')}"),
-            (
-                "holds",
-                f"{counted(stands.collections, 'collection')}, {counted(stands.records, 'record')}",
-            ),
+            ("holds", _holds(stands)),
             ("log", f"{counted(stands.leaves, 'leaf', 'leaves')}, verified"),
             ("root", stands.root),
             ("head", f"{age(stands.checkpoint_age)} old, {_signed(stands)}"),
@@ -171,6 +168,11 @@ def _print_status(stands: VaultStatus) -> None:
             ("new keys", advice.told_to(stands)),
         ]
     )
+
+
+def _holds(stands: VaultStatus) -> str:
+    tables = f"{counted(stands.collections, 'collection')}, {counted(stands.records, 'record')}"
+    return f"{tables}, {counted(stands.documents, 'document')}" if stands.documents else tables
 
 
 def offer_text(offer: OfferInfo | None) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,9 +528,13 @@ class AcceptResult:
     seconds: float
 
 
+OBSERVATION: Final = "observation"
+"""The kind of a leaf in which the server says what it served."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One leaf of the log, in words."""
+    """One leaf of the log, in words; of an observation, who read what and when, if one may know."""
 
     index: int
     kind: str

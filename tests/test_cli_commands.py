@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from client import results
+from client.cli.output import moment
 from client.errors import InputError, Refused
 from client.results import NewKeys, Way, as_json
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
@@ -24,6 +25,7 @@ from tests.cli_world import (
     ID,
     INFO,
     LINK,
+    LOG,
     MOVED,
     MOVED_IDENTITY,
     NOTHING_WAITS,
@@ -441,6 +443,45 @@ def test_documents_stand_apart_from_tables(world: World, capsys: Any) -> None:
     world.answers["collections"] = (documents,)
     assert world.run("collection", "list") == 0
     assert capsys.readouterr().out.startswith("no collections yet\nand 2 documents")
+
+
+def read_by(index: int, who: str | None, time: int) -> results.LogEntry:
+    detail = {} if who is None else {"who": who, "collection": "c", "blocks": 2, "time": time}
+    return results.LogEntry(index, "observation", None, None, detail)
+
+
+def test_reads_between_two_acts_are_one_line_unless_all_are_wanted(
+    world: World, capsys: Any
+) -> None:
+    act = results.LogEntry(0, "grant", ID, "Ann", {})
+    entries = (
+        act, read_by(1, "Bo", 60), read_by(2, HOSTILE, 0), read_by(3, "Bo", 120),
+        replace(act, index=4), read_by(5, "Bo", 180), replace(act, index=6),
+        read_by(7, None, 0), read_by(8, None, 0),
+    )  # fmt: skip
+    world.answers["log"] = replace(LOG, size=9, entries=entries)
+    assert world.run("log") == 0
+    out, err = capsys.readouterr()
+    rows = [" ".join(line.split()) for line in out.splitlines()[1:7]]
+    assert rows == [
+        "0 grant Ann",
+        f"1-3 observations the server 3 reads by 2 members (Bo, {SHOWN}), "
+        f"from {moment(0)} to {moment(120)}",
+        "4 grant Ann",
+        f"5 observation the server who Bo; collection c; blocks 2; time {moment(180)}",
+        "6 grant Ann",
+        "7-8 observations the server 2 reads",
+    ]
+    assert "--all shows each" in err
+    assert world.run("log", "--all") == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()[1:10]] == list("012345678")
+    assert err == ""
+    # A program is given each leaf, folded for nobody.
+    assert world.run("--json", "log") == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["entries"]) == 9
+    assert err == ""
 
 
 def test_what_was_erased_is_told(world: World, capsys: Any) -> None:

@@ -126,6 +126,7 @@ class Looking(Face):
     async def log(self, *, verify: bool = False) -> LogResult:
         """Return the log in words; with `verify`, replay it from the genesis once more."""
         await self.session.sync()
+        entries = await log_entries(self.session)
         believed = self.session.believed
         verified = believed.verify_again() if verify else 0
         return LogResult(
@@ -135,5 +136,5 @@ class Looking(Face):
             checkpoint=believed.pin.note().decode(),
             checkpoint_age=max(0, int(self.session.clock()) - believed.pin.time),
             verified=verified,
-            entries=await log_entries(self.session),
+            entries=entries,
         )

@@ -42,6 +42,7 @@ from protocol.ledger.state import Phase, State
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes
 
+NO_ROWS: Final = "the table has columns and no rows"
 UPDATING: Final = "update\0"
 ATTEMPTS: Final = 6
 
@@ -164,7 +165,9 @@ def replaced() -> Refused:
 async def look_into(plan: Plan) -> None:
     """Read the first batch of a file, so that one that cannot be read defines no collection."""
     if plan.source.rereadable:  # a stream in memory is not
-        await asyncio.to_thread(next, plan.source.batches(plan.batch_rows), None)
+        first = await asyncio.to_thread(next, plan.source.batches(plan.batch_rows), None)
+        if first is None:
+            plan.source.note(NO_ROWS)
 
 
 # --- the journal

@@ -23,6 +23,7 @@ from client.cli.outlook import MASK, Outlook
 from client.errors import Interrupted
 from client.results import PlannedField, UploadPlan
 from client.tables import ReadOptions, TableRagged, open_source
+from client.tables.findings import NO_ROWS
 from tests.deals import cheap_keyrings
 from tests.real_commands import Ended, Server, command, environment, quickly, running
 
@@ -243,6 +244,38 @@ def test_a_script_says_what_is_not_sure(crm: Path, run: Callable[..., Ended]) ->
     assert done.code == 0
     assert "2 records of 4 fields sealed and committed: crm" in done.out
     assert "张三" not in done.out + done.err
+
+
+def test_a_table_without_rows_goes_in_only_if_somebody_says_so(
+    tmp_path: Path, run: Callable[..., Ended]
+) -> None:
+    bare = tmp_path / "bare.csv"
+    bare.write_text("a,b\n")
+    for more in (("--dry-run",), (), ("--default-class", "core")):
+        refused = run("upload", bare, "--collection", "bare", *more)
+        assert refused.code == 1
+        assert "rows: none (columns and nothing below them: is the export whole" in refused.err
+        assert "hint: --yes takes everything as it was found" in refused.err
+    assert run("--json", "upload", bare, "--collection", "bare").code == 1
+    done = run("upload", bare, "--collection", "bare", "--yes")
+    assert "0 records of 2 fields sealed and committed: bare" in done.out
+    assert "note    the table has columns and no rows\n" in done.out
+    assert run("--json", "read", "bare").ok()["rows"] == []
+
+
+def test_a_doubt_about_one_of_several_tables_is_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.csv").write_text("a,b\nx,y\n")
+    defaults: list[bool] = []
+
+    def confirm(_: str, *, default: bool, err: bool) -> bool:
+        defaults.append(default)
+        return True
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    outlook_of(tmp_path / "t.csv").confirm(PLAN, None, (NO_ROWS,), ())
+    assert defaults == [False]
 
 
 def test_yes_takes_everything_as_it_was_found(crm: Path, run: Callable[..., Ended]) -> None:

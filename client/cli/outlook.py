@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from client.cli.output import counted, size, visible
 from client.errors import Interrupted
-from client.tables import Source
+from client.tables import Finding, Source
 from client.tables.cells import decoded
 from client.tables.text_forms import text_form
 
@@ -65,8 +65,12 @@ class Outlook:
             console.print(self._fields(console.width))
         console.print()
 
-    def confirm(self, plan: UploadPlan, replace_by: str | None) -> None:
-        """Ask whether it is right. Raises: Interrupted, naming what says otherwise."""
+    def confirm(self, plan: UploadPlan, replace_by: str | None, *others: Sequence[Finding]) -> None:
+        """Ask whether it is right, with what was found of other tables that go in with this one.
+
+        Raises: Interrupted, naming what says otherwise.
+        """
+        findings = [*chain(*others), *self._source.findings]
         fields, name = counted(len(plan.fields), "field"), repr(visible(plan.collection))
         what = f"Seal {fields} into {name} and send them?"
         if plan.there is not None:
@@ -76,20 +80,15 @@ class Outlook:
                 what = f"Update the {there} of {name} by {visible(replace_by)!r}?"
         question = f"Is this right? {what}"
         try:
-            right = click.confirm(question, default=self._is_sure(), err=True)
+            right = click.confirm(question, default=all(each.sure for each in findings), err=True)
         except click.Abort:
             right = False
         if not right:
-            options = dict.fromkeys(
-                each.option.split(" ")[0] for each in self._source.findings if each.option
-            )
+            options = dict.fromkeys(each.option.split(" ")[0] for each in findings if each.option)
             raise Interrupted(
                 "stopped, and nothing was sent",
                 hint=f"say otherwise with {', '.join([*options, '--class'])}",
             )
-
-    def _is_sure(self) -> bool:
-        return all(finding.sure for finding in self._source.findings)
 
     def _title(self) -> Text:
         source = self._source

@@ -90,6 +90,8 @@ def upload(
     from client.appending import as_one
     from client.cli.outlook import Outlook
     from client.tables import open_source
+    from client.tables.findings import NO_ROWS, demand_sure
+    from client.tables.source import is_bare_export
     from client.uploads import plan_upload
     from client.vault import field_class
 
@@ -101,6 +103,10 @@ def upload(
         open_source(file, table_options.read_options(file, dict(said), guess=guess))
         for file in files
     ]
+    for each in sources:
+        if is_bare_export(each):
+            each.findings = (*each.findings, NO_ROWS)
+            demand_sure(() if guess else (NO_ROWS,))
     source = as_one(sources)
     asked: dict[str, Any] = {
         "collection": collection,
@@ -118,7 +124,7 @@ def upload(
         )
         outlook = _printed(sources, looked, Outlook)
         if asking:
-            outlook.confirm(looked, replace_by)
+            outlook.confirm(looked, replace_by, *(each.findings for each in sources[:-1]))
     if dry_run:
         with progress_bar() as on_progress:
             plan = invocation.in_vault(

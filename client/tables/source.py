@@ -176,6 +176,15 @@ def named_columns(
     return tuple(map(Column, unique, texts)), notes + _order_notes(unique, types)
 
 
+def is_bare_export(source: Source) -> bool:
+    """Say whether a file that somebody exported has columns and no row. Raises: TableError.
+
+    That is a mistake more often than not; a table of a database that is named may well be empty.
+    """
+    exported = source.format.get("kind") in ("csv", "excel")
+    return exported and source.rereadable and next(source.batches(1), None) is None
+
+
 def schema_of(columns: Iterable[Column]) -> pa.Schema:
     """Return the Arrow schema of columns; every field may be null. Raises: TableType."""
     return pa.schema([pa.field(column.name, type_from_text(column.type)) for column in columns])

@@ -24,6 +24,7 @@ from client.reading import ASK, Selection, read_batches
 from client.results import OnProgress, Progress
 from client.session import Session
 from client.tables import Column
+from client.tables.faults import writing
 from protocol.errors import IntegrityError, VerificationFailed
 from protocol.ledger.contents import Batch
 
@@ -68,7 +69,7 @@ async def get(
 
     Raises:
         TableExists: there is such a file, and it is not to be replaced.
-        InputError: it cannot be written there.
+        InputError, TableUnwritable: it cannot be written there; what was written so far waits.
         Refused: not granted, or removed in part.
         VerificationFailed: it is not what was attached; nothing of it is left here.
         Unreachable: the server is gone; a repeat goes on.
@@ -77,7 +78,8 @@ async def get(
     if not session.may_open(document.where.id, CONTENT):
         raise Refused(f"you were not granted {entry.name!r}", code="not_granted", hint=ASK)
     if make_folder:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
     part = PartFile(path, _tag(session, document, path), overwrite=overwrite)
     try:
         work = _Getting(session, document, entry, part, on_progress)

@@ -25,6 +25,7 @@ from client.tables.errors import (
     TableType,
     TableUnreadable,
     TableUnsure,
+    TableUnwritable,
     TableValue,
 )
 from client.tables.findings import Finding
@@ -52,6 +53,7 @@ __all__ = [
     "TableType",
     "TableUnreadable",
     "TableUnsure",
+    "TableUnwritable",
     "TableValue",
     "WriteOptions",
     "cells_to_array",

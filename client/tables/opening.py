@@ -19,6 +19,7 @@ from client.tables.csv_in import CsvSource
 from client.tables.csv_out import CsvSink
 from client.tables.endings import WORKBOOK_ENDINGS, expect_no_text, told_apart
 from client.tables.errors import TableFormat
+from client.tables.faults import writing
 from client.tables.inferring import inferred
 from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.tables.packed import content_of, is_workbook
@@ -98,7 +99,8 @@ def open_sink(
             hint=f"end the file's name in one of {', '.join(_BY_SUFFIX)}",
         )
     order = _Order(target, tuple(columns), format or {}, overwrite, options)
-    return _WRITERS[kind](order)
+    with writing(target):
+        return _WRITERS[kind](order)
 
 
 # --- readers

@@ -23,6 +23,7 @@ from client.tables.errors import (
     TableType,
     TableUnreadable,
 )
+from client.tables.faults import unreadable
 from client.tables.findings import Finding
 from protocol.errors import ApiMisuse
 from protocol.limits import LIMITS, MIB
@@ -135,9 +136,7 @@ def open_binary(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:
-        raise TableUnreadable(
-            f"{path.name} cannot be read: {error.strerror}", hint="check the path and its owner"
-        ) from None
+        raise unreadable(path, error) from None
 
 
 def stamp_of(stream: BufferedReader) -> tuple[int, int]:

@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from client.appending import collection_named, fitted, misspelt
 from client.crypto.cells import ColumnToSeal, plan_rows, seal_batch
+from client.personal import Likeness, likenesses
 from client.results import OnProgress, PlannedField, Progress, UploadPlan
 from client.sending import RATE, Plan
 from client.session import Session
 from client.surveying import surveyed
-from client.tables import column_cells
+from client.tables import Column, column_cells
 from client.uploads import look_into, refuse_repeated, source_id
 from protocol import acts
 from protocol.blocks import FieldClass
@@ -37,18 +38,27 @@ async def looked_at(session: Session, plan: Plan) -> UploadPlan:
         Refused: the ledger does not allow it; or this home has uploaded the file there before.
     """
     there = await collection_named(session, plan.collection)
+    like: dict[str, Likeness] = {}
     if there is None:
         session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), plan.classes))
         if said := await misspelt(session, plan.collection):
             plan.source.note(said)
+        like = await asyncio.to_thread(likenesses, plan.source)
     else:
         plan = fitted(session, plan, *there)
     fields = tuple(
-        PlannedField(column.name, column.type, its_class.name.lower())
+        _planned(column, its_class, None if column.name in plan.named else like.get(column.name))
         for column, its_class in zip(plan.source.columns, plan.classes, strict=True)
     )
     records = None if there is None else there[0].records
     return UploadPlan(plan.collection, records, fields, notes=plan.source.notes)
+
+
+def _planned(column: Column, its_class: FieldClass, like: Likeness | None) -> PlannedField:
+    named = PlannedField(column.name, column.type, its_class.name.lower())
+    if like is None or like.least <= its_class:
+        return named
+    return replace(named, looks_like=like.what, looked_at=like.by, advised=like.least.name.lower())
 
 
 async def rehearsed(

@@ -201,11 +201,18 @@ class UploadResult:
 
 @dataclass(frozen=True, slots=True)
 class PlannedField:
-    """One field of an upload that is planned: its class as it is, or would be."""
+    """One field of an upload that is planned: its class as it is, or would be.
+
+    Where nobody gave it one, `looks_like` says what it may be by `looked_at`, if that is data which
+    deserves more: the class `advised`. Nothing follows from that but advice.
+    """
 
     name: str
     type: str
     field_class: str
+    looks_like: str | None = None
+    looked_at: str | None = None
+    advised: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,10 @@ class Plan:
     """A table to upload: where it goes, and the class of each of its columns in order.
 
     `said` are the columns whose class somebody said: of a collection that is there the others have
-    the classes that they have there. With `again` a file that is there already goes in once more.
-    `erasures` are what its records replace, in the moment in which they become visible. `seen` are
-    the uploads that were there when that was decided: it becomes visible beside no others.
+    the classes that they have there. `named` are those of them that were named one by one. With
+    `again` a file that is there already goes in once more. `erasures` are what its records replace,
+    in the moment in which they become visible. `seen` are the uploads that were there when that was
+    decided: it becomes visible beside no others.
     """
 
     source: Source
@@ -49,6 +50,7 @@ class Plan:
     classes: tuple[FieldClass, ...]
     batch_rows: int = LIMITS.batch_records_default
     said: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
     again: bool = False
     erasures: tuple[acts.Erasure, ...] = ()
     seen: set[bytes] | None = None

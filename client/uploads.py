@@ -80,7 +80,7 @@ def plan_upload(
     other = FieldClass.SENSITIVE if default is None else default
     chosen = tuple(classes.get(name, other) for name in names)
     said = frozenset(classes if default is None else names)
-    return Plan(source, collection, chosen, batch_rows, said, again)
+    return Plan(source, collection, chosen, batch_rows, said, frozenset(classes), again)
 
 
 async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> UploadResult:

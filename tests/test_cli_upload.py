@@ -129,7 +129,8 @@ def test_a_rehearsal_for_programs(world: World, capsys: Any) -> None:
     assert (verb, said["rehearse"]) == ("plan_upload", True)
     shown = json.loads(capsys.readouterr().out)
     assert shown == as_json(PLANNED) | {"fields": [
-        {"name": "a", "type": "string", "field_class": "sensitive"}
+        {"name": "a", "type": "string", "field_class": "sensitive",
+         "looks_like": None, "looked_at": None, "advised": None}
     ], "notes": [HOSTILE]}  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from client.cli.invocation import Invocation, somebody_there
 from client.cli.output import note, visible
 from client.cli.progress import progress_bar
 from client.cli.uploaded import print_plan, print_uploaded
-from client.results import UploadPlan
+from client.results import PlannedField, UploadPlan
 
 if TYPE_CHECKING:
     from client.tables import Source
@@ -149,13 +149,15 @@ def _each_once(field_classes: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 
 def _printed(
-    sources: Sequence[Source], looked: UploadPlan, outlook: Callable[[Source, dict[str, str]], Any]
+    sources: Sequence[Source],
+    looked: UploadPlan,
+    outlook: Callable[[Source, dict[str, PlannedField]], Any],
 ) -> Any:
     """Show every table with the classes that its fields have, or get; return the last one shown."""
-    classes = {field.name: field.field_class for field in looked.fields}
+    fields = {field.name: field for field in looked.fields}
     shown = None
     for source in sources:
-        shown = outlook(source, classes)
+        shown = outlook(source, fields)
         shown.print()
     for each in dict.fromkeys(looked.notes):
         if all(each not in source.notes for source in sources):

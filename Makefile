@@ -19,6 +19,8 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv from the pinned requirements (PYTHON=python3.12 chooses another)
+	@echo "sealroom is installed in $(BIN). Next: 'source $(BIN)/activate', then 'sealroom --help';"
+	@echo "README.md, 'The same by hand', plays a sale step by step, and 'make demo' plays it for you."
 
 # Twice quiet, because pip otherwise prints where this machine fetches from. Without --no-deps, pip
 # resolves `coverage[toml]` of pytest-cov anew, to whatever is newest, and then misses its hash; the

@@ -12,6 +12,7 @@ from typing import Final
 
 from client.catalogs import Names, read_names
 from client.errors import InputError, Refused
+from client.likely import spelt_otherwise
 from client.plans import Plan
 from client.session import Session
 from client.tables import Column, Source
@@ -23,6 +24,7 @@ from protocol.ledger.contents import Collection
 MOST_TOLD: Final = 12
 
 _WAYS: Final = {
+    "name": "Call the column what the field is called there, to the letter.",
     "missing": "Add the column, empty where nothing is known.",
     "extra": "Leave the column out, or upload the table under another name.",
     "type": "Cast the column where the table comes from; --types infer types columns of text.",
@@ -139,9 +141,17 @@ def _columns_of(session: Session, where: Collection, names: Names) -> list[Colum
 
 def _unlike(columns: Sequence[Column], wanted: Sequence[Column]) -> Iterator[Difference]:
     types = {column.name: column.type for column in columns}
+    names = [column.name for column in wanted]
+    alike = spelt_otherwise(
+        (name for name in names if name not in types), (name for name in types if name not in names)
+    )
     for column in wanted:
         mine = types.pop(column.name, None)
-        if mine is None:
+        if mine is None and column.name in alike:
+            other, how = alike[column.name]
+            del types[other]
+            yield "name", f"{column.name!r} is missing, and {other!r} is like it but for {how}"
+        elif mine is None:
             yield "missing", f"{column.name!r} is missing"
         elif mine != column.type:
             yield "type", f"{column.name!r} is {mine}, and {column.type} there"

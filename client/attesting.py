@@ -101,7 +101,11 @@ async def _submitted(session: Session, statement: Statement) -> tuple[bytes, Sub
 def _signed(session: Session, statement: Statement) -> bytes:
     me, state = session.identity, session.state
     if (me.member_id, statement) in state.attested:
-        raise Refused("that was attested before, from another home", code="out_of_order")
+        raise Refused(
+            "that was attested before, from another home",
+            code="out_of_order",
+            hint="'sealroom log' shows it. Nothing is left to say.",
+        )
     cited = Citation.of(session.believed.pin)
     number = state.numbers.get(me.member_id, 0)
     act = Act(session.vault_id, me.member_id, number, cited, acts.Attest(statement), None)

@@ -191,7 +191,7 @@ class Vault:
 
     rotate = _waiting(waiting_vault.Vault.rotate)
     plan_rotation = _waiting(waiting_vault.Vault.plan_rotation)
-    closed_fields = _waiting(waiting_vault.Vault.closed_fields)
+    new_keys = _waiting(waiting_vault.Vault.new_keys)
     freeze = _waiting(waiting_vault.Vault.freeze)
     unfreeze = _waiting(waiting_vault.Vault.unfreeze)
     destroy = _waiting(waiting_vault.Vault.destroy)

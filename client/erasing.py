@@ -123,7 +123,11 @@ async def erase(
     for _ in range(ATTEMPTS * max(1, len(positions))):
         where = session.state.collections.get(collection)
         if where is None:
-            raise Refused("the collection was retired", code="out_of_order")
+            raise Refused(
+                "the collection was retired",
+                code="out_of_order",
+                hint="All of its records are gone: nothing is left to erase.",
+            )
         left = _left(where, positions)
         if not left:
             break

@@ -8,6 +8,8 @@ from client.catalogs import read_names
 from client.documents.entries import holds_documents
 from client.errors import InputError
 from client.likely import likely
+from client.people import collection_labels
+from client.results import FieldsOf
 from client.session import Session
 from protocol.acts import Rule
 from protocol.blocks import PEOPLE_COLLECTION, FieldClass
@@ -54,23 +56,33 @@ async def _field_rule(session: Session, name: str, collection: bytes | None) -> 
     return Rule(found[0][0], None, found[0][1])
 
 
-async def field_labels(session: Session, fields: Iterable[Field]) -> tuple[str, ...]:
-    """Return each field's name where this member may know it."""
-    labels = []
+async def field_names(session: Session, fields: Iterable[Field]) -> tuple[FieldsOf, ...]:
+    """Return fields by name, each with its collection, as far as this member may know them.
+
+    The vault's own, names of people, come last.
+    """
+    labels = await collection_labels(session)
+    grouped: dict[bytes, list[str]] = {}
     for collection, number in fields:
-        where = session.state.collections[collection]
-        if collection == PEOPLE_COLLECTION:
-            labels.append("names of people")
-        elif number in where.catalogs:
-            labels.append(f"names of {where.class_of(number).name.lower()} fields")
-        else:
-            names = await read_names(session, collection)
-            named = names.fields.get(number)
-            if holds_documents(names) and names.name:
-                labels.append(names.name)
-            else:
-                labels.append(named.name if named else f"field {number}")
-    return tuple(labels)
+        grouped.setdefault(collection, []).append(await _field_name(session, collection, number))
+    of_people = grouped.pop(PEOPLE_COLLECTION, None)
+    found = [FieldsOf(labels[each], tuple(names)) for each, names in grouped.items()]
+    found.sort(key=lambda each: each.collection or "")
+    return (*found, *([FieldsOf(None, tuple(of_people))] if of_people else []))
+
+
+async def _field_name(session: Session, collection: bytes, number: int) -> str:
+    if collection == PEOPLE_COLLECTION:
+        return "names of people"
+    where, names = session.state.collections[collection], await read_names(session, collection)
+    documents = holds_documents(names)
+    if number in where.catalogs:
+        of_class = where.class_of(number).name.lower()
+        return "names of documents" if documents else f"names of {of_class} fields"
+    named = names.fields.get(number)
+    if documents:
+        return "documents"
+    return named.name if named else f"field {number}"
 
 
 def held_fields(session: Session, collection: bytes | None = None) -> list[Field]:

@@ -144,6 +144,7 @@ class Folder:
 
     def vaults(self) -> tuple[VaultInfo, ...]:
         """List the vaults of this home; nothing is asked of any server."""
+        made = {stored.name: stored.created for stored in self.keyring.identities}
         return tuple(
             VaultInfo(
                 vault_id=entry.vault_id.hex(),
@@ -152,6 +153,7 @@ class Folder:
                 pin=entry.tls_pin.hex() if entry.tls_pin else None,
                 identity=entry.identity,
                 joined=entry.invite is None,
+                since=made[entry.identity],
             )
             for entry in self.keyring.vaults
         )

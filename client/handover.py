@@ -56,7 +56,11 @@ def open_offer(session: Session) -> OpenOffer:
     """
     opened = session.state.offer
     if opened is None or opened.buyer != session.identity.member_id:
-        raise Refused("no handover is offered to you", code="out_of_order")
+        raise Refused(
+            "no handover is offered to you",
+            code="out_of_order",
+            hint="'sealroom handover status' shows whether one is. The owner offers it.",
+        )
     return opened
 
 
@@ -67,7 +71,11 @@ async def accept(session: Session, verified: Verified) -> Accepted:
         Refused: the offer is no longer open, or no longer what was verified.
     """
     if open_offer(session) != verified.offer:
-        raise Refused("another offer is open than the one verified", code="out_of_order")
+        raise Refused(
+            "another offer is open than the one verified",
+            code="out_of_order",
+            hint="The same command verifies this one.",
+        )
 
     def draft(state: State) -> Draft:
         return Draft(acts.Accept(verified.offer.index, state.size, verified.receipts))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
@@ -20,6 +22,9 @@ from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
 from client.trust import Believed
 from client.vault import Vault
+
+MOST_TOLD: Final = 8
+SHOWN_ID: Final = 16
 
 Connect = Callable[[str, bytes | None, Signer], Transport]
 """Makes the transport to a server: its address, its pin, and who signs."""
@@ -80,8 +85,21 @@ class Keeper(Folder):
                     "no such vault in this home" if reference else "this home has no vault yet",
                     hint=likely(reference or "", titles, hint),
                 )
-            raise InputError("several vaults fit", hint="Name one with --vault ID.")
+            raise self._several(entries)
         return self._opened(entries[0])
+
+    def _several(self, entries: Sequence[VaultEntry]) -> InputError:
+        """Tell vaults apart that fit alike, by what nobody else chose: id, server and day."""
+        told = [
+            f"{entry.title or 'untitled'!r} {entry.vault_id.hex()[:SHOWN_ID]} on "
+            f"{entry.server.removeprefix('https://')}, since {_day(self._stored(entry.identity))}"
+            for entry in entries[:MOST_TOLD]
+        ]
+        more = f"; and {len(entries) - MOST_TOLD} more" if len(entries) > MOST_TOLD else ""
+        return InputError(
+            f"several vaults fit: {'; '.join(told)}{more}",
+            hint="Name one by its id, or the beginning of it: --vault ID.",
+        )
 
     def _opened(self, entry: VaultEntry) -> Vault:
         identity = Identity(self._stored(entry.identity).seed)
@@ -123,6 +141,10 @@ class Keeper(Folder):
 
     def _store_path(self, vault_id: bytes) -> Path:
         return store_path(self.directory, vault_id)
+
+
+def _day(identity: StoredIdentity) -> str:
+    return datetime.fromtimestamp(identity.created).date().isoformat()
 
 
 def entry_of(keyring: Keyring, vault_id: bytes) -> VaultEntry:

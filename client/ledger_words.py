@@ -6,28 +6,55 @@ from collections.abc import Mapping
 from typing import Any
 
 from client.catalogs import People, name_of, read_people
+from client.observing import may_observe, observations
 from client.people import collection_labels, rule_text
-from client.results import LogEntry
+from client.results import OBSERVATION, LogEntry
 from client.session import Session
 from protocol import acts
 from protocol.acts import Act
 from protocol.blocks import PEOPLE_COLLECTION
+from protocol.observations import ObservationBody
 
 
 async def log_entries(session: Session) -> tuple[LogEntry, ...]:
-    """Describe every leaf of the verified log; names as far as this member may know them."""
+    """Describe every leaf of the verified log; names as far as this member may know them.
+
+    Of an observation it is told who read what and when, where this member may know that.
+
+    Raises: as `client.observing.observations`.
+    """
+    served = iter(await observations(session) if may_observe(session) else ())
     people = await read_people(session)
     labels = await collection_labels(session)
     entries = []
     for index, act in enumerate(session.believed.acts):
         if act is None:
-            entries.append(LogEntry(index, "observation", None, None, {}))
+            entries.append(_observed(session, index, next(served, None), people, labels))
             continue
         author = act.author.hex()
         name = name_of(session.state, people, act.author)
         detail = _detail(session, act, people, labels)
         entries.append(LogEntry(index, act.kind, author, name, detail))
     return tuple(entries)
+
+
+def _observed(
+    session: Session,
+    index: int,
+    seen: ObservationBody | None,
+    people: People,
+    labels: Mapping[bytes, str],
+) -> LogEntry:
+    if seen is None:
+        return LogEntry(index, OBSERVATION, None, None, {})
+    where = "names of people" if seen.collection == PEOPLE_COLLECTION else seen.collection.hex()[:8]
+    detail = {
+        "who": name_of(session.state, people, seen.member) or seen.member.hex()[:16],
+        "collection": labels.get(seen.collection, where),
+        "blocks": len(seen.fields) * len(seen.batches),
+        "time": seen.time,
+    }
+    return LogEntry(index, OBSERVATION, None, None, detail)
 
 
 def _detail(

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from client.session import Session
+from protocol.acts import Role
 from protocol.errors import IntegrityError, ManifestMismatch
+from protocol.ledger.parties import MemberStatus
 from protocol.merkle import leaf_hash
 from protocol.observations import ObservationBody, observation_leaf, verify_observation
+
+OBSERVERS: Final = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN, Role.AUDITOR})
+"""Roles that the server tells what it served (SPEC section 8.2)."""
+
+
+def may_observe(session: Session) -> bool:
+    """Say whether this member is told what the server served."""
+    me = session.state.members.get(session.identity.member_id)
+    confirmed = me is not None and me.status is MemberStatus.CONFIRMED
+    return me is not None and confirmed and me.role in OBSERVERS
 
 
 async def observations(session: Session) -> tuple[ObservationBody, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from typing import Final
 
 from client.catalogs import name_of, person_row, read_names, read_people, seal_rows
@@ -143,12 +144,20 @@ async def list_members(session: Session) -> tuple[MemberInfo, ...]:
 
 
 async def collection_labels(session: Session) -> dict[bytes, str]:
-    """Return each collection's name, or a short id where this member may not know it."""
+    """Return each collection's name, or a short id where this member may not know it.
+
+    Of several with one name each has the short id too.
+    """
+    names = {
+        collection: (await read_names(session, collection)).name
+        for collection in session.state.collections
+        if collection != PEOPLE_COLLECTION
+    }
+    many = Counter(names.values())
     labels = {}
-    for collection in session.state.collections:
-        if collection != PEOPLE_COLLECTION:
-            name = (await read_names(session, collection)).name
-            labels[collection] = name or collection.hex()[:8]
+    for collection, name in names.items():
+        short = collection.hex()[:8]
+        labels[collection] = short if not name else name if many[name] == 1 else f"{name} ({short})"
     return labels
 
 

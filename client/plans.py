@@ -30,6 +30,7 @@ from protocol import acts
 from protocol.blocks import FieldClass, catalog_class
 from protocol.limits import LIMITS
 
+NO_ROWS: Final = "the table has columns and no rows"
 RATE: Final = "bytes sealed and sent"
 
 
@@ -38,8 +39,9 @@ class Plan:
     """A table to upload: where it goes, and the class of each of its columns in order.
 
     `said` are the columns whose class somebody said: of a collection that is there the others have
-    the classes that they have there. With `again` a file that is there already goes in once more.
-    As a `Cargo` its size is told in records.
+    the classes that they have there. `named` are those of them that were named one by one. With
+    `again` a file that is there already goes in once more. As a `Cargo` its size is told in
+    records.
     """
 
     source: Source
@@ -47,6 +49,7 @@ class Plan:
     classes: tuple[FieldClass, ...]
     batch_rows: int = LIMITS.batch_records_default
     said: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
     again: bool = False
     erasures: tuple[acts.Erasure, ...] = ()
     seen: set[bytes] | None = None
@@ -76,7 +79,9 @@ class Plan:
     async def look_into(self) -> None:
         """Read the first batch of a file: one that cannot be read defines no collection."""
         if self.source.rereadable:  # a stream in memory is not
-            await asyncio.to_thread(next, self.source.batches(self.batch_rows), None)
+            first = await asyncio.to_thread(next, self.source.batches(self.batch_rows), None)
+            if first is None:
+                self.source.note(NO_ROWS)
 
     def total(self, read: int, *, ended: bool) -> tuple[int | None, bool]:
         """Return how many records there are, and whether that is known; else what bytes say."""
@@ -197,4 +202,4 @@ def plan_upload(
     other = FieldClass.SENSITIVE if default is None else default
     chosen = tuple(classes.get(name, other) for name in names)
     said = frozenset(classes if default is None else names)
-    return Plan(source, collection, chosen, batch_rows, said, again)
+    return Plan(source, collection, chosen, batch_rows, said, frozenset(classes), again)

@@ -26,6 +26,7 @@ from protocol.errors import IntegrityError, MalformedMessage, ManifestMismatch, 
 from protocol.ledger.contents import Batch, Collection
 from protocol.ledger.parties import MemberStatus
 
+ASK: Final = "Ask the owner, or an admin, to grant it to you."
 RECORD: Final = "record"
 """What the column of record numbers is called."""
 
@@ -91,7 +92,7 @@ def _nothing_granted(session: Session) -> Refused:
             hint="Read the twelve words to the owner or an admin, who then confirms you: "
             "'sealroom members' shows them.",
         )
-    return Refused("you were granted no field of it", code="not_granted", hint="Ask for a grant.")
+    return Refused("you were granted no field of it", code="not_granted", hint=ASK)
 
 
 def _numbers(
@@ -112,7 +113,7 @@ def _numbers(
             raise Refused(
                 f"you were not granted the field {name!r}",
                 code="not_granted",
-                hint="Ask for a grant.",
+                hint=ASK,
             )
     return tuple(by_name[name] for name in fields)
 
@@ -128,7 +129,7 @@ def _unknown_field(where: Collection, names: Names, name: str) -> SealroomError:
         return Refused(
             f"no field {name!r} among those you were granted; {hidden} others are closed to you",
             code="not_granted",
-            hint=likely(name, listed, f"You may know: {known}. Ask for a grant."),
+            hint=likely(name, listed, f"You may know: {known}. {ASK}"),
         )
     return InputError(
         f"there is no field {name!r}", hint=likely(name, listed, f"There are: {known}.")

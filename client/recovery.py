@@ -175,7 +175,11 @@ async def release(session: Session, request: Request, *, words: str | None, yes:
     """
     recovery = session.state.recovery
     if recovery is None or session.identity.member_id not in recovery.dealing.custodians:
-        raise Refused("you keep no share of the owner's keys", code="not_authorised")
+        raise Refused(
+            "you keep no share of the owner's keys",
+            code="not_authorised",
+            hint="'sealroom recovery status' shows who does.",
+        )
     rebuilder = request.card.identity
     if not remember_words(session, rebuilder.member_id, words, yes):
         raise Refused(

@@ -257,7 +257,9 @@ class _Job:
         where = state.collections.get(self._collection)
         if where is None:
             raise Refused(
-                "the collection was retired while it was being sealed anew", code="out_of_order"
+                "the collection was retired while it was being sealed anew",
+                code="out_of_order",
+                hint="Nothing of it is left to seal: 'sealroom collection list' shows what is.",
             )
         return where
 

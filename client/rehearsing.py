@@ -16,12 +16,15 @@ from typing import Final
 from client.appending import collection_named, fitted, misspelt
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, seal_batch
+from client.personal import Likeness, likenesses
 from client.plans import RATE, Plan, batch_of
 from client.results import OnProgress, PlannedField, Progress, UploadPlan
 from client.session import Session
 from client.surveying import surveyed
 from client.table_uploads import refuse_repeated
+from client.tables import Column
 from protocol import acts
+from protocol.blocks import FieldClass
 
 KEY_BYTES: Final = 32
 
@@ -34,18 +37,27 @@ async def looked_at(session: Session, plan: Plan) -> UploadPlan:
         Refused: the ledger does not allow it; or this home has uploaded the file there before.
     """
     there = await collection_named(session, plan.collection)
+    like: dict[str, Likeness] = {}
     if there is None:
         session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), plan.classes))
         if said := await misspelt(session, plan.collection):
             plan.source.note(said)
+        like = await asyncio.to_thread(likenesses, plan.source)
     else:
         plan = fitted(session, plan, *there)
     fields = tuple(
-        PlannedField(column.name, column.type, its_class.name.lower())
+        _planned(column, its_class, None if column.name in plan.named else like.get(column.name))
         for column, its_class in zip(plan.source.columns, plan.classes, strict=True)
     )
     records = None if there is None else there[0].records
     return UploadPlan(plan.collection, records, fields, notes=plan.source.notes)
+
+
+def _planned(column: Column, its_class: FieldClass, like: Likeness | None) -> PlannedField:
+    named = PlannedField(column.name, column.type, its_class.name.lower())
+    if like is None or like.least <= its_class:
+        return named
+    return replace(named, looks_like=like.what, looked_at=like.by, advised=like.least.name.lower())
 
 
 async def rehearsed(
@@ -84,6 +96,7 @@ async def rehearsed(
         records=sealed.records,
         replaced=survey.replaced if survey else 0,
         unchanged=survey.unchanged if survey else 0,
+        left=(looked.there or 0) - survey.replaced - survey.unchanged if survey else 0,
         batches=sealed.batches,
         sealed_bytes=sealed.bytes,
         sealing_seconds=time.monotonic() - started,

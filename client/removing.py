@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from client.catalogs import name_of, read_people
-from client.fields import Field, field_labels, tainted_fields
+from client.fields import Field, field_names, tainted_fields
 from client.observing import observations
 from client.results import (
     OnProgress,
@@ -18,9 +18,9 @@ from client.results import (
 )
 from client.session import Session, saying
 from protocol import acts
-from protocol.acts import Reason, Role
-from protocol.ledger.holders import held, holders
-from protocol.ledger.parties import Member
+from protocol.acts import Reason
+from protocol.ledger.holders import held, holders, is_keyed
+from protocol.ledger.parties import Member, MemberStatus
 from protocol.ledger.state import Phase, State
 
 # --- rotating
@@ -36,7 +36,7 @@ async def rotate(session: Session, fields: Sequence[Field]) -> RotateResult:
     if not fields:
         return RotateResult(None, (), 0, None, 0.0)
     index = await session.act(lambda _: session.next_epochs(fields))
-    labels = await field_labels(session, fields)
+    labels = await field_names(session, fields)
     made = {session.writable(*field) for field in fields}
     wraps = sum(1 for address, _ in session.believed.wraps if address in made)
     return RotateResult(index, labels, wraps, None, time.monotonic() - started)
@@ -55,7 +55,7 @@ async def rotate_in_full(
         return RotateResult(None, (), 0, None, 0.0)
     from client.reencryption import reencrypt
 
-    labels = await field_labels(session, fields)
+    labels = await field_names(session, fields)
     done = await reencrypt(session, fields, on_progress)
     seconds = time.monotonic() - started
     moved = ReencryptResult(
@@ -82,7 +82,7 @@ async def plan_rotation(session: Session, fields: Sequence[Field], *, in_full: b
     cells = sum(batch.records for _, batch, _ in lying)
     rate = session.store.rate(RATE)
     return RotatePlan(
-        fields=await field_labels(session, fields),
+        fields=await field_names(session, fields),
         holders=tuple(name_of(state, people, party) or party.hex()[:16] for party in whom),
         blocks=len(lying),
         cells=cells,
@@ -132,7 +132,7 @@ async def revoke(
         admitted_blocks=plan.admitted_blocks,
         voided_invites=plan.voided_invites,
         rotated=rotated,
-        left_tainted=await field_labels(session, left),
+        left_tainted=await field_names(session, left),
     )
 
 
@@ -156,11 +156,11 @@ async def _what_it_had(session: Session, before: State, member: bytes) -> Revoke
     return RevokePlan(
         member_id=member.hex(),
         name=name_of(state, people, member),
-        could_read=await field_labels(session, known),
+        could_read=await field_names(session, known),
         admitted_reads=len(reads),
         admitted_blocks=sum(len(seen.batches) * len(seen.fields) for seen in reads),
         voided_invites=tuple(name_of(state, people, each) or each.hex()[:16] for each in voided),
-        replaced=await field_labels(session, mine if may_replace(session) else ()),
+        replaced=await field_names(session, mine if may_replace(session) else ()),
     )
 
 
@@ -184,5 +184,6 @@ def _to_replace(session: Session) -> tuple[list[Field], list[Field]]:
 
 def may_replace(session: Session) -> bool:
     """Say whether this member may make new keys now."""
-    role = session.state.members[session.identity.member_id].role
-    return role in (Role.OWNER, Role.ADMIN) and session.state.phase is Phase.OPEN
+    me = session.state.members[session.identity.member_id]
+    confirmed = me.status is MemberStatus.CONFIRMED
+    return confirmed and is_keyed(me.role) and session.state.phase is Phase.OPEN

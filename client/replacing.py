@@ -80,7 +80,8 @@ class _Done:
     def result(
         self, session: Session, plan: Plan, collection: bytes, seconds: float
     ) -> UploadResult:
-        fields = len(session.state.collections[collection].classes)
+        where = session.state.collections[collection]
+        fields = len(where.classes)
         return UploadResult(
             collection_id=collection.hex(),
             collection=plan.collection,
@@ -95,6 +96,7 @@ class _Done:
             appended=True,
             replaced=self.replaced,
             unchanged=self.unchanged,
+            left=max(0, where.records - self.records - self.unchanged),
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from enum import Enum, StrEnum
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class IdentityInfo:
 
 @dataclass(frozen=True, slots=True)
 class VaultInfo:
-    """A vault as this home's keyring lists it."""
+    """A vault as this home's keyring lists it; `since` is when its identity there was made."""
 
     vault_id: str
     title: str
@@ -50,6 +50,7 @@ class VaultInfo:
     pin: str | None
     identity: str
     joined: bool
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,32 @@ class OfferInfo:
     to_me: bool
 
 
+class Way(StrEnum):
+    """The command by which a member gives fields new keys."""
+
+    ROTATE = "rotate --tainted"
+    TAKEOVER = "handover takeover"
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """How many fields take no new data until they have new keys, and what a member can do about it.
+
+    `mine` of them it may give new keys now, by the command `way`, which is None where there is
+    nothing that it may do. A takeover is due as long as the seller knows a key in use.
+    """
+
+    fields: int
+    mine: int
+    way: Way | None
+
+
 @dataclass(frozen=True, slots=True)
 class VaultStatus:
     """A vault as replayed: sizes, phase, my place in it; ages in seconds.
+
+    `collections` and `records` count tables, `documents` what lies beside them, as far as this
+    member may know the names of a collection: without them it counts as a table.
 
     `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
     somebody named by the policy, last signed, which writers let be `head_limit` at most.
@@ -86,9 +110,11 @@ class VaultStatus:
     records: int
     offer: OfferInfo | None
     tainted_fields: int
+    new_keys: NewKeys
     phase: str
     head_age: int
     head_limit: int
+    documents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +131,22 @@ class FieldInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldsOf:
+    """Some fields of one collection, by name; the collection is None for what is the vault's own.
+
+    A collection is named as `client.people.collection_labels` does: no two are named alike.
+    """
+
+    collection: str | None
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """One collection: names where this member may know them, and what the ledger says."""
+    """One collection: names where this member may know them, and what the ledger says.
+
+    `documents` is how many it holds, None for a table, and where no name says what it is.
+    """
 
     collection_id: str
     name: str | None
@@ -116,6 +156,7 @@ class CollectionInfo:
     stored_bytes: int
     root: str
     fields: tuple[FieldInfo, ...]
+    documents: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +178,9 @@ class MemberInfo:
 class UploadResult:
     """A committed upload; `records` are those that it added.
 
-    `appended` says that the collection was there before, `replaced` how many of its records these
-    stand in the place of, and `unchanged` how many rows of the table were there as they are.
+    `appended` says that the collection was there before. Of an update, `replaced` says how many of
+    its records these stand in the place of, `unchanged` how many rows of the table were there as
+    they are, and `left` how many of its records no row was about.
     """
 
     collection_id: str
@@ -154,23 +196,32 @@ class UploadResult:
     appended: bool = False
     replaced: int = 0
     unchanged: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedField:
-    """One field of an upload that is planned: its class as it is, or would be."""
+    """One field of an upload that is planned: its class as it is, or would be.
+
+    Where nobody gave it one, `looks_like` says what it may be by `looked_at`, if that is data which
+    deserves more: the class `advised`. Nothing follows from that but advice.
+    """
 
     name: str
     type: str
     field_class: str
+    looks_like: str | None = None
+    looked_at: str | None = None
+    advised: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UploadPlan:
     """What an upload would do. `there` is how many records the collection has, None without one.
 
-    Records and bytes are None where nobody looked at all of the table. `seconds` estimates the
-    time, where a rate was measured before; `sealing_seconds` is what sealing took here.
+    Of an update, `left` says how many of them no row is about. Records and bytes are None where
+    nobody looked at all of the table. `seconds` estimates the time, where a rate was measured
+    before; `sealing_seconds` is what sealing took here.
     """
 
     collection: str
@@ -179,6 +230,7 @@ class UploadPlan:
     records: int | None = None
     replaced: int = 0
     unchanged: int = 0
+    left: int = 0
     batches: int | None = None
     sealed_bytes: int | None = None
     sealing_seconds: float | None = None
@@ -312,7 +364,7 @@ class RotateResult:
     """New epochs: of which fields, how many wraps in all, and what moved to them, if anything."""
 
     index: int | None
-    fields: tuple[str, ...]
+    fields: tuple[FieldsOf, ...]
     wraps: int
     reencrypted: ReencryptResult | None
     seconds: float
@@ -322,7 +374,7 @@ class RotateResult:
 class RotatePlan:
     """What a rotation would do; `seconds` is an estimate, where a rate was measured before."""
 
-    fields: tuple[str, ...]
+    fields: tuple[FieldsOf, ...]
     holders: tuple[str, ...]
     blocks: int
     cells: int
@@ -339,11 +391,11 @@ class RevokePlan:
 
     member_id: str
     name: str | None
-    could_read: tuple[str, ...]
+    could_read: tuple[FieldsOf, ...]
     admitted_reads: int
     admitted_blocks: int
     voided_invites: tuple[str, ...]
-    replaced: tuple[str, ...]
+    replaced: tuple[FieldsOf, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +405,12 @@ class RevokeResult:
     index: int
     member_id: str
     name: str | None
-    could_read: tuple[str, ...]
+    could_read: tuple[FieldsOf, ...]
     admitted_reads: int
     admitted_blocks: int
     voided_invites: tuple[str, ...]
     rotated: RotateResult
-    left_tainted: tuple[str, ...]
+    left_tainted: tuple[FieldsOf, ...]
     invited: InviteResult | None = None
 
 
@@ -483,9 +535,13 @@ class AcceptResult:
     seconds: float
 
 
+OBSERVATION: Final = "observation"
+"""The kind of a leaf in which the server says what it served."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One leaf of the log, in words."""
+    """One leaf of the log, in words; of an observation, who read what and when, if one may know."""
 
     index: int
     kind: str

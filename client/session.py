@@ -16,11 +16,12 @@ from client.crypto.identity import Identity
 from client.crypto.secrets import Share
 from client.crypto.wraps import NewEpoch, OpenedKey, create_epoch, make_sides
 from client.errors import Refused
+from client.standing import what_helps, who_may, your_role
 from client.store import VaultStore
 from client.transport import Transport
 from client.trust import FALSE_KEY, Believed
 from protocol import acts
-from protocol.acts import Act, Citation, Role
+from protocol.acts import Act, Citation
 from protocol.api import SubmitAct
 from protocol.blocks import Address
 from protocol.errors import CommitmentMismatch, IntegrityError, Rollback, SealroomError, Stale
@@ -176,9 +177,7 @@ class Session:
             raise Refused(
                 f"the role {role} may not do this",
                 code="not_authorised",
-                hint="Ask the owner."
-                if TRANSITIONS[kind].roles == {Role.OWNER}
-                else "Ask the owner, or an admin.",
+                hint=f"{your_role(role)}: this is for {who_may(kind)}.",
             )
 
     def head_age(self) -> int:
@@ -283,7 +282,14 @@ class Session:
         try:
             return act, self.believed.ledger.preview(act)
         except SealroomError as error:
-            raise _as_refusal(error) from error
+            raise self._as_refusal(error, who, draft) from error
+
+    def _as_refusal(self, error: SealroomError, who: Identity, draft: Draft) -> SealroomError:
+        """Tell a rule that stops this member from somebody else's lie: a preview finds no lies."""
+        if isinstance(error, IntegrityError | CommitmentMismatch):
+            return error
+        hint = what_helps(self.state, who.member_id, type(draft.payload), error)
+        return Refused(str(error), code=error.code, hint=hint)
 
     def _place(self, envelope: bytes, start: int) -> int | None:
         """Return where the verified log has an act, if it does from `start` on."""
@@ -304,7 +310,7 @@ class Session:
                 created=draft.created,
             )
         except SealroomError as error:
-            raise _as_refusal(error) from error
+            raise self._as_refusal(error, who, draft) from error
         act = replace(act, sides_root=sides_root(sides))
         body = act.body()
         envelope = Envelope(Label.ACT, body, who.sign(pae(Label.ACT, body)))
@@ -371,7 +377,7 @@ class Session:
             raise Refused(
                 f"field {number} takes no new data until its key is replaced",
                 code="tainted",
-                hint="Run 'sealroom rotate'.",
+                hint="'sealroom vault status' says whose turn it is to replace it.",
             )
         return newest.definition.address
 
@@ -423,10 +429,3 @@ def in_days(seconds: int) -> str:
 def _moved_by(state: State) -> tuple[int, Mapping[bytes, int]]:
     """Return what changes when anybody acts, but not when the server observes."""
     return state.control_head, state.numbers
-
-
-def _as_refusal(error: SealroomError) -> SealroomError:
-    """Tell a rule that stops this member from somebody else's lie: a preview finds no lies."""
-    if isinstance(error, IntegrityError | CommitmentMismatch):
-        return error
-    return Refused(str(error), code=error.code, hint=error.hint)

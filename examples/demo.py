@@ -193,10 +193,13 @@ def revocation(admin: Person, lynx: Person, otter: Person) -> None:
     """Revoke the loser; rotate; the other still reads."""
     step("Lynx lost. The admin revokes it", "Access is cut, and the keys it held are replaced.")
     done = admin.run("revoke", "Lynx", "--reason", "lost-bid")
-    say(f"it could have read: {', '.join(done['could_read'])}")
+    for each in done["could_read"]:
+        fields = ", ".join(each["fields"])
+        say(f"it could have read of {each['collection'] or 'the vault'}: {fields}")
+    replaced = sum(len(each["fields"]) for each in done["rotated"]["fields"])
     say(
         f"the server admits {done['admitted_reads']} reads of {done['admitted_blocks']} blocks; "
-        f"{len(done['rotated']['fields'])} keys replaced for exactly the remaining holders"
+        f"{replaced} keys replaced for exactly the remaining holders"
     )
     refused = lynx.run("read", COLLECTION, expect=3)
     say(f"Lynx reads again: {refused['error']['message']}")

@@ -26,9 +26,14 @@ GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.
 LINK = f"sealroom://host:1/{ID}#{'A' * 43}"
 
 ACT = results.ActResult("grant", 7, ID, HOSTILE)
-ROTATED = results.RotateResult(8, (HOSTILE, "iban"), 1_234, None, 0.5)
+SOME = (
+    results.FieldsOf(HOSTILE, (HOSTILE, "iban")),
+    results.FieldsOf("orders", ("iban",)),
+    results.FieldsOf(None, ("names of people",)),
+)
+ROTATED = results.RotateResult(8, SOME, 1_234, None, 0.5)
 MOVED = replace(ROTATED, reencrypted=results.ReencryptResult(30, 4_000, 9_999, 3, 2, 5))
-ROTATE_PLAN = results.RotatePlan((HOSTILE, "iban"), (HOSTILE, "Bo"), 30, 4_000, 9_999, 90.0)
+ROTATE_PLAN = results.RotatePlan(SOME, (HOSTILE, "Bo"), 30, 4_000, 9_999, 90.0)
 MEMBERS = (
     results.MemberInfo(ID, HOSTILE, "owner", "confirmed", False, (), (), WORDS, True),
     results.MemberInfo(
@@ -37,9 +42,10 @@ MEMBERS = (
     results.MemberInfo("ef" * 32, "C", "admin", "confirmed", False, (), (), WORDS, False),
 )
 OFFER = results.OfferInfo(3, ID, HOSTILE, 1_700_000_000, False)
+NOTHING_WAITS = results.NewKeys(0, 0, None)
 STATUS = results.VaultStatus(
     ID, HOSTILE, "https://h", ID, "owner", "confirmed", 1_234, ID, 61, 2, 1, 3, 1_000_000, OFFER, 4,
-    "open", 7_200, 604_800,
+    results.NewKeys(4, 4, results.Way.ROTATE), "open", 7_200, 604_800,
 )  # fmt: skip
 FIELDS = (
     results.FieldInfo(0, HOSTILE, "string", "general", True, 1, False),
@@ -48,7 +54,7 @@ FIELDS = (
 COLLECTION = results.CollectionInfo("c0" * 16, HOSTILE, HOSTILE, 50, 2, 123_456, ID, FIELDS)
 TABLE = pa.table({HOSTILE: [HOSTILE, None], "n": [1, 2]})
 UPLOADED = results.UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
-PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1, 9_999, 0.5, 90.0, (HOSTILE,))
+PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1_194, 1, 9_999, 0.5, 90.0, (HOSTILE,))
 READ = results.ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
 DOCUMENT = results.DocumentInfo(
     "d0" * 16, HOSTILE, "core", 20_000, HOSTILE, ID, True, "whole", 41_360, ID, HOSTILE, 9
@@ -62,10 +68,8 @@ FETCHED = results.GetResult("d0" * 16, HOSTILE, HOSTILE, 20_000, ID, 8_000, 1.0)
 REMOVED = results.RemoveResult((9, 11), "d0" * 16, HOSTILE, 0.5)
 INVITE = results.InviteResult(LINK, ID, HOSTILE, "bidder", ("general",), 1_700_000_000)
 JOINED = results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, True, 61)
-REVOKED = results.RevokeResult(
-    9, ID, HOSTILE, (HOSTILE,), 2, 30, (HOSTILE,), ROTATED, (HOSTILE,), INVITE
-)
-REVOKE_PLAN = results.RevokePlan(ID, HOSTILE, (HOSTILE,), 2, 30, (HOSTILE,), (HOSTILE, "iban"))
+REVOKED = results.RevokeResult(9, ID, HOSTILE, SOME, 2, 30, (HOSTILE,), ROTATED, SOME[:1], INVITE)
+REVOKE_PLAN = results.RevokePlan(ID, HOSTILE, SOME[:2], 2, 30, (HOSTILE,), SOME)
 ERASED = results.EraseResult((9, 11), HOSTILE, 1_204, 3, 0.5)
 POLICY = results.PolicyInfo(30.0, 14.0, 0.5, False, (ID,))
 RECOVERY = results.RecoveryStatus(
@@ -94,7 +98,7 @@ LOG = results.LogResult(
         results.LogEntry(2, "observation", None, None, {}),
     ),
 )  # fmt: skip
-INFO = results.VaultInfo(ID, HOSTILE, "https://h:1", "00" * 32, "identity-1", True)
+INFO = results.VaultInfo(ID, HOSTILE, "https://h:1", "00" * 32, "identity-1", True, 1_700_000_000)
 
 ANSWERS: Mapping[str, Any] = {
     "status": STATUS,
@@ -180,7 +184,7 @@ class FakeVault:
         )
         return replace(looked, fields=fields)
 
-    async def closed_fields(self) -> int:
+    async def new_keys(self) -> results.NewKeys:
         """Return what every command asks when it is done."""
         return self._world.waiting
 
@@ -204,7 +208,7 @@ class World:
         self.closed = 0
         self.opened: list[str | None] = []
         self.unlocked = 0
-        self.waiting = 0
+        self.waiting = NOTHING_WAITS
         (directory / "keyring").write_bytes(b"")
 
     def run(self, *arguments: str) -> int:

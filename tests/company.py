@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 
 from client import transport
 from client.home import Home
-from client.results import MemberInfo
+from client.results import FieldsOf, MemberInfo
 from client.session import Session
 from client.vault import Vault
 from protocol.acts import Reason, Role
@@ -135,6 +135,11 @@ class Company:
 async def members(vault: Vault) -> dict[str | None, MemberInfo]:
     """Return what a vault lists of everybody, by name."""
     return {each.name: each for each in await vault.members()}
+
+
+def named(fields: Iterable[FieldsOf]) -> list[str]:
+    """Return fields that were told by collection as one list."""
+    return [f"{each.collection}: {name}" for each in fields for name in each.fields]
 
 
 def customers(vault: Vault) -> bytes:

@@ -115,8 +115,11 @@ OTHERS: list[tuple[Any, dict[str, Any], tuple[str, ...], str]] = [
      "Leave --class out"),
     (MORE, {"default": GENERAL}, ("'name' is to be general, and core there",
      "'orders' is to be general, and sensitive there"), "Leave --class out"),
-    (MORE.rename_columns(["Name", "orders", "note"]), {}, ("'name' is missing",
-     "'Name' is no field there"), "Add the column, empty where nothing is known. Leave"),
+    (MORE.rename_columns(["Name", "orders", "note"]), {}, (
+     "'name' is missing, and 'Name' is like it but for upper and lower case",),
+     "Call the column what the field is called there"),
+    (MORE.rename_columns(["name", "orders", "remark"]), {}, ("'note' is missing",
+     "'remark' is no field there"), "Add the column, empty where nothing is known. Leave"),
 ]  # fmt: skip
 
 

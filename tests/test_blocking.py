@@ -289,7 +289,7 @@ def test_identities_come_and_go_without_asyncio(server: Server, tmp_path: Path) 
         rescued, result = rescue.rebuild()
         assert result.new_id == rescued.identity.member_id.hex()
         assert rescued.status().role == "owner"
-        assert rescued.closed_fields() == rescued.status().tainted_fields
+        assert rescued.new_keys() == rescued.status().new_keys
 
         for gone in (hers, paper):
             gone_vault = gone.vault()

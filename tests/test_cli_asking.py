@@ -13,6 +13,7 @@ import pytest
 
 from client.cli import options
 from client.errors import InputError, Refused
+from client.results import NewKeys, Way
 from protocol.errors import NotAuthorised
 from tests.cli_table import KIT, KIT_WORDS
 from tests.cli_world import ACT, HOSTILE, ID, SHOWN, WORDS, World, at_a_terminal, made_world, split
@@ -79,18 +80,18 @@ def test_whoever_could_replace_keys_is_told_how(world: World, capsys: Any) -> No
         (1, "1 field takes no new data until its key is replaced: run 'sealroom rotate --tainted'"),
         (3, "3 fields take no new data until their keys are replaced: run 'sealroom rotate"),
     ]:
-        world.waiting = waiting
-        assert world.run("members") == 0
+        world.waiting = NewKeys(5, waiting, Way.ROTATE)
+        assert world.run("collection", "list") == 0
         assert text in capsys.readouterr().err
         # A program is told by 'vault status', and finds one document on its standard output.
-        assert world.run("--json", "members") == 0
+        assert world.run("--json", "collection", "list") == 0
         out, err = capsys.readouterr()
         assert json.loads(out)
         assert err == ""
-    world.waiting = 0
-    assert world.run("members") == 0
+    world.waiting = NewKeys(5, 0, None)  # nothing that this member may do, so it is left in peace
+    assert world.run("collection", "list") == 0
     assert capsys.readouterr().err == ""
-    assert {call[0] for call in world.calls} == {"members"}
+    assert {call[0] for call in world.calls} == {"collections"}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_at_a_terminal_it_is_offered_and_the_command_is_done_either_way(
     from dataclasses import replace
 
     at_a_terminal(monkeypatch, typed)
-    world.waiting = 2
+    world.waiting = NewKeys(2, 2, Way.ROTATE)
     world.answers["rotate"] = replace(world.answers["rotate"], index=index)
     assert world.run("members") == 0
     err = capsys.readouterr().err
@@ -124,11 +125,28 @@ def test_at_a_terminal_it_is_offered_and_the_command_is_done_either_way(
     assert rotated == ([("rotate", (), {"tainted": True})] if told else [])
 
 
+def test_a_new_owner_is_told_to_take_over_and_nothing_else(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.waiting = NewKeys(5, 5, Way.TAKEOVER)
+    told = "The seller still knows the keys that are in use: run 'sealroom handover takeover' next."
+    assert world.run("handover", "accept", "--yes") == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == told
+    assert "rotate" not in out + err
+    assert "takeover" not in out
+    # It takes long: a person is told too, and not led into it by a question.
+    at_a_terminal(monkeypatch, "y\n")
+    assert world.run("collection", "list") == 0
+    assert capsys.readouterr().err.splitlines() == [told]
+    assert {call[0] for call in world.calls} == {"accept", "collections"}
+
+
 def test_a_replacement_that_fails_is_told(
     world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_a_terminal(monkeypatch, "y\n")
-    world.waiting = 1
+    world.waiting = NewKeys(1, 1, Way.ROTATE)
     world.answers["rotate"] = Refused("frozen", code="frozen")
     assert world.run("members") == 3
     assert "error: frozen" in capsys.readouterr().err
@@ -138,7 +156,7 @@ def test_nothing_is_offered_after_a_command_that_failed(
     world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_a_terminal(monkeypatch, "y\n")
-    world.waiting = 1
+    world.waiting = NewKeys(1, 1, Way.ROTATE)
     world.answers["members"] = NotAuthorised("no")
     assert world.run("members") == 4
     assert "Replace now?" not in capsys.readouterr().err

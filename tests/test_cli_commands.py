@@ -11,19 +11,25 @@ import pyarrow as pa
 import pytest
 
 from client import results
+from client.cli.output import moment
 from client.errors import InputError, Refused
-from client.results import as_json
+from client.results import NewKeys, Way, as_json
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 from tests.cli_table import COMMANDS
 from tests.cli_world import (
     ANSWERS,
+    COLLECTION,
     CORE,
     GENERAL,
     HOSTILE,
     ID,
+    INFO,
     LINK,
+    LOG,
     MOVED,
     MOVED_IDENTITY,
+    NOTHING_WAITS,
+    OFFER,
     RECOVERY,
     REVOKED,
     SHOWN,
@@ -370,12 +376,112 @@ def test_what_a_removal_leaves_to_others_is_told(world: World, capsys: Any) -> N
     assert world.run(*split("revoke Ann --reason left")) == 0
     out = capsys.readouterr().out
     assert f"withdrawn   invites of {SHOWN}" in out
-    assert "What is left takes no new records until somebody who holds it runs" in out
+    assert "What is left takes no new records until somebody who holds it has run" in out
     world.answers["revoke"] = replace(REVOKED, left_tainted=(), invited=None)
     assert world.run(*split("revoke Ann --reason left")) == 0
     out = capsys.readouterr().out
     assert "What is left" not in out
     assert LINK not in out
+
+
+def test_fields_of_one_name_are_told_by_their_collections(world: World, capsys: Any) -> None:
+    for command in ("rotate", "rotate --dry-run", "revoke Ann --reason left --dry-run"):
+        assert world.run(*split(command)) == 0
+        out = capsys.readouterr().out
+        lines = [line.strip() for line in out.splitlines()]
+        assert f" {SHOWN}: {SHOWN}, iban\n" in out
+        assert "orders: iban" in lines
+        assert "the vault: names of people" in lines
+
+
+def test_a_second_vault_of_one_title_is_told(
+    world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (f"join '{LINK}' --yes", "vault create h --token x"):
+        assert world.run(*split(command)) == 0
+        assert "are called" not in capsys.readouterr().err
+    monkeypatch.setattr(world, "vaults", lambda: (INFO, replace(INFO, vault_id="cd" * 32)))
+    for command in (f"join '{LINK}' --yes", "vault create h --token x"):
+        assert world.run(*split(command)) == 0
+        told = capsys.readouterr().err
+        assert f"2 vaults of this home are called {SHOWN!r} now: name them by their ids" in told
+
+
+@pytest.mark.parametrize(
+    ("role", "told"), [("bidder", True), ("auditor", True), ("admin", False), ("owner", False)]
+)
+def test_whoever_may_know_no_names_is_told_why(
+    role: str, told: bool, world: World, capsys: Any
+) -> None:
+    world.answers["members"] = tuple(
+        replace(each, role=role if each.me else each.role) for each in ANSWERS["members"]
+    )
+    assert world.run("members") == 0
+    out, err = capsys.readouterr()
+    assert "(sealed) (you)" in out
+    assert ("Names are sealed for the owner and the admins" in err) == told
+
+
+def test_documents_stand_apart_from_tables(world: World, capsys: Any) -> None:
+    documents = replace(COLLECTION, name="documents-general", documents=2)
+    world.answers |= {
+        "collections": (COLLECTION, documents),
+        "collection": documents,
+        "status": replace(STATUS, documents=2),
+    }
+    assert world.run("collection", "list") == 0
+    out = capsys.readouterr().out
+    assert "documents-general" not in out
+    told = "2 documents of class general"
+    assert out.endswith(f"and {told}: 'sealroom documents list' shows them\n")
+    assert world.run("collection", "show", "documents-general") == 0
+    out = capsys.readouterr().out
+    assert f"holds       {told}" in out
+    assert "records" not in out
+    assert world.run("vault", "status") == 0
+    assert "3 collections, 1,000,000 records, 2 documents\n" in capsys.readouterr().out
+    world.answers["collections"] = (documents,)
+    assert world.run("collection", "list") == 0
+    assert capsys.readouterr().out.startswith("no collections yet\nand 2 documents")
+
+
+def read_by(index: int, who: str | None, time: int) -> results.LogEntry:
+    detail = {} if who is None else {"who": who, "collection": "c", "blocks": 2, "time": time}
+    return results.LogEntry(index, "observation", None, None, detail)
+
+
+def test_reads_between_two_acts_are_one_line_unless_all_are_wanted(
+    world: World, capsys: Any
+) -> None:
+    act = results.LogEntry(0, "grant", ID, "Ann", {})
+    entries = (
+        act, read_by(1, "Bo", 60), read_by(2, HOSTILE, 0), read_by(3, "Bo", 120),
+        replace(act, index=4), read_by(5, "Bo", 180), replace(act, index=6),
+        read_by(7, None, 0), read_by(8, None, 0),
+    )  # fmt: skip
+    world.answers["log"] = replace(LOG, size=9, entries=entries)
+    assert world.run("log") == 0
+    out, err = capsys.readouterr()
+    rows = [" ".join(line.split()) for line in out.splitlines()[1:7]]
+    assert rows == [
+        "0 grant Ann",
+        f"1-3 observations the server 3 reads by 2 members (Bo, {SHOWN}), "
+        f"from {moment(0)} to {moment(120)}",
+        "4 grant Ann",
+        f"5 observation the server who Bo; collection c; blocks 2; time {moment(180)}",
+        "6 grant Ann",
+        "7-8 observations the server 2 reads",
+    ]
+    assert "--all shows each" in err
+    assert world.run("log", "--all") == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()[1:10]] == list("012345678")
+    assert err == ""
+    # A program is given each leaf, folded for nobody.
+    assert world.run("--json", "log") == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["entries"]) == 9
+    assert err == ""
 
 
 def test_what_was_erased_is_told(world: World, capsys: Any) -> None:
@@ -450,8 +556,36 @@ def test_how_an_offer_is_told(
     offer: Any, shown: str, world: World, capsys: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
-    world.answers["status"] = replace(STATUS, offer=offer, tainted_fields=0)
+    world.answers["status"] = replace(STATUS, offer=offer, new_keys=NOTHING_WAITS)
     assert world.run("handover", "status") == 0
     assert capsys.readouterr().out.startswith(shown)
     assert world.run("vault", "status") == 0
     assert "new key" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("new", "other", "told"),
+    [
+        (NewKeys(4, 4, Way.ROTATE), {}, "4 fields take no new data until they have new keys: "
+         "'sealroom rotate --tainted'"),
+        (NewKeys(4, 1, Way.ROTATE), {}, "4 fields take no new data until they have new keys: "
+         "'sealroom rotate --tainted' for 1; the others by whoever holds them"),
+        (NewKeys(1, 0, None), {"role": "bidder"}, "1 field takes no new data until it has a new "
+         "key: the owner gives them, or an admin who holds them"),
+        (NewKeys(4, 0, None), {"offer": OFFER}, "4 fields take no new data until they have new "
+         "keys: once the offer is accepted, declined or over"),
+        (NewKeys(4, 0, None), {"offer": OFFER, "phase": "frozen offer"}, "4 fields take no new "
+         "data until they have new keys: once the owner has lifted the freeze"),
+        (NewKeys(9, 9, Way.TAKEOVER), {},
+         "the seller still knows the keys that are in use: 'sealroom handover takeover'"),
+        (NewKeys(9, 0, None), {"status": "revoked"}, None),
+        (NewKeys(9, 0, None), {"phase": "ended"}, None),
+    ],
+)  # fmt: skip
+def test_whose_turn_it_is_to_make_new_keys(
+    new: NewKeys, other: dict[str, Any], told: str | None, world: World, capsys: Any
+) -> None:
+    world.answers["status"] = replace(STATUS, **({"offer": None, "new_keys": new} | other))
+    assert world.run("vault", "status") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("new keys")]
+    assert [" ".join(line.split()) for line in lines] == ([f"new keys {told}"] if told else [])

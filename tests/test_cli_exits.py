@@ -116,6 +116,7 @@ def test_an_error_of_the_system_names_the_file(capsys: pytest.CaptureFixture[str
     assert tell(sqlite3.OperationalError("disk is full"), as_json=False) == 1
     assert capsys.readouterr().err == (
         "error: Permission denied: /x/y\n"
+        "hint: Have its owner let you, or choose another place.\n"
         "error: OSError\n"
         "error: the home's own files cannot be used: disk is full\n"
         "hint: Is the disk full, or another sealroom at work in this home?\n"

@@ -140,7 +140,9 @@ def test_the_vaults_of_a_home(home: Path, monkeypatch: Any, capsys: Any) -> None
 
     monkeypatch.setenv("SEALROOM_PASSPHRASE", "right")
     monkeypatch.setattr(
-        Folder, "vaults", lambda _: (INFO, results.VaultInfo("cd" * 32, "", "s", None, "i", False))
+        Folder,
+        "vaults",
+        lambda _: (INFO, results.VaultInfo("cd" * 32, "", "s", None, "i", False, 0)),
     )
     home.mkdir()
     (home / "keyring").touch()

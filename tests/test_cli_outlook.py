@@ -19,10 +19,12 @@ import pyarrow as pa
 import pytest
 
 from client.cli import outlook, table_options
-from client.cli.outlook import MASK, Outlook
+from client.cli.outlook import MASK, Outlook, advice
 from client.errors import Interrupted
+from client.plans import plan_upload
 from client.results import PlannedField, UploadPlan
 from client.tables import ReadOptions, TableRagged, open_source
+from client.tables.findings import NO_ROWS
 from tests.deals import cheap_keyrings
 from tests.real_commands import Ended, Server, command, environment, quickly, running
 
@@ -89,7 +91,11 @@ def plain(text: str) -> str:
 
 def outlook_of(path: Path, **classes: str) -> Outlook:
     source = open_source(path, ReadOptions(guess=True))
-    every = {column.name: classes.get(column.name, "sensitive") for column in source.columns}
+    plan = plan_upload(source, "t", {}, None)
+    every = {
+        each.name: PlannedField(each.name, each.type, classes.get(each.name, "sensitive"))
+        for each in plan.source.columns
+    }
     return Outlook(source, every)
 
 
@@ -113,6 +119,44 @@ def test_everything_found_is_shown_with_the_first_rows_and_core_is_masked(
     assert row.split() == ["身份证号", "core", "string", MASK, MASK]
     named = next(line for line in shown.splitlines() if line.startswith("姓名"))
     assert named.split() == ["姓名", "general", "string", "张三", "李四"]
+
+
+def test_what_looks_core_is_pointed_out_and_masked_until_it_has_a_class(
+    tmp_path: Path, screen: Terminal
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("name,cc,phone\nAnn,4111111111111111,10012345678\n")
+    source = open_source(path)
+    fields = {
+        "name": PlannedField("name", "string", "general"),
+        "cc": PlannedField(
+            "cc", "string", "sensitive", "bank cards or accounts", "its values", "core"
+        ),
+        "phone": PlannedField(
+            "phone", "string", "general", "phone numbers", "its name", "sensitive"
+        ),
+    }
+    Outlook(source, fields).print()
+    shown = re.sub(" +", " ", plain(screen.text).replace("\n", " "))
+    assert "! column 'cc' looks like bank cards or accounts, by its values: it goes in as" in shown
+    assert "--class cc=core" in shown
+    assert "! column 'phone' looks like phone numbers" in shown
+    assert "4111111111111111" not in shown
+    assert "10012345678" in shown  # what would be sensitive is shown, as sensitive cells are
+    rows = [line.split() for line in plain(screen.text).splitlines()]
+    assert ["cc", "sensitive", "(core?)", "string", MASK] in rows
+
+
+def test_of_very_many_likenesses_the_first_are_told() -> None:
+    many = [
+        PlannedField(f"p {n}", "string", "general", "phone numbers", "its name", "sensitive")
+        for n in range(14)
+    ]
+    told = advice(many)
+    assert len(told) == 13
+    assert told[0].endswith("unless you say --class 'p 0=sensitive'")
+    assert told[-1] == "2 more columns look so"
+    assert advice(many[:13])[-1] == "1 more column looks so"
 
 
 def test_nothing_hostile_reaches_the_screen(tmp_path: Path, screen: Terminal) -> None:
@@ -153,7 +197,7 @@ def test_off_a_terminal_no_cell_is_shown(crm: Path, capsys: pytest.CaptureFixtur
 
 def test_a_table_in_memory_is_shown_without_its_rows(screen: Terminal) -> None:
     source = open_source(pa.table({"a": ["secret"]}))
-    Outlook(source, {"a": "general"}).print()
+    Outlook(source, {"a": PlannedField("a", "string", "general")}).print()
     assert "1 row, 1 field" in screen.text
     assert "secret" not in screen.text
 
@@ -243,6 +287,38 @@ def test_a_script_says_what_is_not_sure(crm: Path, run: Callable[..., Ended]) ->
     assert done.code == 0
     assert "2 records of 4 fields sealed and committed: crm" in done.out
     assert "张三" not in done.out + done.err
+
+
+def test_a_table_without_rows_goes_in_only_if_somebody_says_so(
+    tmp_path: Path, run: Callable[..., Ended]
+) -> None:
+    bare = tmp_path / "bare.csv"
+    bare.write_text("a,b\n")
+    for more in (("--dry-run",), (), ("--default-class", "core")):
+        refused = run("upload", bare, "--collection", "bare", *more)
+        assert refused.code == 1
+        assert "rows: none (columns and nothing below them: is the export whole" in refused.err
+        assert "hint: --yes takes everything as it was found" in refused.err
+    assert run("--json", "upload", bare, "--collection", "bare").code == 1
+    done = run("upload", bare, "--collection", "bare", "--yes")
+    assert "0 records of 2 fields sealed and committed: bare" in done.out
+    assert "note    the table has columns and no rows\n" in done.out
+    assert run("--json", "read", "bare").ok()["rows"] == []
+
+
+def test_a_doubt_about_one_of_several_tables_is_a_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.csv").write_text("a,b\nx,y\n")
+    defaults: list[bool] = []
+
+    def confirm(_: str, *, default: bool, err: bool) -> bool:
+        defaults.append(default)
+        return True
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    outlook_of(tmp_path / "t.csv").confirm(PLAN, None, (NO_ROWS,), ())
+    assert defaults == [False]
 
 
 def test_yes_takes_everything_as_it_was_found(crm: Path, run: Callable[..., Ended]) -> None:

@@ -17,7 +17,20 @@ from tests.deals import cheap_keyrings
 from tests.real_commands import Ended, Server, quickly, running
 
 ADDED = results.UploadResult(
-    "c0" * 16, "X", 50, 2, 100, 1, 9_999, 0, 1.0, (), appended=True, replaced=7, unchanged=3
+    "c0" * 16,
+    "X",
+    50,
+    2,
+    100,
+    1,
+    9_999,
+    0,
+    1.0,
+    (),
+    appended=True,
+    replaced=7,
+    unchanged=3,
+    left=90,
 )
 
 
@@ -52,9 +65,38 @@ def test_an_update_says_what_it_did(world: World, capsys: Any) -> None:
     said = world.calls[-1][2]
     assert (said["replace_by"], said["again"]) == ("a", True)
     out = capsys.readouterr().out
-    assert out.startswith("50 records of 2 fields sealed and added to: X\n")
-    assert "replaced   7 records\n" in out
-    assert "unchanged  3 rows\n" in out
+    assert out.startswith("updated by 'a': X\n")
+    for line in (
+        "replaced   7 records", "added      43 records", "unchanged  3 records",
+        "left       90 records that no row is about; an update removes none",
+    ):  # fmt: skip
+        assert f"{line}\n" in out
+    assert "added to" not in out
+
+
+def test_an_update_of_nothing_there_says_that_it_is_an_upload(world: World, capsys: Any) -> None:
+    arguments = ("upload", "t.csv", "--collection", "X", "--replace-by", "a")
+    assert world.run(*arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("50 records of 2 fields sealed and committed: ")
+    assert "that no row is about" not in out
+    world.answers["plan_upload"] = results.UploadPlan("X", None, (), 50)
+    assert world.run(*arguments, "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("would seal and send 50 records of 1 field to a new")
+
+
+def test_a_rehearsed_update_says_what_would_become_of_each_record(
+    world: World, capsys: Any
+) -> None:
+    arguments = ("upload", "t.csv", "--collection", "X", "--replace-by", "a", "--dry-run")
+    assert world.run(*arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("would update by 'a': X\n")
+    for line in (
+        "replaced    7 records", "added       43 records", "unchanged   3 records",
+        "left        1,194 records that no row is about; an update removes none",
+    ):  # fmt: skip
+        assert f"{line}\n" in out
 
 
 def test_a_rehearsal_says_what_would_be_done(world: World, capsys: Any) -> None:
@@ -66,7 +108,7 @@ def test_a_rehearsal_says_what_would_be_done(world: World, capsys: Any) -> None:
     out, err = capsys.readouterr()
     assert out.startswith("would seal and send 50 records of 1 field to 1,204 records in: X\n")
     for line in (
-        "replaces    7 records", "unchanged   3 rows", "sealed      9.8 KiB in 1 batch",
+        "sealed      9.8 KiB in 1 batch",
         "sealing     0.5 s on this machine",
         "would take  about 90.0 s, as fast as the last time", f"note        {SHOWN}",
         "nothing was sent",
@@ -87,7 +129,8 @@ def test_a_rehearsal_for_programs(world: World, capsys: Any) -> None:
     assert (verb, said["rehearse"]) == ("plan_upload", True)
     shown = json.loads(capsys.readouterr().out)
     assert shown == as_json(PLANNED) | {"fields": [
-        {"name": "a", "type": "string", "field_class": "sensitive"}
+        {"name": "a", "type": "string", "field_class": "sensitive",
+         "looks_like": None, "looked_at": None, "advised": None}
     ], "notes": [HOSTILE]}  # fmt: skip
 
 
@@ -130,9 +173,11 @@ def test_a_table_grows_and_changes_by_the_command_line(
     assert other.code == 1
     assert "error: the table does not fit the collection 'c': 'name' is to be general" in other.err
     rehearsed = run("upload", new, "--collection", "c", "--replace-by", "id", "--dry-run")
-    assert "to 3 records in: c" in rehearsed.out
+    told = "replaced    1 record\nadded       1 record\nunchanged   1 record\nleft        1 record"
+    assert told in rehearsed.out
     updated = run("upload", new, "--collection", "c", "--replace-by", "id")
-    assert "replaced   1 record\nunchanged  1 row\n" in updated.out
+    told = "replaced   1 record\nadded      1 record\nunchanged  1 record\nleft       1 record that"
+    assert told in updated.out
     rows = run("--json", "read", "c").ok()["rows"]
     assert {row["id"]: row["name"] for row in rows} == {
         "1": "Ann",

@@ -15,7 +15,7 @@ import pytest_asyncio
 from client.documents.local import PartFile
 from client.errors import InputError, Refused, Unreachable
 from client.results import Progress
-from client.tables import TableExists
+from client.tables import TableExists, TableUnwritable
 from client.vault import Vault
 from protocol import api
 from tests.deals import (
@@ -86,12 +86,12 @@ async def test_what_was_all_there_but_its_name_is_not_fetched_again(
 ) -> None:
     await mine.attach(file)
 
-    def full(_: PartFile) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(PartFile, "commit", full)
-        with pytest.raises(OSError, match="No space"):
+        patch.setattr("client.documents.local.bring_into_place", full)
+        with pytest.raises(TableUnwritable, match="No space"):
             await mine.get_document("contract.pdf", folder=tmp_path)
     nothing = Flaky(mine, 0)
     with through(mine, nothing):

@@ -13,7 +13,7 @@ from client.observing import observations
 from client.results import no_progress
 from client.vault import Vault
 from protocol.acts import Reason, Role
-from tests.company import Company, company
+from tests.company import Company, company, named
 from tests.deals import a_deal, a_vault, acts_since, joined, through
 from tests.documents import (
     CORE,
@@ -99,7 +99,7 @@ async def test_whoever_is_revoked_reads_no_document_that_comes_later(tmp_path: P
         await olga.attach(a_file(tmp_path, "before.pdf"), field_class=GENERAL)
         assert await got(bo, "before.pdf", tmp_path / "out") == content_of(20_000)
         plan = await olga.plan_revocation("Bo")
-        assert "documents-general" in plan.could_read
+        assert "documents-general: documents" in named(plan.could_read)
         assert plan.admitted_reads >= 1
         await olga.revoke("Bo", Reason.LOST_BID, reencrypt=True)
         await olga.attach(a_file(tmp_path, "after.pdf", seed=2), field_class=GENERAL)
@@ -108,6 +108,23 @@ async def test_whoever_is_revoked_reads_no_document_that_comes_later(tmp_path: P
                 await bo.get_document(name, folder=tmp_path)
             assert await epochs_of(olga, name) == {2}
         assert await got(olga, "before.pdf", tmp_path / "out 2") == content_of(20_000)
+
+
+async def test_documents_are_counted_apart_from_tables(tmp_path: Path) -> None:
+    async with company(tmp_path / "c") as cast:
+        olga, bo = await cast("olga"), await cast("bo")
+        before = await olga.status()
+        for name, field_class in (("a.pdf", GENERAL), ("b.pdf", CORE), ("c.pdf", CORE)):
+            await olga.attach(a_file(tmp_path, name), field_class=field_class)
+        after = await olga.status()
+        assert (before.documents, after.documents) == (0, 3)
+        assert (after.collections, after.records) == (before.collections, before.records)
+        holding = {each.name: each.documents for each in await olga.collections()}
+        assert holding == {"customers": None, "documents-general": 1, "documents-core": 2}
+        assert (await olga.collection("documents-core")).documents == 2
+        # Whoever may not know a collection's names cannot know either that it is no table.
+        seen = await bo.status()
+        assert (seen.documents, seen.collections) == (1, before.collections + 1)
 
 
 async def test_an_identity_that_is_rotated_keeps_its_documents(tmp_path: Path) -> None:

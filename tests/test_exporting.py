@@ -16,7 +16,7 @@ import pytest_asyncio
 from client import reading
 from client.errors import Unreachable
 from client.results import Progress
-from client.tables import TableExists
+from client.tables import TableExists, TableUnwritable
 from client.tables.parquet_out import ParquetSink
 from client.vault import Vault
 from protocol import api
@@ -96,7 +96,7 @@ async def test_a_full_disk_leaves_no_file_and_no_task(
 
     monkeypatch.setattr(ParquetSink, "_write", full)
     before = asyncio.all_tasks()
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(TableUnwritable, match="No space"):
         await deal.seller.export("customers", path=folder / "out.parquet")
     assert list(folder.iterdir()) == []
     assert asyncio.all_tasks() == before

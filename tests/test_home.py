@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from client import keeper
 from client.crypto.identity import Identity
 from client.errors import InputError, Refused, Unreachable
 from client.home import Home
@@ -214,8 +216,14 @@ async def test_each_vault_has_an_identity_of_its_own(tmp_path: Path) -> None:
             assert {each.identity for each in home.vaults()} == {"identity-1", "identity-2"}
             with pytest.raises(InputError, match="serves in a vault already"):
                 await create(home, made, "Three", identity="identity-1")
-            with pytest.raises(InputError, match="several vaults fit"):
+            with pytest.raises(InputError, match="several vaults fit: 'One' ") as told:
                 home.vault()
+            for vault in (one, two):  # each by what nobody else chose
+                assert f" {vault.vault_id[:16]} on {URL.removeprefix('https://')}, " in str(
+                    told.value
+                )
+            today = datetime.fromtimestamp(home.vaults()[0].since).date().isoformat()
+            assert str(told.value).endswith(f", since {today}")
             for reference, right in (("One", one), (two.vault_id, two), (one.vault_id[:8], one)):
                 async with home.vault(reference) as found:
                     assert found.vault_id == right.vault_id
@@ -229,7 +237,9 @@ async def test_each_vault_has_an_identity_of_its_own(tmp_path: Path) -> None:
             empty.vault()
 
 
-async def test_a_title_never_passes_for_another_vaults_id(tmp_path: Path) -> None:
+async def test_a_title_never_passes_for_another_vaults_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever invites gives the title: whose id is typed is the one that is meant."""
     async with a_server(tmp_path) as made:
         home = made.home("olga")
@@ -242,3 +252,6 @@ async def test_a_title_never_passes_for_another_vaults_id(tmp_path: Path) -> Non
             assert found.vault_id == mine
         with pytest.raises(InputError, match="several vaults fit"):
             home.vault(mine[:8])
+        monkeypatch.setattr(keeper, "MOST_TOLD", 1)
+        with pytest.raises(InputError, match=r"since [-0-9]+; and 2 more$"):
+            home.vault()

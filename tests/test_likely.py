@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from client.errors import InputError, Refused
-from client.likely import likely
+from client.likely import likely, spelt_otherwise
 from client.plans import plan_upload
 from client.tables import open_source
 from protocol.blocks import FieldClass
@@ -32,6 +32,38 @@ def test_the_likeliest_names_come_first(typed: str, hint: str) -> None:
 
 def test_nothing_is_likely_where_nothing_is_known() -> None:
     assert likely("customers", (), "Look.") == "Look."
+
+
+@pytest.mark.parametrize(
+    ("missing", "other", "how"),
+    [
+        ("phone", "phone ", "blanks around it"),
+        ("phone", "Phone", "upper and lower case"),
+        ("ABC", "\uff21\uff22\uff23", "the width or form of its characters"),
+        ("birth date", "Birth_Date", "blanks, marks, case or width"),
+        ("telephone", "telefone", "some characters"),
+        ("\u624b\u673a\u53f7\u7801", "\u624b\u673a\u53f7\u7801 ", "blanks around it"),
+        ("\u624b\u673a\u53f7\u7801", "\u624b\u673a\u53f7", "some characters"),
+        ("--", " --", "blanks around it"),
+    ],
+)
+def test_a_column_that_is_spelt_otherwise_is_paired_with_what_is_meant(
+    missing: str, other: str, how: str
+) -> None:
+    assert spelt_otherwise([missing], ["orders", other]) == {missing: (other, how)}
+
+
+def test_each_name_is_paired_once_and_the_surest_first() -> None:
+    assert spelt_otherwise(["phone1", "phone"], ["Phone", "phones1"]) == {
+        "phone": ("Phone", "upper and lower case"),
+        "phone1": ("phones1", "some characters"),
+    }
+    assert spelt_otherwise(["name", "iban"], ["note", "x"]) == {}
+    many = [f"column{n}" for n in range(60)]
+    assert spelt_otherwise([*many, "a"], ["A", *(f"{each}x" for each in many)]) == {
+        "a": ("A", "upper and lower case")
+    }
+    assert spelt_otherwise([], ["a"]) == spelt_otherwise(["a"], []) == {}
 
 
 async def test_collections_fields_and_vaults_that_are_mistyped_are_named(tmp_path: Path) -> None:

@@ -50,6 +50,24 @@ async def test_what_the_server_served_is_shown_to_those_who_may_see_it(tmp_path:
                 await observations((await cast(name)).session)
 
 
+async def test_the_log_tells_reads_to_those_who_may_know_them(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        bo = await cast("bo")
+        await bo.read("customers", fields=["name"])
+        for name, knows in (("aud", True), ("kim", True), ("bo", False), ("uma", False)):
+            told = await (await cast(name)).log()
+            assert [each.index for each in told.entries] == list(range(told.size))
+            reads = [each.detail for each in told.entries if each.kind == "observation"]
+            assert reads
+            assert all(bool(each) == knows for each in reads)
+            readers = {each.get("who") for each in reads}
+            assert bool(readers & {"Bo", bo.identity.member_id.hex()[:16]}) == knows
+        told = await (await cast("kim")).log()
+        last = [each.detail for each in told.entries if each.detail.get("who") == "Bo"][-1]
+        assert (last["who"], last["collection"], last["blocks"]) == ("Bo", "customers", 1)
+        assert abs(last["time"] - cast.clock()) < 60
+
+
 Change = Callable[[tuple[Observation, ...]], tuple[Observation, ...]]
 
 

@@ -19,6 +19,7 @@ from protocol.api import FetchBlocks
 from protocol.blocks import BlockRef, FieldClass
 from protocol.errors import CommitmentMismatch, IntegrityError, ManifestMismatch
 from protocol.limits import LIMITS
+from tests.company import named
 from tests.deals import (
     Tampering,
     a_vault,
@@ -87,7 +88,7 @@ async def test_of_one_field_only_its_blocks_move(made: tuple[Lab, Vault]) -> Non
     with through(seller, Watching(honest(seller), lambda _, blocks: blocks)):
         done = await seller.rotate(collection="customers", fields=["orders"], reencrypt=True)
     assert asked == [{1}]
-    assert done.fields == ("orders",)
+    assert named(done.fields) == ["customers: orders"]
     assert epochs_in_use(seller, 1) == live_epochs(seller, 1) == {2}
     assert epochs_in_use(seller, 0) == live_epochs(seller, 0) == {1}
     assert seller.session.state.collections[collection_of(seller)].root() != root
@@ -149,7 +150,7 @@ async def test_an_admin_rotates_what_it_holds(made: tuple[Lab, Vault]) -> None:
     lab, seller = made
     async with joined(lab, seller, "Ada", Role.ADMIN, [GENERAL]) as ada:
         done = await ada.rotate(collection="customers", reencrypt=True)
-        assert "orders" not in done.fields
+        assert "customers: orders" not in named(done.fields)
         await seller.session.sync()
         assert epochs_in_use(seller, 0) == {2}
         assert epochs_in_use(seller, 1) == {1}
@@ -196,7 +197,7 @@ async def test_a_plan_says_what_for_whom_and_how_long(made: tuple[Lab, Vault]) -
     async with joined(lab, seller, "Bo", classes=[GENERAL]):
         size = seller.session.state.size
         plan = await seller.plan_rotation(collection="customers", fields=["name"], reencrypt=True)
-        assert plan.fields == ("name",)
+        assert named(plan.fields) == ["customers: name"]
         assert set(plan.holders) == {"Sue", "Bo"}
         assert (plan.blocks, plan.cells, plan.seconds) == (3, 50, None)
         assert plan.sealed_bytes == sum(
@@ -229,9 +230,9 @@ async def test_nothing_to_rotate_is_no_error(made: tuple[Lab, Vault]) -> None:
     async with joined(lab, seller, "Ada", Role.ADMIN, [GENERAL]) as ada:
         await seller.withdraw_grant("Ada", classes=[GENERAL])
         done = await seller.rotate(tainted=True)
-        assert done.fields == ("name",)
+        assert named(done.fields) == ["customers: name"]
         assert not (await seller.status()).tainted_fields
-        assert await ada.closed_fields() == 0
+        assert (await ada.new_keys()).way is None
 
 
 # --- in parts, and again

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
-from client import removing
+from client import removing, uploads
 from client.errors import Refused
-from client.fields import field_labels
+from client.fields import field_names
 from client.people import PEOPLE
+from client.results import FieldsOf
 from protocol.acts import Reason
-from tests.company import ALL, CLASSES, TABLE, company, customers, members
+from tests.company import ALL, CLASSES, TABLE, company, customers, members, named
 
 GENERAL, SENSITIVE, CORE = ALL
 
@@ -26,9 +28,10 @@ async def test_a_removal_cuts_off_and_replaces_what_its_author_may_hold(tmp_path
         assert done.name == "Bo"
         # What was withdrawn before it could have kept; that counts as what it could have read.
         names = ("name", "iban", "names of general fields", "names of core fields")
-        assert set(done.could_read) == set(names)
+        assert done.could_read == (FieldsOf("customers", names),)
         assert (done.admitted_reads > 0, done.admitted_blocks > 0) == (True, True)
-        assert set(done.rotated.fields) >= {"name", "names of general fields"}
+        replaced = {"customers: name", "customers: names of general fields"}
+        assert set(named(done.rotated.fields)) >= replaced
         assert done.left_tainted == ()
         assert done.rotated.index is not None
         assert done.rotated.index > done.index
@@ -50,13 +53,14 @@ async def test_an_admin_without_keys_cuts_off_and_leaves_the_rest_to_others(
         kim = await cast("kim")
         done = await kim.revoke("Bo", Reason.LEFT)
         assert (done.rotated.index, done.rotated.fields) == (None, ())
-        assert set(done.left_tainted) == {"name", "names of general fields"}
+        left = FieldsOf("customers", ("name", "names of general fields"))
+        assert done.left_tainted == (left,)
         assert (await kim.status()).tainted_fields == 2
         olga = await cast("olga")
         await olga.upload(TABLE, collection="more", classes=CLASSES)
         rotated = await olga.rotate(collection="customers")
-        assert set(rotated.fields) >= set(done.left_tainted)
-        assert rotated.wraps > len(rotated.fields)
+        assert set(named(rotated.fields)) >= set(named(done.left_tainted))
+        assert rotated.wraps > len(named(rotated.fields))
         assert (await kim.status()).tainted_fields == 0
         assert (await removing.rotate(olga.session, [])).index is None
 
@@ -67,13 +71,13 @@ async def test_what_is_rotated_is_only_what_one_holds(tmp_path: Path) -> None:
         await olga.withdraw_grant("Ada", classes=[CORE])
         await olga.grant("Bo", classes=[CORE])
         done = await ada.revoke("Bo", Reason.LEFT)
-        assert done.left_tainted == ("iban",)
-        assert "iban" not in done.rotated.fields
-        assert "field 2" not in done.could_read
+        assert done.left_tainted == (FieldsOf("customers", ("iban",)),)
+        assert "customers: iban" not in named(done.rotated.fields)
+        assert "customers: field 2" not in named(done.could_read)
         with pytest.raises(Refused):
             await ada.rotate(fields=["iban"])
-        people = await field_labels(ada.session, [PEOPLE])
-        assert people == ("names of people",)
+        people = await field_names(ada.session, [PEOPLE])
+        assert people == (FieldsOf(None, ("names of people",)),)
 
 
 async def test_nobody_removes_the_owner_and_no_admin_another(tmp_path: Path) -> None:
@@ -99,6 +103,29 @@ async def test_fields_whose_names_one_may_not_know_are_numbered(tmp_path: Path) 
     async with company(tmp_path) as cast:
         bo = await cast("bo")
         where = customers(bo)
-        assert await field_labels(bo.session, [(where, 0), (where, 2)]) == ("name", "field 2")
+        assert await field_names(bo.session, [(where, 0), (where, 2)]) == (
+            FieldsOf("customers", ("name", "field 2")),
+        )
         (listed,) = [m for m in await bo.members() if m.me]
         assert listed.grants == ("general",)
+
+
+async def test_fields_are_told_by_their_collections_however_those_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        # Nobody finds the other's, as when two members begin at once.
+        monkeypatch.setattr(uploads, "collection_named", AsyncMock(return_value=None))
+        made = [
+            (await olga.upload(TABLE.slice(at), collection=name, classes=CLASSES)).collection_id
+            for at, name in enumerate(["twins", "twins", "orders"])
+        ]
+        fields = [(bytes.fromhex(each), 0) for each in made]
+        told = await field_names(olga.session, [PEOPLE, *fields, (customers(olga), 0)])
+        assert told == (
+            FieldsOf("customers", ("name",)),
+            FieldsOf("orders", ("name",)),
+            *(FieldsOf(f"twins ({each[:8]})", ("name",)) for each in sorted(made[:2])),
+            FieldsOf(None, ("names of people",)),
+        )

@@ -30,7 +30,7 @@ from protocol.errors import CommitmentMismatch, Fork, NotAuthorised, PinMismatch
 from protocol.ledger import act_leaf
 from protocol.ledger.sides import BoxPart
 from protocol.merkle import leaf_hash, verify_inclusion
-from tests.company import ALL, CLASSES, TABLE, Actor, Company, company, customers
+from tests.company import ALL, CLASSES, TABLE, Actor, Company, company, customers, named
 from tests.deals import Breaking, Counter, acts_since, as_killed
 from tests.in_process import ServiceTransport
 from tests.liars import Lie
@@ -59,7 +59,7 @@ async def test_an_owner_moves_to_new_keys_and_replaces_what_the_old_ones_opened(
         assert (done.status, done.words) == ("confirmed", None)
         # What the old seed opened takes no more data: every field is under a key it never had.
         assert done.rotated is not None
-        assert len(done.rotated.fields) == 7
+        assert len(named(done.rotated.fields)) == 7
         assert (await olga.vault.status()).tainted_fields == 0
         assert await acts_since(await cast("ada"), size) == ["rotate-identity", "create-epoch"]
         assert (await cast("ada")).session.state.owner == olga.id

@@ -91,6 +91,7 @@ async def test_rows_replace_what_has_their_key_and_others_are_added(mine: Vault,
     seen: list[Progress] = []
     done = await update(mine, name, new, on_progress=seen.append)
     assert (done.records, done.replaced, done.unchanged, done.appended) == (5, 3, 0, True)
+    assert done.left == 17
     assert await acts_since(mine, size) == ["replace"]
     assert await by_key(mine, name) == updated(OLD, new)
     assert (await mine.collection(name)).records == 22
@@ -120,7 +121,7 @@ async def test_the_same_update_again_does_nothing(mine: Vault, name: str) -> Non
     await update(mine, name, new)
     size = mine.session.believed.ledger.size
     again = await update(mine, name, new)
-    assert (again.records, again.replaced, again.unchanged) == (0, 0, 3)
+    assert (again.records, again.replaced, again.unchanged, again.left) == (0, 0, 3, 18)
     assert await acts_since(mine, size) == []
 
 
@@ -161,6 +162,7 @@ async def test_a_rehearsal_counts_what_an_update_does(mine: Vault, name: str) ->
     assert (plan.records, plan.replaced, plan.unchanged, plan.batches, plan.sealed_bytes) == (
         done.records, done.replaced, done.unchanged, done.batches, done.sealed_bytes,
     ) == (4, 3, 5, 1, done.sealed_bytes)  # fmt: skip
+    assert plan.left == done.left == 12
 
 
 async def test_a_null_is_not_an_empty_text_nor_a_neighbour_s_end(mine: Vault, name: str) -> None:

@@ -157,4 +157,4 @@ async def test_an_invite_of_a_members_name_stands_in_nobodys_way(tmp_path: Path)
         await olga.withdraw_invite(invited.invite_id)
         with pytest.raises(Refused, match="may not do this") as refused:
             await (await cast("ada")).offer("Bo")
-        assert refused.value.hint == "Ask the owner."
+        assert refused.value.hint == "You are an admin here: this is for the owner."

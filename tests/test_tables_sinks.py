@@ -19,7 +19,7 @@ from client.tables import (
     Sink,
     TableExists,
     TableFormat,
-    TableUnreadable,
+    TableUnwritable,
     TableValue,
     open_sink,
     open_source,
@@ -142,7 +142,8 @@ def test_a_full_disk_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with open_sink(tmp_path / f"out{suffix}", PLAIN) as sink, pytest.raises(OSError, match="space"):
+    sink = open_sink(tmp_path / f"out{suffix}", PLAIN)
+    with sink, pytest.raises(TableUnwritable, match="space"):
         sink.commit()
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +162,7 @@ def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path: Path) -> Non
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(TableUnreadable, match="No such file"):
+    with pytest.raises(TableUnwritable, match="No such file"):
         open_sink(tmp_path / "none" / "out.csv", PLAIN)
 
 

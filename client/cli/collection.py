@@ -28,6 +28,7 @@ def list_collections(invocation: Invocation) -> None:
       sealroom collection list
     """
     found = invocation.in_vault(lambda vault: vault.collections())
+    tables = [each for each in found if each.documents is None]
     rows = [
         (
             _name(each),
@@ -37,7 +38,7 @@ def list_collections(invocation: Invocation) -> None:
             size(each.stored_bytes),
             each.collection_id[:16],
         )
-        for each in found
+        for each in tables
     ]
 
     def for_people() -> None:
@@ -45,6 +46,9 @@ def list_collections(invocation: Invocation) -> None:
             print_table(("collection", "records", "fields", "readable", "stored", "id"), rows)
         else:
             say("no collections yet")
+        for each in found:
+            if each.documents is not None:
+                say(f"and {_documents(each)}: 'sealroom documents list' shows them")
 
     invocation.show({"collections": found}, for_people)
 
@@ -86,7 +90,8 @@ def _print_collection(found: CollectionInfo) -> None:
             ("collection", _name(found)),
             ("id", found.collection_id),
             ("file", found.file),
-            ("records", f"{found.records:,} in {counted(found.batches, 'batch', 'batches')}"),
+            ("records", _records(found)),
+            ("holds", None if found.documents is None else _documents(found)),
             ("stored", size(found.stored_bytes)),
             ("root", found.root),
         ]
@@ -106,6 +111,17 @@ def _print_collection(found: CollectionInfo) -> None:
             for field in found.fields
         ],
     )
+
+
+def _records(found: CollectionInfo) -> str | None:
+    if found.documents is not None:
+        return None  # chunks, which nobody counts
+    return f"{found.records:,} in {counted(found.batches, 'batch', 'batches')}"
+
+
+def _documents(found: CollectionInfo) -> str:
+    of_class = found.fields[0].field_class
+    return f"{counted(found.documents or 0, 'document')} of class {of_class}"
 
 
 def _name(found: CollectionInfo) -> str:

@@ -6,6 +6,7 @@ failed, 5 unreachable, 70 a bug of ours, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import traceback
@@ -59,11 +60,21 @@ EXITS: Final[tuple[tuple[type[BaseException], int], ...]] = (
 """The first class that fits gives the exit code; what fits none is a bug."""
 
 LAST_HINTS: Final = {
-    REFUSED: "'sealroom vault status' shows your role, and how the vault stands.",
     UNTRUE: "Do not go on. Keep this home as it is, and ask who runs the server.",
     UNREACHABLE: "Is the server running, and the address right?",
 }
 """What is hinted where nobody closer to the error knew better."""
+
+SYSTEM_HINTS: Final = {
+    errno.ENOSPC: "Make room on that disk, and repeat the command.",
+    errno.EDQUOT: "Make room on that disk, and repeat the command.",
+    errno.EACCES: "Have its owner let you, or choose another place.",
+    errno.EROFS: "Choose another place: that one cannot be written to.",
+    errno.EISDIR: "It is a folder: name a file in it.",
+    errno.ENOENT: "Check the path, and make its folder first if that is missing.",
+    errno.ENOTDIR: "Check the path: something in it is no folder.",
+}
+"""What is hinted where the system refuses one of the user's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +144,7 @@ def _evidence(error: BaseException) -> list[str]:
 def _told(error: BaseException) -> Told:
     match error:
         case Refused():
-            return Told(error.refusal, str(error), error.hint or LAST_HINTS[REFUSED])
+            return Told(error.refusal, str(error), error.hint)
         case UnusableAnswer() if isinstance(error.__cause__, SealroomError):
             return Told(error.__cause__.code, str(error), error.hint)
         case SealroomError():
@@ -146,7 +157,8 @@ def _told(error: BaseException) -> Told:
             return Told("failed", error.format_message(), None)
         case OSError():
             where = f": {error.filename}" if error.filename else ""
-            return Told("system", f"{error.strerror or type(error).__name__}{where}", None)
+            hint = SYSTEM_HINTS.get(error.errno or 0)
+            return Told("system", f"{error.strerror or type(error).__name__}{where}", hint)
         case sqlite3.Error():
             hint = "Is the disk full, or another sealroom at work in this home?"
             return Told("system", f"the home's own files cannot be used: {error}", hint)

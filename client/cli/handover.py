@@ -108,7 +108,6 @@ def _print_accepted(done: AcceptResult) -> None:
             ("took", duration(done.seconds)),
         ]
     )
-    say("The seller still knows the old keys: run 'sealroom handover takeover' next.")
 
 
 @handover.command()

@@ -101,6 +101,7 @@ def join(invocation: Invocation, link: str, name: str | None, words: str | None,
 
     done = invocation.work(joining, stopped="The same command does the rest.")
     invocation.show(done, lambda: _print_joined(done))
+    invocation.tell_of_namesakes(done.title)
 
 
 def _print_joined(done: JoinResult) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
+from client.cli import advice
 from client.cli.exits import from_server
-from client.cli.output import counted, note, print_json, rows_of_words, visible
+from client.cli.output import note, print_json, rows_of_words, visible
 from client.errors import InputError, Interrupted, Refused
 from client.places import default_home
 from protocol.errors import NoKeyring, PinMismatch, WrongPassphrase
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from client.folder import Folder
     from client.home import Home
     from client.patience import Waiting
+    from client.results import NewKeys
     from client.vault import Vault
 
 T = TypeVar("T")
@@ -66,8 +68,8 @@ class Invocation:
     json: bool
     passphrase_file: Path | None
     make_home: MakeHome
-    waiting: list[int] = field(default_factory=list)
-    """How many fields waited for a new key of this member's when a command ended."""
+    waiting: list[NewKeys] = field(default_factory=list)
+    """Which fields waited for new keys when the command ended, and what this member can do."""
 
     @cached_property
     def directory(self) -> Path:
@@ -143,20 +145,20 @@ class Invocation:
         async def opened() -> T:
             async with self.home.vault(self.vault) as vault:
                 done = await doing(vault)
-                self.waiting[:] = [await vault.closed_fields()]
+                self.waiting[:] = [await vault.new_keys()]
                 return done
 
         return self.work(opened, stopped=stopped)
 
     def offer_new_keys(self) -> None:
         """Offer to replace keys that somebody who was removed may have, or say how to."""
-        waiting = sum(self.waiting)
-        if not waiting or self.json:
+        new = next(iter(self.waiting), None)
+        if new is None or new.way is None or self.json:
             return
-        what = f"{counted(waiting, 'field takes', 'fields take')} no new data until "
-        what += "its key is replaced" if waiting == 1 else "their keys are replaced"
-        if not somebody_there():
-            note(f"{what}: run 'sealroom rotate --tainted'.")
+        what, way = visible(advice.what_waits(new)), f"sealroom {new.way}"
+        # A takeover seals everything anew: nobody is led into that by a question on the way.
+        if new.way == advice.TAKEOVER or not somebody_there():
+            note(f"{what}: run '{way}'{' next' if new.way == advice.TAKEOVER else ''}.")
             return
         try:
             sure = click.confirm(f"{what}. Replace now?", default=True, err=True)
@@ -173,6 +175,15 @@ class Invocation:
             print_json(result)
         else:
             for_people()
+
+    def tell_of_namesakes(self, title: str) -> None:
+        """Say that several vaults of this home have a title, once one more has it."""
+        count = sum(each.title == title for each in self.home.vaults())
+        if title and count > 1:
+            self.aside(
+                f"{count:,} vaults of this home are called {visible(title)!r} now: name them by "
+                "their ids, as 'sealroom vault list' shows them."
+            )
 
     def aside(self, text: str) -> None:
         """Print a line on stderr for people, who see no use in it beside JSON."""

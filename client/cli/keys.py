@@ -8,7 +8,17 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation
-from client.cli.output import age, counted, duration, print_facts, say, size, visible
+from client.cli.output import (
+    age,
+    counted,
+    duration,
+    how_many,
+    lines_of,
+    print_facts,
+    say,
+    size,
+    visible,
+)
 from client.cli.progress import progress_bar
 from client.results import RotatePlan, RotateResult
 
@@ -75,11 +85,11 @@ def print_rotated(done: RotateResult) -> None:
     if done.index is None:
         say("nothing to rotate")
         return
-    say(f"rotated: {counted(len(done.fields), 'field')} (leaf {done.index:,} of the log)")
+    say(f"rotated: {how_many(done.fields)} (leaf {done.index:,} of the log)")
     moved = done.reencrypted
     print_facts(
         [
-            ("fields", visible(", ".join(done.fields))),
+            ("fields", lines_of(done.fields, None)),
             ("wraps", f"{done.wraps:,}"),
             (
                 "moved",
@@ -121,14 +131,14 @@ def print_left(left: Sequence[str]) -> None:
 
 
 def _print_plan(plan: RotatePlan, reencrypt: bool) -> None:
-    say(f"would rotate: {counted(len(plan.fields), 'field')}; nothing was done")
+    say(f"would rotate: {how_many(plan.fields)}; nothing was done")
     estimate = "no rate was measured in this home yet"
     if plan.seconds is not None:
         estimate = f"about {age(round(plan.seconds))}, at the rate of the last time"
     print_facts(
         [
-            ("fields", visible(", ".join(plan.fields) or "none")),
-            ("for", visible(", ".join(plan.holders) or "nobody")),
+            ("fields", lines_of(plan.fields, "none")),
+            ("for", ", ".join(plan.holders) or "nobody"),
             (
                 "moves",
                 f"{counted(plan.cells, 'cell')} in {counted(plan.blocks, 'block')}, "

@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
 
 import click
 
 from client.cli.invocation import Invocation
-from client.cli.output import age, counted, moment, print_facts, print_table, say, visible
-from client.results import LogResult, as_json
+from client.cli.output import (
+    Cell,
+    age,
+    counted,
+    moment,
+    note,
+    print_facts,
+    print_table,
+    say,
+    visible,
+)
+from client.results import OBSERVATION, LogEntry, LogResult, as_json
+
+_MOMENTS: Final = ("expires", "time")
 
 
 @click.command()
 @click.option("--verify", is_flag=True, help="Replay all of it once more, from the first leaf.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="A line for each leaf: reads that the server observed are told in one line otherwise. "
+    "With --json each leaf is there anyhow.",
+)
 @click.pass_obj
-def log(invocation: Invocation, verify: bool) -> None:
+def log(invocation: Invocation, verify: bool, every: bool) -> None:
     """Show who did what, in order. Every leaf was verified before it is shown.
 
-    The checkpoint below is what to compare with other members: two that contradict each other
-    prove that the server shows different histories.
+    Reads between two acts are told in one line: how many, by whom, and when, as far as your role
+    may know it. The checkpoint below is what to compare with other members: two that contradict
+    each other prove that the server shows different histories.
 
     Example:
       sealroom log --verify
+      sealroom log --all
     """
     found = invocation.in_vault(lambda vault: vault.log(verify=verify))
-    invocation.show(found, lambda: _print_log(found))
+    invocation.show(found, lambda: _print_log(found, every=every))
 
 
-def _print_log(found: LogResult) -> None:
-    rows = [
-        (
-            f"{entry.index:,}",
-            entry.kind,
-            visible(entry.author_name or (entry.author or "the server")[:16]),
-            _detail(entry.detail),
-        )
-        for entry in found.entries
-    ]
+def _print_log(found: LogResult, *, every: bool) -> None:
+    rows = [_row(each) for each in found.entries] if every else list(_folded(found.entries))
     print_table(("leaf", "what", "who", "detail"), rows)
     say()
     again = (
@@ -55,12 +69,40 @@ def _print_log(found: LogResult) -> None:
     say("checkpoint")
     for line in found.checkpoint.splitlines():
         say(f"    {visible(line)}".rstrip())
+    if len(rows) < len(found.entries):
+        note("reads are told in one line for each time between two acts: --all shows each")
+
+
+def _folded(entries: Sequence[LogEntry]) -> Iterator[Sequence[Cell]]:
+    """Yield a row for each act, and one for all reads that were observed between two."""
+    for observed, run in groupby(entries, lambda each: each.kind == OBSERVATION):
+        together = list(run)
+        if observed and len(together) > 1:
+            yield _reads(together)
+        else:
+            yield from map(_row, together)
+
+
+def _row(entry: LogEntry) -> Sequence[Cell]:
+    who = visible(entry.author_name or (entry.author or "the server")[:16])
+    return (f"{entry.index:,}", entry.kind, who, _detail(entry.detail))
+
+
+def _reads(run: Sequence[LogEntry]) -> Sequence[Cell]:
+    where = f"{run[0].index:,}-{run[-1].index:,}"
+    told = f"{len(run):,} reads"
+    readers = dict.fromkeys(each.detail["who"] for each in run if "who" in each.detail)
+    if readers:
+        times = [each.detail["time"] for each in run if "time" in each.detail]
+        told += f" by {counted(len(readers), 'member')} ({visible(', '.join(readers))})"
+        told += f", from {moment(min(times))} to {moment(max(times))}"
+    return (where, "observations", "the server", told)
 
 
 def _detail(detail: Mapping[str, Any]) -> str:
     parts = []
     for name, value in as_json(detail).items():
-        shown = moment(value) if name == "expires" else value
+        shown = moment(value) if name in _MOMENTS else value
         text = ", ".join(map(str, shown)) if isinstance(shown, list) else str(shown)
         parts.append(f"{name} {text or '-'}")
     return visible("; ".join(parts))

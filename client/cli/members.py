@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, compared
-from client.cli.output import print_table, rows_of_words, say, visible
+from client.cli.output import note, print_table, rows_of_words, say, visible
 from client.results import ActResult, MemberInfo
+
+NO_NAME: Final = "(sealed)"
+NAMELESS: Final = ("bidder", "auditor")
+WHY_NO_NAMES: Final = (
+    "Names are sealed for the owner and the admins, so that bidders learn of no others who bid. "
+    "Tell people by their ids, and by the twelve words."
+)
 
 
 @click.command()
@@ -22,7 +31,7 @@ def members(invocation: Invocation) -> None:
     headers = ("name", "id", "role", "status", "grants", "words", "compared")
     rows = [
         (
-            visible(each.name or "-") + (" (you)" if each.me else ""),
+            visible(each.name or NO_NAME) + (" (you)" if each.me else ""),
             each.member_id[:16],
             each.role,
             each.status,
@@ -32,7 +41,13 @@ def members(invocation: Invocation) -> None:
         )
         for each in found
     ]
-    invocation.show({"members": found}, lambda: print_table(headers, rows))
+
+    def for_people() -> None:
+        print_table(headers, rows)
+        if any(each.me and each.role in NAMELESS for each in found):
+            note(WHY_NO_NAMES)
+
+    invocation.show({"members": found}, for_people)
 
 
 def _grants(member: MemberInfo) -> tuple[str, ...]:

@@ -1,14 +1,16 @@
 """What was found out about a table, and its first rows, before anything of it is sent.
 
-Cells of core fields are masked even here: screens are looked at over shoulders. Everything goes
-to stderr, and cells only to a terminal.
+Cells of core fields are masked even here, and of those that look core and have no class yet
+(docs/adr/0022): screens are looked at over shoulders. Everything goes to stderr, and cells only to
+a terminal.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,18 +18,20 @@ from rich.text import Text
 
 from client.cli.output import counted, size, visible
 from client.errors import Interrupted
-from client.tables import Source
+from client.tables import Finding, Source
 from client.tables.cells import decoded
 from client.tables.text_forms import text_form
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from client.results import UploadPlan
+    from client.results import PlannedField, UploadPlan
+
 SHOWN_ROWS: Final = 3
 MASK: Final = "*****"
 _LONGEST_CELL: Final = 60
 _LONGEST_TYPE: Final = 20
+_MOST_ADVISED: Final = 12
 _LEAST_CELL: Final = 6
 _GAP: Final = 2
 _STYLES: Final = {"general": "green", "sensitive": "yellow", "core": "red"}
@@ -36,9 +40,9 @@ _STYLES: Final = {"general": "green", "sensitive": "yellow", "core": "red"}
 class Outlook:
     """A table as it will be sealed: findings, notes, fields with their classes, first rows."""
 
-    def __init__(self, source: Source, classes: Mapping[str, str]) -> None:
+    def __init__(self, source: Source, fields: Mapping[str, PlannedField]) -> None:
         self._source = source
-        self._classes = [classes[column.name] for column in source.columns]
+        self._planned = [fields[column.name] for column in source.columns]
         # Opened now, so that a row that cannot be read stops before anybody is asked anything.
         first = next(source.batches(SHOWN_ROWS), None) if source.rereadable else None
         self._known = first is not None
@@ -58,15 +62,19 @@ class Outlook:
             console.width = 200
         console.print(self._title())
         console.print(self._findings())
-        for note in self._source.notes:
+        for note in (*self._source.notes, *advice(self._planned)):
             _print_note(console, note)
         if terminal:
             console.print()
             console.print(self._fields(console.width))
         console.print()
 
-    def confirm(self, plan: UploadPlan, replace_by: str | None) -> None:
-        """Ask whether it is right. Raises: Interrupted, naming what says otherwise."""
+    def confirm(self, plan: UploadPlan, replace_by: str | None, *others: Sequence[Finding]) -> None:
+        """Ask whether it is right, with what was found of other tables that go in with this one.
+
+        Raises: Interrupted, naming what says otherwise.
+        """
+        findings = [*chain(*others), *self._source.findings]
         fields, name = counted(len(plan.fields), "field"), repr(visible(plan.collection))
         what = f"Seal {fields} into {name} and send them?"
         if plan.there is not None:
@@ -76,20 +84,15 @@ class Outlook:
                 what = f"Update the {there} of {name} by {visible(replace_by)!r}?"
         question = f"Is this right? {what}"
         try:
-            right = click.confirm(question, default=self._is_sure(), err=True)
+            right = click.confirm(question, default=all(each.sure for each in findings), err=True)
         except click.Abort:
             right = False
         if not right:
-            options = dict.fromkeys(
-                each.option.split(" ")[0] for each in self._source.findings if each.option
-            )
+            options = dict.fromkeys(each.option.split(" ")[0] for each in findings if each.option)
             raise Interrupted(
                 "stopped, and nothing was sent",
                 hint=f"say otherwise with {', '.join([*options, '--class'])}",
             )
-
-    def _is_sure(self) -> bool:
-        return all(finding.sure for finding in self._source.findings)
 
     def _title(self) -> Text:
         source = self._source
@@ -125,7 +128,7 @@ class Outlook:
         columns = self._source.columns
         head = [
             ("field", [Text(visible(column.name), "bold") for column in columns], width // 4),
-            ("class", [Text(each, _STYLES[each]) for each in self._classes], width),
+            ("class", [_class(each) for each in self._planned], width),
             ("type", [Text(_kind(column.type), "dim") for column in columns], _LONGEST_TYPE),
         ]
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
@@ -139,10 +142,36 @@ class Outlook:
         each_row = max(left // max(len(self._rows), 1) - _GAP, _LEAST_CELL)
         for number in range(1, len(self._rows) + 1):
             table.add_column(f"row {number}", no_wrap=True)
-        for at, its_class in enumerate(self._classes):
-            shown = [_cell(row[at], its_class == "core", each_row) for row in self._rows]
+        for at, field in enumerate(self._planned):
+            masked = "core" in (field.field_class, field.advised)
+            shown = [_cell(row[at], masked, each_row) for row in self._rows]
             table.add_row(*(cells[at] for _, cells, _ in head), *shown)
         return table
+
+
+def advice(planned: Iterable[PlannedField]) -> list[str]:
+    """Return what columns look like that nobody gave a class, and what would give them one."""
+    suspects = [each for each in planned if each.advised is not None]
+    told = [
+        f"column {each.name!r} looks like {each.looks_like}, by {each.looked_at}: "
+        f"it goes in as {each.field_class} unless you say --class {_typed(each)}"
+        for each in suspects[:_MOST_ADVISED]
+    ]
+    rest = len(suspects) - _MOST_ADVISED
+    if rest > 0:
+        told.append(f"{counted(rest, 'more column looks', 'more columns look')} so")
+    return told
+
+
+def _typed(field: PlannedField) -> str:
+    return shlex.quote(f"{field.name}={field.advised}")
+
+
+def _class(field: PlannedField) -> Text:
+    its_class = Text(field.field_class, _STYLES[field.field_class])
+    if field.advised is not None:
+        its_class.append(f" ({field.advised}?)", _STYLES[field.advised])
+    return its_class
 
 
 def _kind(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
-from client.results import as_json
+from client.results import FieldsOf, as_json
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -153,8 +153,24 @@ def _cell(cell: Cell) -> Text:
 
 
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
-    """Print lines of a name and what it is, the second in a column; None leaves a line out."""
-    known = [(name, visible(str(value))) for name, value in facts if value is not None]
+    """Print lines of a name and what it is, the second in a column; None leaves a line out.
+
+    What has several lines is a tuple of them.
+    """
+    known = [(name, value) for name, value in facts if value is not None]
     widest = max((len(name) for name, _ in known), default=0)
     for name, value in known:
-        say(f"{name.ljust(widest)}  {value}")
+        lines = value if isinstance(value, tuple) else (value,)
+        for at, line in enumerate(lines):
+            say(f"{'' if at else name:{widest}}  {visible(str(line))}")
+
+
+def lines_of(fields: Sequence[FieldsOf], otherwise: str | None) -> tuple[str, ...] | str | None:
+    """Return fields as lines, one for each collection; `otherwise` where there are none."""
+    lines = (f"{each.collection or 'the vault'}: {', '.join(each.fields)}" for each in fields)
+    return tuple(lines) or otherwise
+
+
+def how_many(fields: Iterable[FieldsOf]) -> str:
+    """Return how many fields there are, in words."""
+    return counted(sum(len(each.fields) for each in fields), "field")

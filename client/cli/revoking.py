@@ -7,7 +7,7 @@ import click
 from client.cli import options
 from client.cli.invocation import Invocation
 from client.cli.keys import print_rotated
-from client.cli.output import counted, print_facts, say, visible
+from client.cli.output import counted, lines_of, print_facts, say, visible
 from client.cli.progress import progress_bar
 from client.results import RevokePlan, RevokeResult
 
@@ -72,10 +72,10 @@ def _print_revoked(done: RevokeResult) -> None:
     say(f"removed: {visible(done.name or done.member_id)} (leaf {done.index:,} of the log)")
     print_facts(
         [
-            ("could read", visible(", ".join(done.could_read) or "nothing")),
+            ("could read", lines_of(done.could_read, "nothing")),
             ("did read", _reads(done.admitted_reads, done.admitted_blocks)),
             ("withdrawn", _invites(done.voided_invites)),
-            ("left", visible(", ".join(done.left_tainted)) or None),
+            ("left", lines_of(done.left_tainted, None)),
         ]
     )
     if done.rotated.index is None:
@@ -83,7 +83,8 @@ def _print_revoked(done: RevokeResult) -> None:
     else:
         print_rotated(done.rotated)
     if done.left_tainted:
-        say("What is left takes no new records until somebody who holds it runs 'sealroom rotate'.")
+        say("What is left takes no new records until somebody who holds it has run")
+        say("'sealroom rotate --tainted'.")
     if done.invited is not None:
         say("The new invite, to be sent over a channel that the server's operator does not see:")
         say(done.invited.link)
@@ -93,10 +94,10 @@ def _print_plan(plan: RevokePlan) -> None:
     say(f"would remove: {visible(plan.name or plan.member_id)}; nothing was done")
     print_facts(
         [
-            ("can read", visible(", ".join(plan.could_read) or "nothing")),
+            ("can read", lines_of(plan.could_read, "nothing")),
             ("did read", _reads(plan.admitted_reads, plan.admitted_blocks)),
             ("withdraws", _invites(plan.voided_invites)),
-            ("replaces", visible(", ".join(plan.replaced) or "nothing: you make no keys")),
+            ("replaces", lines_of(plan.replaced, "nothing: you make no keys")),
         ]
     )
 
@@ -106,4 +107,4 @@ def _reads(reads: int, blocks: int) -> str:
 
 
 def _invites(names: tuple[str, ...]) -> str | None:
-    return visible(f"invites of {', '.join(names)}") if names else None
+    return f"invites of {', '.join(names)}" if names else None

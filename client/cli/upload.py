@@ -10,9 +10,10 @@ import click
 from client.cli import options, table_options
 from client.cli.completing import files
 from client.cli.invocation import Invocation, somebody_there
-from client.cli.output import counted, duration, note, print_facts, say, size, visible
+from client.cli.output import note, visible
 from client.cli.progress import progress_bar
-from client.results import UploadPlan, UploadResult
+from client.cli.uploaded import print_plan, print_uploaded
+from client.results import PlannedField, UploadPlan
 
 if TYPE_CHECKING:
     from client.tables import Source
@@ -90,6 +91,8 @@ def upload(
     from client.cli.outlook import Outlook
     from client.plans import plan_upload
     from client.tables import open_source
+    from client.tables.findings import NO_ROWS, demand_sure
+    from client.tables.source import is_bare_export
     from client.vault import field_class
 
     if len(files) > 1 and said["set_aside"] is not None:
@@ -100,6 +103,10 @@ def upload(
         open_source(file, table_options.read_options(file, dict(said), guess=guess))
         for file in files
     ]
+    for each in sources:
+        if is_bare_export(each):
+            each.findings = (*each.findings, NO_ROWS)
+            demand_sure(() if guess else (NO_ROWS,))
     source = as_one(sources)
     asked: dict[str, Any] = {
         "collection": collection,
@@ -117,20 +124,20 @@ def upload(
         )
         outlook = _printed(sources, looked, Outlook)
         if asking:
-            outlook.confirm(looked, replace_by)
+            outlook.confirm(looked, replace_by, *(each.findings for each in sources[:-1]))
     if dry_run:
         with progress_bar() as on_progress:
             plan = invocation.in_vault(
                 lambda vault: vault.plan_upload(source, on_progress=on_progress, **asked),
                 stopped="Nothing was sent.",
             )
-        invocation.show(plan, lambda: _print_plan(plan))
+        invocation.show(plan, lambda: print_plan(plan, replace_by))
         return
     with progress_bar() as on_progress:
         done = invocation.in_vault(
             lambda vault: vault.upload(source, on_progress=on_progress, **asked), stopped=GOES_ON
         )
-    invocation.show(done, lambda: _print_uploaded(done))
+    invocation.show(done, lambda: print_uploaded(done, replace_by))
 
 
 def _each_once(field_classes: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -142,56 +149,17 @@ def _each_once(field_classes: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 
 def _printed(
-    sources: Sequence[Source], looked: UploadPlan, outlook: Callable[[Source, dict[str, str]], Any]
+    sources: Sequence[Source],
+    looked: UploadPlan,
+    outlook: Callable[[Source, dict[str, PlannedField]], Any],
 ) -> Any:
     """Show every table with the classes that its fields have, or get; return the last one shown."""
-    classes = {field.name: field.field_class for field in looked.fields}
+    fields = {field.name: field for field in looked.fields}
     shown = None
     for source in sources:
-        shown = outlook(source, classes)
+        shown = outlook(source, fields)
         shown.print()
     for each in dict.fromkeys(looked.notes):
         if all(each not in source.notes for source in sources):
             note(f" ! {visible(each)}")
     return shown
-
-
-def _print_uploaded(done: UploadResult) -> None:
-    what = f"{counted(done.records, 'record')} of {counted(done.fields, 'field')}"
-    how = "sealed and added to" if done.appended else "sealed and committed"
-    say(f"{what} {how}: {visible(done.collection)}")
-    resumed = f"{counted(done.resumed_batches, 'batch', 'batches')} were there already"
-    print_facts(
-        [
-            ("cells", f"{done.cells:,}"),
-            ("replaced", counted(done.replaced, "record") if done.replaced else None),
-            ("unchanged", counted(done.unchanged, "row") if done.unchanged else None),
-            ("sealed", f"{size(done.sealed_bytes)} in {counted(done.batches, 'batch', 'batches')}"),
-            ("resumed", resumed if done.resumed_batches else None),
-            ("took", duration(done.seconds)),
-            *(("note", each) for each in done.notes),
-        ]
-    )
-
-
-def _print_plan(plan: UploadPlan) -> None:
-    what = f"{counted(plan.records or 0, 'record')} of {counted(len(plan.fields), 'field')}"
-    into = "to a new collection" if plan.there is None else f"to {counted(plan.there, 'record')} in"
-    say(f"would seal and send {what} {into}: {visible(plan.collection)}")
-    sealed = size(plan.sealed_bytes or 0)
-    print_facts(
-        [
-            ("replaces", counted(plan.replaced, "record") if plan.replaced else None),
-            ("unchanged", counted(plan.unchanged, "row") if plan.unchanged else None),
-            ("sealed", f"{sealed} in {counted(plan.batches or 0, 'batch', 'batches')}"),
-            ("sealing", f"{duration(plan.sealing_seconds or 0)} on this machine"),
-            (
-                "would take",
-                "nobody knows: nothing was sent from this home yet"
-                if plan.seconds is None
-                else f"about {duration(plan.seconds)}, as fast as the last time",
-            ),
-            *(("note", each) for each in plan.notes),
-        ]
-    )
-    say("nothing was sent")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from client.cli import options
+from client.cli import advice, options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import age, counted, moment, print_facts, print_table, say, visible
 from client.results import OfferInfo, VaultInfo, VaultStatus
@@ -69,6 +69,7 @@ def create(
     vault_id = invocation.work(creating, stopped="'sealroom vault list' shows whether it is there.")
     info = next(each for each in invocation.home.vaults() if each.vault_id == vault_id)
     invocation.show(info, lambda: _print_created(info))
+    invocation.tell_of_namesakes(info.title)
     keyring = visible(str(invocation.home.keyring_path))
     invocation.aside(
         "A lost owner's keyring is the end of its vault: keep a copy of "
@@ -103,6 +104,7 @@ def list_vaults(invocation: Invocation) -> None:
             visible(each.title) or UNTITLED,
             visible(each.server),
             visible(each.identity),
+            moment(each.since),
             "" if each.joined else "join not finished",
         )
         for each in vaults
@@ -110,7 +112,7 @@ def list_vaults(invocation: Invocation) -> None:
 
     def for_people() -> None:
         if rows:
-            print_table(("vault", "title", "server", "identity", ""), rows)
+            print_table(("vault", "title", "server", "identity", "since", ""), rows)
         else:
             say("no vaults yet")
 
@@ -157,18 +159,20 @@ def _print_status(stands: VaultStatus) -> None:
             ("server", stands.server),
             ("you", f"{stands.role}, {stands.status} ({stands.me[:16]})"),
             ("members", f"{stands.members:,}, and {counted(stands.open_invites, 'open invite')}"),
-            (
-                "holds",
-                f"{counted(stands.collections, 'collection')}, {counted(stands.records, 'record')}",
-            ),
+            ("holds", _holds(stands)),
             ("log", f"{counted(stands.leaves, 'leaf', 'leaves')}, verified"),
             ("root", stands.root),
             ("head", f"{age(stands.checkpoint_age)} old, {_signed(stands)}"),
             ("frozen", _frozen(stands.phase)),
             ("handover", offer_text(stands.offer)),
-            ("rotate", _tainted(stands.tainted_fields)),
+            ("new keys", advice.told_to(stands)),
         ]
     )
+
+
+def _holds(stands: VaultStatus) -> str:
+    tables = f"{counted(stands.collections, 'collection')}, {counted(stands.records, 'record')}"
+    return f"{tables}, {counted(stands.documents, 'document')}" if stands.documents else tables
 
 
 def offer_text(offer: OfferInfo | None) -> str:
@@ -188,9 +192,3 @@ def _frozen(phase: str) -> str | None:
     if phase == "ended":
         return "the vault is destroyed"
     return "yes: nothing but removals lands" if phase.startswith("frozen") else None
-
-
-def _tainted(fields: int) -> str | None:
-    if not fields:
-        return None
-    return f"{counted(fields, 'field')} must get a new key before it takes new records"

@@ -20,10 +20,11 @@ from client.documents.entries import CONTENT, Document, Entry, plain_file_name
 from client.documents.local import PartFile
 from client.errors import InputError, Refused
 from client.exporting import to_the_end
-from client.reading import Selection, read_batches
+from client.reading import ASK, Selection, read_batches
 from client.results import OnProgress, Progress
 from client.session import Session
 from client.tables import Column
+from client.tables.faults import writing
 from protocol.errors import IntegrityError, VerificationFailed
 from protocol.ledger.contents import Batch
 
@@ -68,18 +69,17 @@ async def get(
 
     Raises:
         TableExists: there is such a file, and it is not to be replaced.
-        InputError: it cannot be written there.
+        InputError, TableUnwritable: it cannot be written there; what was written so far waits.
         Refused: not granted, or removed in part.
         VerificationFailed: it is not what was attached; nothing of it is left here.
         Unreachable: the server is gone; a repeat goes on.
     """
     entry = document.expect_whole()
     if not session.may_open(document.where.id, CONTENT):
-        raise Refused(
-            f"you were not granted {entry.name!r}", code="not_granted", hint="Ask for a grant."
-        )
+        raise Refused(f"you were not granted {entry.name!r}", code="not_granted", hint=ASK)
     if make_folder:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
     part = PartFile(path, _tag(session, document, path), overwrite=overwrite)
     try:
         work = _Getting(session, document, entry, part, on_progress)

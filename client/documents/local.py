@@ -15,6 +15,7 @@ from typing import Final, Self
 from client.documents import chunks
 from client.documents.chunks import chunks_of
 from client.errors import InputError
+from client.tables.faults import expect_no_folder, writing
 from client.tables.sink import bring_into_place, expect_absent
 from protocol.limits import MIB
 
@@ -118,20 +119,18 @@ class PartFile:
 
         Raises:
             TableExists: the file itself is there.
-            InputError: it cannot be written there, or another command is writing it.
+            TableUnwritable: it cannot be written there.
+            InputError: another command is writing it, or something is in its way.
         """
         self._path = path
         self._overwrite = overwrite
+        expect_no_folder(path)
         if not overwrite:
             expect_absent(path)
         self.temporary = path.with_name(f".sealroom-{tag}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        try:
+        with writing(path):
             opened = os.open(self.temporary, flags, 0o600)
-        except OSError as error:
-            raise InputError(
-                f"{path.name} cannot be written: {error.strerror}", hint="Check the folder."
-            ) from None
         self._file = os.fdopen(opened, "r+b", buffering=0)
         try:
             self._expect_ours()
@@ -172,14 +171,19 @@ class PartFile:
         self._file.seek(length)
 
     def write(self, content: memoryview) -> None:
-        """Append."""
-        while content:
-            content = content[self._file.write(content) or 0 :]
+        """Append. Raises: TableUnwritable; what was written waits for the next try."""
+        with writing(self._path):
+            while content:
+                content = content[self._file.write(content) or 0 :]
 
     def commit(self) -> None:
-        """Bring the file into place, on the disk before this returns. Raises: TableExists."""
-        os.fsync(self._file.fileno())
-        bring_into_place(self.temporary, self._path, overwrite=self._overwrite)
+        """Bring the file into place, on the disk before this returns.
+
+        Raises: TableExists, TableUnwritable.
+        """
+        with writing(self._path):
+            os.fsync(self._file.fileno())
+            bring_into_place(self.temporary, self._path, overwrite=self._overwrite)
         self.give_up()
 
     def give_up(self) -> None:

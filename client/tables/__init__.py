@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TableType,
         TableUnreadable,
         TableUnsure,
+        TableUnwritable,
         TableValue,
     )
     from client.tables.findings import Finding
@@ -57,6 +58,7 @@ __all__ = [
     "TableType",
     "TableUnreadable",
     "TableUnsure",
+    "TableUnwritable",
     "TableValue",
     "WriteOptions",
     "cells_to_array",
@@ -87,6 +89,7 @@ _HOMES = {
     "TableType": "client.tables.errors",
     "TableUnreadable": "client.tables.errors",
     "TableUnsure": "client.tables.errors",
+    "TableUnwritable": "client.tables.errors",
     "TableValue": "client.tables.errors",
     "WriteOptions": "client.tables.options",
     "cells_to_array": "client.tables.cells",

@@ -120,6 +120,12 @@ class TableExists(TableError):
     code = "table_exists"
 
 
+class TableUnwritable(TableError):
+    """The file to write cannot be written: a full disk, no such folder, no permission."""
+
+    code = "table_unwritable"
+
+
 class TableChanged(TableError):
     """The file was written to while it was read."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from client.tables.errors import TableUnsure
 
@@ -22,6 +23,12 @@ class Finding:
     option: str = ""
 
 
+NO_ROWS: Final = Finding(
+    "rows", "none", "columns and nothing below them: is the export whole, and not filtered?", False
+)
+"""A table that nobody sends by mistake twice; --yes sends it."""
+
+
 def demand_sure(findings: Iterable[Finding]) -> None:
     """Refuse what nobody decided.
 
@@ -30,8 +37,9 @@ def demand_sure(findings: Iterable[Finding]) -> None:
     doubts = [each for each in findings if not each.sure]
     if doubts:
         told = "; ".join(f"{each.what}: {each.value} ({each.why})" for each in doubts)
-        options = " ".join(each.option for each in doubts)
+        options = " ".join(each.option for each in doubts if each.option)
+        otherwise = f"say so, or otherwise: {options}; " if options else ""
         raise TableUnsure(
             f"not sure enough to go on by itself: {told}",
-            hint=f"say so, or otherwise: {options}; --yes takes everything as it was found",
+            hint=f"{otherwise}--yes takes everything as it was found",
         )

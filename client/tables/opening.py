@@ -17,7 +17,9 @@ from client.tables.arrow_in import ArrowSource, offers_arrow
 from client.tables.csv_format import CsvFormat
 from client.tables.csv_in import CsvSource
 from client.tables.csv_out import CsvSink
+from client.tables.endings import WORKBOOK_ENDINGS, expect_no_text, told_apart
 from client.tables.errors import TableFormat
+from client.tables.faults import writing
 from client.tables.inferring import inferred
 from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.tables.packed import content_of, is_workbook
@@ -97,7 +99,8 @@ def open_sink(
             hint=f"end the file's name in one of {', '.join(_BY_SUFFIX)}",
         )
     order = _Order(target, tuple(columns), format or {}, overwrite, options)
-    return _WRITERS[kind](order)
+    with writing(target):
+        return _WRITERS[kind](order)
 
 
 # --- readers
@@ -113,10 +116,16 @@ class _Reader:
     packed: bool
     open: Callable[[Path, ReadOptions], Source]
 
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The suffixes under which nobody wonders at such a file; workbooks share theirs."""
+        return WORKBOOK_ENDINGS if self.what == _WORKBOOK else self.suffixes
+
 
 def _file_source(path: Path, options: ReadOptions) -> Source:
     if is_workbook(path):
-        return _excel(path, options)
+        ending = path.suffix.lower()
+        return told_apart(_excel(path, options), ending, _WORKBOOK, WORKBOOK_ENDINGS)
     content = content_of(path)
     head, suffix = content.head(_HEAD), Path(content.name).suffix.lower()
     for mark, what in _NO_TABLES:
@@ -125,14 +134,19 @@ def _file_source(path: Path, options: ReadOptions) -> Source:
                 f"{path.name} is {what}", hint="unpack or save the table as CSV or Excel first"
             )
     for reader in _READERS:
-        if head.startswith(reader.marks) or suffix in reader.suffixes:
+        marked = head.startswith(reader.marks)
+        if marked or suffix in reader.suffixes:
             if content.packing is not None and not reader.packed:
                 raise TableFormat(
                     f"{path.name} packs {reader.what}, which is not read from its beginning to "
                     "its end",
                     hint="unpack it first",
                 )
-            return reader.open(path, options)
+            if not marked and not reader.packed:
+                expect_no_text(path.name, reader.what, head)
+            return told_apart(reader.open(path, options), suffix, reader.what, reader.endings)
+    if suffix in WORKBOOK_ENDINGS:
+        expect_no_text(path.name, _WORKBOOK, head)
     return CsvSource(path, options)
 
 
@@ -167,9 +181,10 @@ def _contacts(path: Path, options: ReadOptions) -> Source:
 
 
 _HEAD: Final = 4_096
+_WORKBOOK: Final = "an Excel workbook"
 _READERS: Final = (
     _Reader("Parquet", (b"PAR1",), (".parquet", ".pq"), False, ParquetSource),
-    _Reader("an Excel workbook", (b"\xd0\xcf\x11\xe0",), (".xls",), False, _excel),
+    _Reader(_WORKBOOK, (b"\xd0\xcf\x11\xe0",), (".xls",), False, _excel),
     _Reader("an SQLite database", (b"SQLite format 3\0",), (".sqlite", ".sqlite3"), False, _sqlite),
     _Reader("an Arrow file", (b"ARROW1", b"\xff\xff\xff\xff"),
             (".arrow", ".arrows", ".feather", ".ipc"), False, _arrow_file),

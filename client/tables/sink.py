@@ -13,7 +13,8 @@ from typing import BinaryIO, Self
 
 import pyarrow as pa
 
-from client.tables.errors import TableExists, TableUnreadable
+from client.tables.errors import TableExists
+from client.tables.faults import expect_no_folder, writing
 from client.tables.source import Column, schema_of
 from protocol.errors import ApiMisuse
 
@@ -26,25 +27,26 @@ class NewFile:
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
-        self._path = path
+        self.path = path
         self._overwrite = overwrite
+        expect_no_folder(path)
         if not overwrite:
             expect_absent(path)
         self.temporary = path.with_name(f".sealroom-{secrets.token_hex(8)}.part")
-        try:
+        with writing(path):
             opened = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            raise TableUnreadable(
-                f"{path.name} cannot be written: {error.strerror}", hint="check the folder"
-            ) from None
         self.stream: BinaryIO = os.fdopen(opened, "wb")
 
     def commit(self) -> None:
-        """Bring the file into place, on the disk before this returns. Raises: TableExists."""
+        """Bring the file into place, on the disk before this returns.
+
+        Raises: TableExists, TableUnwritable; what was written is then removed.
+        """
         try:
-            self.stream.flush()
-            os.fsync(self.stream.fileno())
-            bring_into_place(self.temporary, self._path, overwrite=self._overwrite)
+            with writing(self.path):
+                self.stream.flush()
+                os.fsync(self.stream.fileno())
+                bring_into_place(self.temporary, self.path, overwrite=self._overwrite)
         finally:
             self.abort()
 
@@ -101,13 +103,14 @@ class Sink(ABC):
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch whose columns are the sink's.
 
-        Raises: TableError for a value that the file cannot hold, OSError for a full disk; what
-        was written is then of no use, so abort.
+        Raises: TableError for a value that the file cannot hold, or a full disk; what was written
+        is then of no use, so abort.
         """
         self._demand_open()
         if not batch.schema.equals(self._schema, check_metadata=False):
             raise ApiMisuse("a batch of other columns than the sink's")
-        self._write(batch)
+        with writing(self._file.path):
+            self._write(batch)
         self.rows_written += batch.num_rows
 
     def note(self, text: str) -> None:
@@ -118,11 +121,12 @@ class Sink(ABC):
     def commit(self) -> None:
         """Finish the file and bring it into place, on the disk before this returns.
 
-        Raises: TableExists if a file came there meanwhile, OSError for a full disk; what was
-        written is then removed.
+        Raises: TableExists if a file came there meanwhile, TableUnwritable for a full disk; what
+        was written is then removed.
         """
         self._demand_open()
-        self._finish()
+        with writing(self._file.path):
+            self._finish()
         self._open = False
         self._file.commit()
 

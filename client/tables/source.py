@@ -23,6 +23,7 @@ from client.tables.errors import (
     TableType,
     TableUnreadable,
 )
+from client.tables.faults import unreadable
 from client.tables.findings import Finding
 from protocol.errors import ApiMisuse
 from protocol.limits import LIMITS, MIB
@@ -135,9 +136,7 @@ def open_binary(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:
-        raise TableUnreadable(
-            f"{path.name} cannot be read: {error.strerror}", hint="check the path and its owner"
-        ) from None
+        raise unreadable(path, error) from None
 
 
 def stamp_of(stream: BufferedReader) -> tuple[int, int]:
@@ -174,6 +173,15 @@ def named_columns(
     )
     texts = (type_to_text(kind, column=name) for kind, name in zip(types, unique, strict=True))
     return tuple(map(Column, unique, texts)), notes + _order_notes(unique, types)
+
+
+def is_bare_export(source: Source) -> bool:
+    """Say whether a file that somebody exported has columns and no row. Raises: TableError.
+
+    That is a mistake more often than not; a table of a database that is named may well be empty.
+    """
+    exported = source.format.get("kind") in ("csv", "excel")
+    return exported and source.rereadable and next(source.batches(1), None) is None
 
 
 def schema_of(columns: Iterable[Column]) -> pa.Schema:

@@ -6,6 +6,7 @@ text, exactly; NaN, which SQLite takes for NULL, is refused.
 
 from __future__ import annotations
 
+import errno
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -90,10 +91,13 @@ class SqliteSink(Sink):
         try:
             self._database.executemany(self._insert, zip(*columns, strict=True))
         except (sqlite3.Error, OverflowError) as error:
-            raise OSError(f"the database cannot be written: {error}") from None
+            raise _of_the_system(error) from None
 
     def _finish(self) -> None:
-        self._database.execute("COMMIT")
+        try:
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _of_the_system(error) from None
         self._database.close()
 
     def _values(self, name: str, array: pa.Array) -> list[Any]:
@@ -158,3 +162,8 @@ def _text_of(value: object) -> str | None:
 def _quoted(name: str) -> str:
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
+
+
+def _of_the_system(error: Exception) -> OSError:
+    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return OSError(errno.ENOSPC, "full") if full else OSError(str(error))

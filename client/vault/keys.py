@@ -8,9 +8,11 @@ from dataclasses import replace
 from client import removing
 from client.errors import InputError
 from client.fields import Field, held_fields, make_rules, tainted_fields
+from client.new_keys import new_keys
 from client.people import find_member
 from client.results import (
     ActResult,
+    NewKeys,
     OnProgress,
     PolicyInfo,
     RotatePlan,
@@ -80,13 +82,9 @@ class Keys(Face):
             if rule.collection and rule.field is not None
         ]
 
-    async def closed_fields(self) -> int:
-        """Return how many fields wait for a new key that this member could make right now."""
-        session = self.session
-        me = session.state.members.get(session.identity.member_id)
-        if me is None or not me.live or not removing.may_replace(session):
-            return 0
-        return sum(session.holds(*each) for each in tainted_fields(session.state))
+    async def new_keys(self) -> NewKeys:
+        """Say which fields wait for new keys as far as is known, and what this member can do."""
+        return new_keys(self.session)
 
     # --- the vault as a whole
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from client.catalogs import read_names, read_people
+from client.documents.entries import documents_in, holds_documents
 from client.fields import tainted_fields
 from client.ledger_words import log_entries
+from client.new_keys import new_keys
 from client.people import list_members
 from client.results import CollectionInfo, FieldInfo, LogResult, MemberInfo, OfferInfo, VaultStatus
 from client.vault.face import Face
@@ -30,6 +32,8 @@ class Looking(Face):
         """Sync, and say how the vault stands."""
         await self.session.sync()
         state, pin = self.session.state, self.session.believed.pin
+        holding = {each: await self._documents(each) for each in self._listed()}
+        tables = [each for each, count in holding.items() if count is None]
         me = state.members[self.identity.member_id]
         return VaultStatus(
             vault_id=self.vault_id,
@@ -43,14 +47,26 @@ class Looking(Face):
             checkpoint_age=max(0, int(self.session.clock()) - pin.time),
             members=sum(member.live for member in state.members.values()),
             open_invites=sum(invite.live for invite in state.invites.values()),
-            collections=len(state.collections) - 1,
-            records=sum(each.records for each in state.collections.values()),
+            collections=len(tables),
+            records=sum(state.collections[each].records for each in tables),
             offer=await self._offer(),
             tainted_fields=len(tainted_fields(state)),
+            new_keys=new_keys(self.session),
             phase=state.phase.value,
             head_age=self.session.head_age(),
             head_limit=state.policy.head_seconds,
+            documents=sum(count or 0 for count in holding.values()),
         )
+
+    def _listed(self) -> tuple[bytes, ...]:
+        known = self.session.state.collections
+        return tuple(each for each in known if each != PEOPLE_COLLECTION)
+
+    async def _documents(self, collection: bytes) -> int | None:
+        """Return how many documents a collection holds, None where it is one of a table."""
+        if not holds_documents(await read_names(self.session, collection)):
+            return None
+        return len(await documents_in(self.session, collection))
 
     async def _offer(self) -> OfferInfo | None:
         opened = self.session.state.offer
@@ -69,13 +85,8 @@ class Looking(Face):
     async def collections(self) -> tuple[CollectionInfo, ...]:
         """List the collections, with the names that this member may know."""
         await self.session.sync_as_member()
-        return tuple(
-            [
-                await self._collection(each)
-                for each in self.session.state.collections.values()
-                if each.id != PEOPLE_COLLECTION
-            ]
-        )
+        known = self.session.state.collections
+        return tuple([await self._collection(known[each]) for each in self._listed()])
 
     async def collection(self, name: str) -> CollectionInfo:
         """Describe one collection, by name, id or prefix of its id."""
@@ -109,11 +120,13 @@ class Looking(Face):
             stored_bytes=sum(ref.length for manifest in data for ref in manifest.blocks),
             root=where.root().hex(),
             fields=tuple(fields),
+            documents=await self._documents(where.id),
         )
 
     async def log(self, *, verify: bool = False) -> LogResult:
         """Return the log in words; with `verify`, replay it from the genesis once more."""
         await self.session.sync()
+        entries = await log_entries(self.session)
         believed = self.session.believed
         verified = believed.verify_again() if verify else 0
         return LogResult(
@@ -123,5 +136,5 @@ class Looking(Face):
             checkpoint=believed.pin.note().decode(),
             checkpoint_age=max(0, int(self.session.clock()) - believed.pin.time),
             verified=verified,
-            entries=await log_entries(self.session),
+            entries=entries,
         )

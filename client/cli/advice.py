@@ -1,0 +1,44 @@
+"""What a member is told of fields that wait for new keys: what it may do, or whose turn it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from client.cli.output import counted
+from client.results import NewKeys, VaultStatus, Way
+
+TAKEOVER: Final = Way.TAKEOVER
+FORMER: Final = ("revoked", "replaced")
+SELLER_KNOWS: Final = "the seller still knows the keys that are in use"
+
+
+def what_waits(new: NewKeys) -> str:
+    """Return what waits for this member, as the beginning of a sentence."""
+    if new.way == TAKEOVER:
+        return SELLER_KNOWS.capitalize()
+    what = f"{counted(new.mine, 'field takes', 'fields take')} no new data until "
+    return what + ("its key is replaced" if new.mine == 1 else "their keys are replaced")
+
+
+def told_to(stands: VaultStatus) -> str | None:
+    """Return in a line what waits in a vault, and who can do something about it, if anything."""
+    new = stands.new_keys
+    if new.way == TAKEOVER:
+        return f"{SELLER_KNOWS}: 'sealroom {new.way}'"
+    if not new.fields or stands.phase == "ended" or stands.status in FORMER:
+        return None
+    what = f"{counted(new.fields, 'field takes', 'fields take')} no new data until "
+    what += "it has a new key" if new.fields == 1 else "they have new keys"
+    if new.way is None:
+        return f"{what}: {_whose_turn(stands)}"
+    rest = new.fields - new.mine
+    others = f" for {new.mine:,}; the others by whoever holds them" if rest else ""
+    return f"{what}: 'sealroom {new.way}'{others}"
+
+
+def _whose_turn(stands: VaultStatus) -> str:
+    if stands.phase.startswith("frozen"):
+        return "once the owner has lifted the freeze"
+    if stands.offer is not None:
+        return "once the offer is accepted, declined or over"
+    return "the owner gives them, or an admin who holds them"

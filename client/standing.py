@@ -1,0 +1,53 @@
+"""Who may do what in a vault as it stands, for a member whom the ledger refused (SPEC 9.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from protocol.acts import Payload, Role
+from protocol.errors import NotAuthorised, SealroomError
+from protocol.ledger.parties import MemberStatus
+from protocol.ledger.state import Phase, State
+from protocol.ledger.transitions import TRANSITIONS
+
+_FIRST: Final[Mapping[Phase, str]] = {
+    Phase.OFFERED: "'sealroom handover status' shows to whom it is offered, and until when.",
+    Phase.FROZEN: "The owner lifts it: 'sealroom unfreeze'.",
+    Phase.FROZEN_OFFER: "The owner lifts the freeze: 'sealroom unfreeze'.",
+    Phase.ENDED: "Its log stays: 'sealroom log' shows it.",
+}
+"""What has to come first, or what is left, in each phase."""
+
+
+def who_may(kind: type[Payload]) -> str:
+    """Return whose roles may ever do this, in words."""
+    roles = TRANSITIONS[kind].roles
+    if Role.ADMIN in roles:
+        return f"the owner, or an admin{'' if Role.KEYLESS_ADMIN in roles else ' with keys'}"
+    return "the owner" if Role.OWNER in roles else "the bidder to whom the vault is offered"
+
+
+def your_role(role: Role) -> str:
+    """Return a member's role in words that are said to that member."""
+    article = "an" if role in (Role.ADMIN, Role.AUDITOR) else "the" if role is Role.OWNER else "a"
+    return f"You are {article} {role} here"
+
+
+def what_helps(
+    state: State, member_id: bytes, kind: type[Payload], error: SealroomError
+) -> str | None:
+    """Return what helps a member who was refused this kind of act: None where the error says all.
+
+    In this order: who may, where its role never may; to be confirmed; what has to come first.
+    """
+    row, member = TRANSITIONS[kind], state.members.get(member_id)
+    if error.hint is not None or member is None or not member.live:
+        return error.hint
+    if member.role not in row.roles:
+        return f"{your_role(member.role)}: this is for {who_may(kind)}."
+    if row.confirmed and member.status is not MemberStatus.CONFIRMED:
+        return "Have the owner or an admin compare the twelve words with you, and confirm you."
+    if state.phase not in row.phases:
+        return _FIRST.get(state.phase)
+    return f"{your_role(member.role)}." if isinstance(error, NotAuthorised) else None

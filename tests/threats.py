@@ -156,6 +156,8 @@ SETTLED: Final[Mapping[str, str]] = {
     "R5": "test_storage_sqlite.py::test_a_torn_wal_opens_at_a_commit",
     "R6": "test_storage_power.py::test_whenever_the_power_goes_nothing_acknowledged_is_lost",
     "R7": "test_storage_sqlite.py::test_one_connection_writes_and_the_settings_are_in_force",
+    "R8": "test_bit_rot.py::"
+    "test_of_a_changed_bit_nothing_false_comes_and_nothing_is_lost_in_silence",
     "R9": "test_session.py::test_two_homes_of_one_member_act_at_once",
     "R10": "test_command_cuts.py::test_an_acceptance_cut_anywhere_is_made_once",
     "R11": "test_uploads.py::test_a_removal_during_an_upload_has_it_sealed_anew",

@@ -8,8 +8,8 @@ from typing import Final
 REPO: Final = Path(__file__).resolve().parent.parent.parent
 
 _LEDGER: Final = (
-    "ledger_members ledger_rotation ledger_recovery ledger_handover ledger_keys ledger_data"
-    " ledger_commits ledger_pending ledger_vault ledger_pairs ledger_log ledger_transitions"
+    "ledger_members ledger_log ledger_handover ledger_vault ledger_rotation ledger_recovery"
+    " ledger_keys ledger_data ledger_commits ledger_pending ledger_pairs ledger_transitions"
     " ledger_holders ledger_vectors ledger_model"
 )
 TESTS: Final[dict[str, str]] = {

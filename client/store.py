@@ -53,19 +53,23 @@ CREATE TABLE batches (
     sequence INTEGER NOT NULL, records INTEGER NOT NULL, manifest BLOB NOT NULL,
     PRIMARY KEY (upload, sequence)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE rotations (
+"""
+# Tables that older homes lack and older versions pass over, so that either reads the other's.
+_ADDED: Final = """
+CREATE TABLE IF NOT EXISTS rotations (
     upload BLOB PRIMARY KEY, collection BLOB NOT NULL, started BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE made_anew (
+CREATE TABLE IF NOT EXISTS made_anew (
     upload BLOB NOT NULL REFERENCES rotations (upload) ON DELETE CASCADE,
     batch BLOB NOT NULL, before BLOB NOT NULL, manifest BLOB NOT NULL,
     PRIMARY KEY (upload, batch)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE rates (work TEXT PRIMARY KEY, a_second REAL NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE said (what TEXT PRIMARY KEY, envelope BLOB NOT NULL) STRICT, WITHOUT ROWID;
-"""
-# Tables that older homes lack and older versions pass over, so that either reads the other's.
-_ADDED: Final = """
+CREATE TABLE IF NOT EXISTS rates (
+    work TEXT PRIMARY KEY, a_second REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS said (
+    what TEXT PRIMARY KEY, envelope BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS finished (
     source BLOB NOT NULL, collection BLOB NOT NULL, upload BLOB NOT NULL,
     PRIMARY KEY (source, collection)

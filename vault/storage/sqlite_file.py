@@ -224,10 +224,8 @@ async def _claim(writer: aiosqlite.Connection) -> None:
             hint="use the release that wrote it, or migrate it with one that knows both",
         )
     # A changed word in it would change what is written from now on, and what is found.
-    tables = await writer.execute_fetchall(
-        "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"
-    )
-    if [text for (text,) in tables] != [*SCHEMA]:
+    tables = await writer.execute_fetchall("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    if sorted(text for (text,) in tables) != sorted(SCHEMA):
         raise StorageFailed(
             f"the tables of {FILE_NAME} are not those of schema version {SCHEMA_VERSION}",
             hint="restore a backup, or use the release that wrote it",

@@ -158,6 +158,15 @@ def stored(server: Path, more: Mapping[str, str] = MISSED) -> dict[str, list[Any
         return {what: sorted(map(repr, database.execute(query))) for what, query in more.items()}
 
 
+def lost(server: Path, before: Mapping[str, list[Any]], missed: Mapping[str, str]) -> list[str]:
+    """Say what a stopped server has no longer, or what cannot be read any more."""
+    try:
+        now = stored(server, missed)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        return [f"it cannot be read: {error!r}"]
+    return [f"{each} is lost in silence" for each in before if before[each] != now[each]]
+
+
 @dataclass
 class Fate:
     """Who noticed what, in words, and what went wrong that nobody noticed."""

@@ -89,9 +89,14 @@ async def test_tables_of_another_shape_are_refused_and_left_alone(tmp_path: Path
     await (await opened(tmp_path)).close()
     file = tmp_path / FILE_NAME
     whole = file.read_bytes()
-    for said in (b"published INTEGER NOT NULL DEFAULT 0", b"WHERE published = 0", b"length(batch)"):
+    for said, bit in (
+        (b"published INTEGER NOT NULL DEFAULT 0", 1),
+        (b"WHERE published = 0", 1),
+        (b"length(batch)", 1),
+        (b"CREATE TABLE contents", 0x80),  # the error quotes it, and is no text
+    ):
         changed = bytearray(whole)
-        changed[whole.index(said) + len(said) - 1] ^= 1
+        changed[whole.index(said) + len(said) - 1] ^= bit
         file.write_bytes(changed)
         with pytest.raises(StorageFailed, match=r"not those of schema version|SQLITE_CORRUPT"):
             await SqliteStorage.open(tmp_path)

@@ -107,7 +107,8 @@ class SqliteStorage(Storage):
             readers = [await connect_reader(resources, file) for _ in range(READERS)]
         except BaseException as error:
             await resources.aclose()
-            if isinstance(error, sqlite3.Error | OSError):
+            # Python cannot say an error that quotes what is no text any more.
+            if isinstance(error, sqlite3.Error | OSError | UnicodeDecodeError):
                 raise typed(error) from error
             raise
         log_opened()
@@ -334,7 +335,7 @@ class SqliteStorage(Storage):
                 reader = await connect_reader(resources, self._file)
                 await reader.execute_fetchall("BEGIN")
                 await check_database(reader)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise typed(error) from error
 
     async def stats(self) -> StorageStats:

@@ -346,6 +346,31 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
 
 
 @pytest.mark.threat("R11")
+async def test_a_removal_under_an_offer_is_told_as_what_it_does_to_the_keys(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no going on before the offer ends, and its rules would tell half of it."""
+    monkeypatch.setattr(attaching, "LOOK_SECONDS", 0)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+
+        class Early(Watched):
+            async def stage(self, *given: Any) -> None:
+                if not self.stages:
+                    await deal.seller.withdraw_grant("Bo", classes=[SENSITIVE])
+                    await deal.offer()
+                await super().stage(*given)
+
+        with (
+            through(ada, Early(ada)),
+            pytest.raises(Refused, match="were replaced meanwhile") as caught,
+        ):
+            await ada.attach(file)
+        assert caught.value.refusal == "tainted"
+        assert await ada.documents() == ()
+
+
+@pytest.mark.threat("R11")
 async def test_an_attachment_whose_keys_are_replaced_again_and_again_is_given_up_for_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

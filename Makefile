@@ -12,7 +12,7 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test threats crash mutants fuzz million documents soak sanitize lint types demo man bench
+.PHONY: help setup test threats crash rot mutants fuzz million documents soak sanitize lint types demo man bench
 .PHONY: bench-large bench-peers benchtables table picture tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
@@ -59,6 +59,10 @@ crash: $(STAMP)  ## kill, cut and tear everything everywhere (an hour): processe
 	SEALROOM_EVERY_STEP=1 SEALROOM_CUTS=1000 $(BIN)/python -m pytest -n 2 -s \
 		tests/test_killed.py tests/test_storage_power.py tests/test_torn_logs.py tests/test_connection_cuts.py
 	$(BIN)/python -m tests.crashing
+
+FLIPS := 1000
+rot: $(STAMP)  ## change one bit of a server's database, FLIPS=1000 times, and see who notices (half an hour)
+	$(BIN)/python -m tests.rotting 0 $(FLIPS)
 
 mutants: $(STAMP)  ## take each defence out, one at a time, and see whether a test notices (an hour)
 	$(BIN)/python -m tests.mutants --jobs 2

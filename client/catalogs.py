@@ -311,7 +311,7 @@ def _map(cell: bytes) -> dict[str, Value] | None:
 
 def _text(row: Mapping[str, Value], key: str) -> str | None:
     value = row.get(key)
-    return value[:NAME_CHARACTERS] if isinstance(value, str) and value else None
+    return value[:NAME_CHARACTERS] if isinstance(value, str) else None
 
 
 def _listed(row: Mapping[str, Value], key: str) -> Sequence[Value]:

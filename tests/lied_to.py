@@ -271,11 +271,16 @@ def _said_in(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def a_stage(directory: Path, *, offered: bool = False) -> Iterator[Stage]:
+def a_stage(
+    directory: Path,
+    *,
+    offered: bool = False,
+    more: Callable[[Company, Path], Coroutine[Any, Any, None]] | None = None,
+) -> Iterator[Stage]:
     """Give the company with news that their homes do not know, and homes of all three ages.
 
     The news: a second collection, a new epoch, a grant, the removal of uma, and an invite. With
-    `offered` the vault is then offered to bo.
+    `offered` the vault is then offered to bo; `more` is news beside these, and may leave files.
     """
     now = int(time.time()) + 1
     with Threaded() as thread:
@@ -287,6 +292,8 @@ def a_stage(directory: Path, *, offered: bool = False) -> Iterator[Stage]:
             first = thread.call(_size(cast))
             stage = Stage(directory, thread, cast, now, first)
             thread.call(_news(cast, offered))
+            if more is not None:
+                thread.call(more(cast, directory))
             for age in (CURRENT, BARE):
                 for who in PEOPLE:
                     shutil.copytree(stage.home(who, BEHIND), stage.home(who, age))
@@ -327,3 +334,4 @@ async def _catch_up(stage: Stage, who: str, age: str, *, names: bool) -> None:
         if names and vault.session.state.members[vault.identity.member_id].live:
             await vault.members()
             await vault.collections()
+            await vault.documents()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused
 from client.people import write_person
 from client.session import saying
+from client.transport import Transport
 from client.vault import Vault
 from protocol import api
 from protocol.acts import Commit, Role
@@ -47,6 +48,7 @@ from tests.deals import (
     rows,
     through,
 )
+from tests.liars import Liar, Lie
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -316,6 +318,32 @@ async def test_a_kept_block_is_checked_again_and_fetched_again_where_it_is_anoth
         await read_names(vault.session, where)
     assert (await read_names(vault.session, where)).name == "kept"
     assert vault.session.store.block(batch, NUMBER) == kept
+
+
+async def test_a_refusal_that_no_change_explains_is_told_at_once(vault: Vault) -> None:
+    """A server that fails is not asked for its log, to see whether it had a reason."""
+    where = await collection(vault, "failing")
+
+    class Failing(Lie):
+        pages = 0
+
+        async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> api.LogPage:
+            self.pages += 1
+            return await honest.log_page(vault_id, start)
+
+        async def fetch(self, *_: Any) -> AsyncGenerator[bytes, None]:
+            if self.telling:
+                raise Refused("the database failed", code="storage_failed")
+            yield b""
+
+    failing = Failing()
+    with (
+        through(vault, Liar(honest(vault), failing)),
+        pytest.raises(Refused, match="the database failed"),
+    ):
+        await read_names(vault.session, where)
+    assert failing.pages == 0
+    assert (await read_names(vault.session, where)).name == "failing"
 
 
 async def test_names_are_fetched_once_and_kept_sealed(vault: Vault) -> None:

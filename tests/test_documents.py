@@ -18,7 +18,7 @@ from client.documents.entries import plain_file_name
 from client.errors import InputError, Refused
 from client.overlap import Flights
 from client.results import Progress
-from client.tables import TableExists
+from client.tables import TableExists, TableUnwritable
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from protocol.errors import Frozen
@@ -296,7 +296,7 @@ async def test_a_folder_is_made_for_their_own_names_and_for_no_other(
     mine: Vault, tmp_path: Path
 ) -> None:
     await mine.attach(a_file(tmp_path))
-    with pytest.raises(InputError, match=r"lease.pdf cannot be written: No such file"):
+    with pytest.raises(TableUnwritable, match=r"lease.pdf cannot be written: No such file"):
         await mine.get_document("contract.pdf", path=tmp_path / "nowhere" / "lease.pdf")
     assert not (tmp_path / "nowhere").exists()
     await mine.get_document("contract.pdf", folder=tmp_path / "new" / "one")

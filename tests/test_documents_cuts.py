@@ -314,6 +314,34 @@ async def test_a_removal_is_noticed_while_there_is_still_much_to_seal(
 
 
 @pytest.mark.threat("R11")
+async def test_a_removal_under_an_offer_is_told_as_what_it_does_to_the_keys(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no going on before the offer ends, and its rules would tell half of it."""
+    monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        usual = Watched(deal.seller)
+        with through(deal.seller, usual):
+            await deal.seller.attach(file)
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+
+        class Late(Watched):
+            async def stage(self, *given: Any) -> None:
+                await super().stage(*given)
+                if len(self.stages) == len(usual.stages):
+                    await deal.seller.withdraw_grant("Bo", classes=[SENSITIVE])
+                    await deal.offer()
+
+        with (
+            through(ada, Late(ada)),
+            pytest.raises(Refused, match="were replaced meanwhile") as caught,
+        ):
+            await ada.attach(file, name="another.pdf")
+        assert caught.value.refusal == "tainted"
+        assert len(await ada.documents()) == 1
+
+
+@pytest.mark.threat("R11")
 async def test_an_attachment_whose_keys_are_replaced_again_and_again_is_given_up_for_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -29,13 +28,10 @@ from vault.checkpoints import CheckpointSigner, SignedObservation
 from vault.config import Config
 from vault.service import VaultService
 from vault.storage.base import (
-    Effects,
     SidePart,
     SizeMoved,
     StorageFailed,
     StorageFull,
-    StoredLeaf,
-    ToStage,
 )
 from vault.storage.sqlite import SqliteStorage
 from vault.storage.sqlite_file import FILE_NAME
@@ -176,22 +172,22 @@ async def test_what_is_to_be_deleted_is_deleted_whatever_kept_it(
         assert said.count("internal_error") == 1
 
 
-async def test_a_service_begins_with_what_was_left_to_delete(tmp_path: Path) -> None:
-    async with await SqliteStorage.open(tmp_path) as storage:
-        await storage.create_vault(bytes(32), StoredLeaf(0, b"leaf"))
-        content = os.urandom(500)
-        sent = [(0, hashlib.sha256(content).digest(), content)]
-        await storage.stage_batches(
-            bytes(32), bytes(16), bytes(32), [ToStage(bytes(16), b"m", sent)], 1
-        )
-        await storage.append(bytes(32), 1, [StoredLeaf(1, b"leaf")], Effects(doom_all=True))
-        assert remains(tmp_path, [content])
-        key, token = load_or_create_checkpoint_key(tmp_path), load_or_create_token(tmp_path)
-        service = VaultService(storage, key, token, Config(data_dir=tmp_path), time.time)
-        await service.start()
-        async with asyncio.timeout(20):
-            await service.sweep()
-        assert remains(tmp_path, [content]) == []
+async def test_a_service_begins_with_what_was_left_to_delete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: VaultService) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VaultService, "sweep", never)
+        async with live_vault(tmp_path) as (_, live):
+            cast = await staged_cast(live)
+            live.land(live.owner, acts.RetireCollection(cast.collection, acts.Reason.RETENTION))
+            await live.push()
+    contents = live.blocks[cast.batch.batch_id]
+    assert remains(tmp_path, contents)
+    async with running_server(tmp_path):
+        assert await vanish(tmp_path, contents)
 
 
 async def test_a_failing_clean_up_is_told_and_tried_again(

@@ -181,6 +181,10 @@ def test_an_upload_may_be_for_any_collection_and_one_made_anew_is_for_its_own() 
     with pytest.raises(OutOfOrder, match="take no more"):
         expect_may_land(world.state, new)
     expect_may_land(before, new)
+    rotten = bytes([new[0] ^ 1]) + new[1:]
+    assert not may_land(before, rotten)
+    with pytest.raises(OutOfOrder, match="take no more"):
+        expect_may_land(before, rotten)
 
 
 def test_only_what_ends_an_epoch_closes_something() -> None:

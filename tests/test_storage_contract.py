@@ -9,6 +9,7 @@ import pytest
 from tests.sqlite_stores import SqliteEngine
 from tests.storage_contract import StorageContract
 from tests.storage_deletion import DeletionContract
+from tests.storage_listing import ListingContract
 from tests.storage_model import ModelContract
 from tests.storage_remains import RemainsContract
 
@@ -19,6 +20,10 @@ def engine(tmp_path: Path) -> SqliteEngine:
 
 
 class TestSqliteKeepsTheContract(StorageContract):
+    pass
+
+
+class TestSqliteListsWhatItHolds(ListingContract):
     pass
 
 

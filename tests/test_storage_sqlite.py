@@ -83,6 +83,28 @@ async def test_another_schema_version_is_refused_and_left_alone(
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
+@pytest.mark.threat("R8")
+async def test_tables_of_another_shape_are_refused_and_left_alone(tmp_path: Path) -> None:
+    """A bit that changed there could show every upload that begins, or leave an index out."""
+    await (await opened(tmp_path)).close()
+    file = tmp_path / FILE_NAME
+    whole = file.read_bytes()
+    for said, bit in (
+        (b"published INTEGER NOT NULL DEFAULT 0", 1),
+        (b"WHERE published = 0", 1),
+        (b"length(batch)", 1),
+        (b"CREATE TABLE contents", 0x80),  # the error quotes it, and is no text
+    ):
+        changed = bytearray(whole)
+        changed[whole.index(said) + len(said) - 1] ^= bit
+        file.write_bytes(changed)
+        with pytest.raises(StorageFailed, match=r"not those of schema version|SQLITE_CORRUPT"):
+            await SqliteStorage.open(tmp_path)
+        assert file.read_bytes() == changed
+    file.write_bytes(whole)
+    await (await SqliteStorage.open(tmp_path)).close()
+
+
 async def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
         connection.execute("CREATE TABLE theirs (a)")

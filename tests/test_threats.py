@@ -186,7 +186,7 @@ def test_every_row_of_what_is_stopped_has_a_test_that_is_marked() -> None:
 
 def test_what_waits_or_cannot_be_tested_is_marked_nowhere() -> None:
     waiting, found = [*ids(WAITING), *ids(UNTESTABLE)], marked()
-    assert len(waiting) > 5
+    assert {"R13", "M4"} <= {*waiting}
     assert [name for name in waiting if name in found] == []
 
 
@@ -280,7 +280,7 @@ def test_the_table_has_every_id_once_with_its_test_and_how_it_ended() -> None:
     lines = [line.split() for line in out.getvalue().splitlines()]
     listed = {line[0]: line for line in lines if line and re.fullmatch(ID, line[0])}
     assert len(listed) == 135
-    assert [listed[name][-1] for name in ("K1", "K3", "S12")] == ["passed", "failed", "waiting"]
+    assert [listed[name][-1] for name in ("K1", "K3", "R13")] == ["passed", "failed", "waiting"]
     assert listed["M4"][-2:] == ["untestable", "here"]
     assert SETTLED["K1"] in listed["K1"]
     counts = results(seen)

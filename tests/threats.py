@@ -95,6 +95,7 @@ SETTLED: Final[Mapping[str, str]] = {
     "W5": "test_ledger_pairs.py::test_what_meets_a_re_encryption_is_as_the_specification_says",
     "W6": "test_ledger_keys.py::test_an_epoch_is_retired_once_nothing_lies_under_it",
     "W7": "test_trust_acts.py::test_a_date_that_the_server_did_not_sign_expires_nothing",
+    "W9": "test_restored.py::test_what_was_removed_erased_and_sold_stays_so_for_whoever_saw_it",
     "W10": "test_session.py::test_whoever_floods_is_removed_at_the_first_try",
     # state and log
     "S1": "test_trust.py::test_an_earlier_state_is_refused",
@@ -109,6 +110,7 @@ SETTLED: Final[Mapping[str, str]] = {
     "S9": "test_trust.py::test_another_vaults_whole_log_is_refused_though_signed_for_this_one",
     "S10": "test_server_uploads.py::test_nothing_of_a_removed_member_lands_after_its_removal",
     "S11": "test_cheating_members.py::test_who_was_removed_opens_nothing_new_on_a_copy_of_the_disk",
+    "S12": "test_restored.py::test_everybody_who_saw_more_refuses_what_was_put_back",
     "S13": "test_server_faults.py::test_no_checkpoint_is_signed_over_what_changed",
     "S14": "test_trust_acts.py::test_of_two_epochs_with_one_number_the_second_is_refused",
     # HTTP, authorisation, oracles
@@ -156,6 +158,8 @@ SETTLED: Final[Mapping[str, str]] = {
     "R5": "test_storage_sqlite.py::test_a_torn_wal_opens_at_a_commit",
     "R6": "test_storage_power.py::test_whenever_the_power_goes_nothing_acknowledged_is_lost",
     "R7": "test_storage_sqlite.py::test_one_connection_writes_and_the_settings_are_in_force",
+    "R8": "test_bit_rot.py::"
+    "test_of_a_changed_bit_nothing_false_comes_and_nothing_is_lost_in_silence",
     "R9": "test_session.py::test_two_homes_of_one_member_act_at_once",
     "R10": "test_command_cuts.py::test_an_acceptance_cut_anywhere_is_made_once",
     "R11": "test_uploads.py::test_a_removal_during_an_upload_has_it_sealed_anew",
@@ -169,6 +173,9 @@ SETTLED: Final[Mapping[str, str]] = {
     "R20": "test_requests.py::test_a_server_clock_set_back_opens_no_replay",
     "R21": "test_command_cuts.py::test_a_removal_cut_anywhere_is_a_removal_and_rotating_ends_it",
     "R22": "test_soaking.py::test_everybody_is_served_beside_the_idle_the_slow_and_the_greedy",
+    "R23": "test_restored.py::test_a_backup_taken_while_it_is_written_is_a_past_of_the_log",
+    "R24": "test_older_stores.py::"
+    "test_what_an_earlier_build_of_this_version_wrote_is_served_and_gone_on_with",
     "R25": "test_million.py::"
     "test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory",
     "R26": "test_mutants.py::test_tests_notice_what_is_taken_out",

@@ -31,6 +31,9 @@ from vault.tls import (
 
 EXPIRY_PERIOD_SECONDS: Final = 3_600
 SWEEP_PAUSE_SECONDS: Final = 5
+READ_DELAY_SECONDS: Final = 300
+"""Until the store is read through for the first time: at its start a server has more to do."""
+READ_PERIOD_SECONDS: Final = 24 * 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ async def running(
             service.warm,
             partial(_expire_for_ever, service),
             partial(_sweep_for_ever, service),
+            partial(_read_for_ever, service),
         ):
             stack.push_async_callback(_cancelled, asyncio.create_task(work()))
         listener = Listener(Door(service, config, guard, clock), config)
@@ -112,6 +116,16 @@ async def _sweep_for_ever(service: VaultService) -> None:
         except Exception as error:
             _log_failure(error)
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)
+
+
+async def _read_for_ever(service: VaultService) -> None:
+    await asyncio.sleep(READ_DELAY_SECONDS)
+    while True:
+        try:
+            await service.read_through()
+        except Exception as error:
+            _log_failure(error)
+        await asyncio.sleep(READ_PERIOD_SECONDS)
 
 
 def _log_failure(error: Exception) -> None:

@@ -125,8 +125,9 @@ def _published(before: State, payload: acts.Payload, moving: _Moving | None) -> 
     if isinstance(payload, acts.Replace) or (isinstance(payload, acts.Commit) and payload.last):
         pending = before.pending.get(payload.upload)
         earlier = pending.batches if isinstance(pending, PendingUpload) else ()
-        ids = (*(b.id for b in earlier), *(m.batch_id for m in payload.manifests))
-        return (Publish(payload.upload, ids),)
+        manifests = (*(batch.manifest for batch in earlier), *payload.manifests)
+        shown = tuple(BlockKey(m.batch_id, b.field, b.sha256) for m in manifests for b in m.blocks)
+        return (Publish(payload.upload, tuple(m.batch_id for m in manifests), shown),)
     return ()
 
 

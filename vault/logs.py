@@ -43,6 +43,8 @@ class Event(Enum):
     ACT_APPENDED = ("act_appended", logging.INFO)
     UPLOADS_EXPIRED = ("uploads_expired", logging.INFO)
     SWEPT = ("swept", logging.INFO)
+    STORAGE_DAMAGED = ("storage_damaged", logging.ERROR)
+    READ_THROUGH = ("read_through", logging.INFO)
     REQUEST = ("request", logging.INFO)
     REQUEST_REFUSED = ("request_refused", logging.WARNING)
     INTERNAL_ERROR = ("internal_error", logging.ERROR)

@@ -48,6 +48,7 @@ from vault.landing import Landing
 from vault.logs import Event, IdPrefix, log_event
 from vault.pages import bounded_page
 from vault.serving import BlockServer, Pieces
+from vault.soundness import Soundness
 from vault.staging import Staging, uploader
 from vault.storage.base import (
     AlreadyExists,
@@ -92,6 +93,7 @@ class VaultService:
         self._landing = Landing(storage, self.now, self._to_sweep.set)
         self._staging = Staging(storage, self.now, config.staged_bytes_per_member)
         self._serving = BlockServer(storage, key, self.now, self._unbroken)
+        self._soundness = Soundness(storage, self._shelf)
         self._healthy_at = 0.0
 
     # --- the server itself
@@ -165,6 +167,7 @@ class VaultService:
         """
         if not self._config.open and not self._token.matches(asked.token):
             raise _token_needed()
+        self._soundness.expect_undamaged()
         leaf = act_leaf(asked.genesis)
         landed = await asyncio.to_thread(Ledger().check, leaf)
         if landed.after.owner != keyid:
@@ -207,6 +210,7 @@ class VaultService:
         _, act = await asyncio.to_thread(parse_envelope, sent.envelope)
         if act.author != keyid:
             raise NotAuthorised("an act is sent by its author")
+        self._soundness.expect_undamaged(vault_id)
 
         async def landed(vault: OpenVault) -> Submitted:
             index = await self._unbroken.run(self._landing.land(vault, act, sent))
@@ -302,6 +306,7 @@ class VaultService:
             LimitExceeded: the member has more staged than the server keeps for one.
             SealroomError: the body is not what its manifest says (see `split_batch_body`).
         """
+        self._soundness.expect_undamaged(vault_id)
         opened = partial(self._open, vault_id)
         return Staged(await self._staging.stage(opened, keyid, upload, [body], named=batch))
 
@@ -320,7 +325,12 @@ class VaultService:
         return Staged(tuple(batch.batch_id for batch in found))
 
     async def expire_staged(self) -> None:
-        """Delete what was uploaded long ago and never committed."""
+        """Delete what was uploaded long ago and never committed.
+
+        Raises:
+            StorageFailed: the store could not, or is not sound: then nothing is deleted.
+        """
+        await self._soundness.expect()
         count = await self._storage.expire_staged(self.now() - LIMITS.staged_seconds)
         if count:
             log_event(Event.UPLOADS_EXPIRED, count=count)
@@ -334,10 +344,12 @@ class VaultService:
 
         Raises:
             StorageFailed, StorageFull: the store could not; what is left is deleted the next time.
+            StorageFailed: the store is not sound, so that nothing is deleted.
         """
         await self._to_sweep.wait()
         self._to_sweep.clear()
         try:
+            await self._soundness.expect()
             while await self._storage.sweep(SWEEP_BYTES):
                 pass
             await self._storage.scour()
@@ -345,6 +357,23 @@ class VaultService:
             self._to_sweep.set()
             raise
         log_event(Event.SWEPT)
+
+    async def look_through(self) -> None:
+        """Look whether the store is whole, unless that was done since the server started.
+
+        Raises:
+            StorageFailed: it is not; nothing is deleted from it.
+        """
+        await self._soundness.expect()
+
+    async def read_through(self) -> None:
+        """Read all that there is, and say in the log that it is what it was.
+
+        Raises:
+            StorageFailed: it is not; nothing is deleted from then on.
+        """
+        found = await self._soundness.read_through()
+        log_event(Event.READ_THROUGH, count=found.blocks, bytes=found.size)
 
     # --- blocks
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from protocol.blocks import Address, Manifest
-from protocol.errors import OutOfOrder
+from protocol.errors import MalformedMessage, OutOfOrder
 from protocol.ledger.contents import Collection
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
@@ -44,8 +44,14 @@ def sealed_under(manifest: Manifest, collection: bytes | None) -> bytes:
 
 
 def may_land(state: State, under: bytes) -> bool:
-    """Say whether there is a collection in which all of these epochs take commits."""
-    sealed = from_bytes(SealedUnder, under)
+    """Say whether there is a collection in which all of these epochs take commits.
+
+    There is none for what a store gives back as something else than was put there.
+    """
+    try:
+        sealed = from_bytes(SealedUnder, under)
+    except MalformedMessage:
+        return False
     return any(
         all(_takes(state, where, each) for each in sealed.epochs)
         for where in state.collections.values()

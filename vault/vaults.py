@@ -18,7 +18,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from protocol.acts import Act
-from protocol.blocks import Address, Manifest
+from protocol.blocks import Address, BlockRef, Manifest
 from protocol.errors import ApiMisuse, ContextMismatch, IntegrityError, SealroomError
 from protocol.identity import access_key_id
 from protocol.ledger import Landed, Ledger, State, check_sides
@@ -164,6 +164,10 @@ class OpenVault:
     def committed(self, batch_id: bytes) -> Committed | None:
         """Return a visible batch."""
         return self._batches.get(batch_id)
+
+    def blocks(self) -> dict[bytes, tuple[BlockRef, ...]]:
+        """Return the blocks of every visible batch as they are now."""
+        return {batch_id: each.manifest.blocks for batch_id, each in self._batches.items()}
 
     def inclusion_proof(self, index: int, size: int) -> tuple[bytes, ...]:
         """Prove that a leaf is in the tree of a size (see `Tree.inclusion_proof`)."""
@@ -385,6 +389,17 @@ class VaultShelf:
         return await asyncio.shield(loading)
 
     async def _load(self, vault_id: bytes) -> OpenVault:
+        vault = await self.verify(vault_id)
+        self._alive[vault_id] = vault
+        self._keys[vault_id] = vault.keys
+        return vault
+
+    async def verify(self, vault_id: bytes) -> OpenVault:
+        """Replay a vault as it is stored, while nothing lands in it; it stays as it is loaded.
+
+        Raises:
+            StorageFailed: what is stored of it does not verify.
+        """
         vault = OpenVault(CheckpointSigner(self._key, vault_id))
         size, at = await self._storage.size(vault_id), 0
         # One page more than there should be: it must be empty.
@@ -402,8 +417,6 @@ class VaultShelf:
             vault.expect_whole()
         except IntegrityError as error:
             raise _damaged() from error
-        self._alive[vault_id] = vault
-        self._keys[vault_id] = vault.keys
         return vault
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from client.catalogs import NAME_CHARACTERS, read_names, read_people, seal_rows
+from client.catalogs import read_names, read_people, seal_rows
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch
 from client.documents import chunks
@@ -101,7 +101,7 @@ async def attach(
 
 
 def _checked_name(name: str) -> str:
-    if not plain_file_name(name) or len(name) > NAME_CHARACTERS:
+    if not plain_file_name(name):
         raise InputError(
             f"a document cannot be called {name!r}",
             hint="Give it a plain file name with --name: no folder, no dot at its beginning.",

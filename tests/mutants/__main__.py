@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from tests.mutants.finding import Mutant, mutants_of
-from tests.mutants.playing import Played, Verdict, play, preload
+from tests.mutants.playing import CannotPlay, Played, Verdict, play, preload
 from tests.mutants.targets import REPO, TESTS, files_of
 
 RESULTS: Final = REPO / "build" / "mutants.jsonl"
@@ -83,12 +83,13 @@ def played_all(
 ) -> Iterator[tuple[Mutant, Played]]:
     """Play those that have not been played, and yield what became of each."""
     before = remembered()
+    noticing = noticed_by()
 
     def played(mutant: Mutant) -> tuple[Mutant, Played]:
         key = _key(mutant)
         if not quietly and key in before:
             return mutant, before[key]
-        result = _played_in_turn(mutant)
+        result = _played_in_turn(mutant, noticing.get(mutant.id))
         _remember(key, mutant, result)
         return mutant, result
 
@@ -99,14 +100,28 @@ def played_all(
             yield mutant, result
 
 
-def _played_in_turn(mutant: Mutant) -> Played:
-    """Play one by the nearest tests, then by the others: most never get past the first file."""
+def _played_in_turn(mutant: Mutant, noticing: str | None) -> Played:
+    """Play one by the test that noticed it the last time, by the nearest, then by the others.
+
+    Most never get past the first file.
+    """
     tests = files_of(mutant.path)
+    if noticing is not None and (again := _noticed_again(mutant, noticing)) is not None:
+        return again
     result = play(tests[:1], mutant)
     for stage in (tests[1:2], tests[2:4], tests[4:]):
         if stage and result.verdict is Verdict.SURVIVED:
             result = play(stage, mutant)
     return result
+
+
+def _noticed_again(mutant: Mutant, noticing: str) -> Played | None:
+    """Return what one test says, if it is there still and notices it."""
+    try:
+        result = play([noticing], mutant)
+    except CannotPlay:
+        return None
+    return result if result.verdict is Verdict.KILLED and result.by else None
 
 
 def report(verdicts: dict[Mutant, Verdict], explained: set[str]) -> bool:
@@ -128,13 +143,21 @@ def report(verdicts: dict[Mutant, Verdict], explained: set[str]) -> bool:
 
 def remembered() -> dict[str, Played]:
     """Return what still holds, by what it is of."""
-    if not RESULTS.exists():
-        return {}
-    rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
     return {
         row["key"]: Played(Verdict(row["verdict"]), row["seconds"], row["by"], row["last"])
-        for row in rows
+        for row in _rows()
     }
+
+
+def noticed_by() -> dict[str, str]:
+    """Return which test noticed what the last time, by the name of the mutant."""
+    return {row["mutant"]: row["by"] for row in _rows() if row["by"]}
+
+
+def _rows() -> list[dict[str, Any]]:
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
 
 
 def _remember(key: str, mutant: Mutant, played: Played) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 REPO: Final = Path(__file__).resolve().parent.parent.parent
 
 _LEDGER: Final = (
-    "ledger_members ledger_rotation ledger_recovery ledger_handover ledger_keys ledger_data"
-    " ledger_commits ledger_pending ledger_vault ledger_pairs ledger_log ledger_transitions"
+    "ledger_members ledger_log ledger_handover ledger_vault ledger_rotation ledger_recovery"
+    " ledger_keys ledger_data ledger_commits ledger_pending ledger_pairs ledger_transitions"
     " ledger_holders ledger_vectors ledger_model"
 )
 TESTS: Final[dict[str, str]] = {
@@ -47,19 +47,43 @@ TESTS: Final[dict[str, str]] = {
     "client/crypto/keys.py": "crypto_keys crypto_wraps takeover",
     "client/crypto/sharing.py": "recovery_shares recovery_vectors rescue",
     "client/crypto/wraps.py": "crypto_wraps trust_sides",
-    "client/handover.py": "handover takeover granting",
-    "client/inviting.py": "inviting joining trust_acts",
+    "client/documents/attaching.py": "documents documents_cuts documents_entries documents_life",
+    "client/documents/chunks.py": "documents_chunks documents_lies",
+    "client/documents/entries.py": "documents_entries documents_lies documents documents_life",
+    "client/documents/getting.py": "documents_getting documents_lies documents_life",
+    "client/documents/local.py": "documents_getting documents_lies documents documents_cuts",
+    "client/fetching.py": "reading reading_meanwhile catalogs resealing",
+    "client/handover.py": "handover people takeover granting",
+    "client/inviting.py": "inviting people joining trust_acts",
     "client/keyring.py": "keyring cli_keyring home",
     "client/links.py": "links inviting",
+    "client/kits.py": "kits",
+    "client/observing.py": "observing",
     "client/pinning.py": "pinning tls transport",
-    "client/reading.py": "reading reading_meanwhile catalogs filtering handover observing erasing",
-    "client/store.py": "store trust",
+    "client/reading.py": "reading filtering reading_meanwhile catalogs handover observing erasing",
     "client/verifying.py": "handover takeover documents_lies",
+    "client/recovery.py": "rescue people",
+    "client/replacing.py": "replacing",
+    "client/rescue.py": "rescue",
+    "client/resealing.py": "resealing reencryption",
+    "client/row_hashes.py": "replacing recall_hashes",
+    "client/store.py": "store older_stores trust",
     "client/trust.py": (
         "trust trust_acts trust_sides spec_sync late_homes renewal head_age observing"
     ),
+    "client/words.py": "words people",
     "vault/auth.py": "server_door requests server_attacks server_restart server_parts",
     "vault/door.py": "server_door server_attacks server_access server_faults server_parts",
+    "vault/effects.py": "server_erasing server_reencryption server_uploads",
+    "vault/fetches.py": "server_vaults server_uploads server_attacks server_erasing",
+    "vault/landing.py": "server_uploads server_staged server_vaults server_faults",
+    "vault/serving.py": "server_faults server_vaults server_erasing",
+    "vault/soundness.py": "bit_rot",
+    "vault/staging.py": "server_staged server_uploads server_reencryption server_erasing",
+    "vault/storage/sqlite_check.py": "storage_sqlite storage_files bit_rot",
+    "vault/storage/sqlite_file.py": "storage_sqlite older_stores",
+    "vault/under.py": "server_staged",
+    "vault/vaults.py": "server_faults server_parts server_vaults bit_rot",
 }
 
 

@@ -149,6 +149,16 @@ class ToStage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredUpload:
+    """An upload as the store has it: whose it is, and whether an append showed or held it."""
+
+    upload_id: bytes
+    member_id: bytes
+    published: bool
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Relied:
     """What an append relies on: batches staged under an upload, with exactly these manifests.
 
@@ -166,6 +176,16 @@ class BlockKey:
     batch_id: bytes
     field: int
     digest: bytes
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BlockPlace:
+    """Where a stored block stands, published or not: several uploads may have the same one."""
+
+    batch_id: bytes
+    field: int
+    digest: bytes
+    upload_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +400,26 @@ class Storage(ABC):
     async def read_block(self, vault_id: bytes, key: BlockKey) -> bytes | None:
         """Return a published block; None if there is none, or it went."""
 
+    @abstractmethod
+    async def block_sizes(
+        self, vault_id: bytes, batch_id: bytes, *, held: bytes | None = None
+    ) -> dict[tuple[int, bytes], int]:
+        """Return the length of each published block of a published batch, by field and digest.
+
+        With an upload's id, of each block that this upload brought for it, if an append relied
+        on the batch and the upload is not published.
+        """
+
+    @abstractmethod
+    async def next_block(
+        self, vault_id: bytes, after: BlockPlace | None
+    ) -> tuple[BlockPlace, bytes] | None:
+        """Return the block in the next place, ascending, published or not; None after the last."""
+
+    @abstractmethod
+    async def uploads(self, vault_id: bytes) -> list[StoredUpload]:
+        """Return every upload of a vault that there is, by ascending id."""
+
     # --- what is to go
 
     @abstractmethod
@@ -405,7 +445,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Check quickly that the database is sound and every log without gaps.
+        """Check that the database is sound and every log without gaps; others go on meanwhile.
 
         This finds broken structure. Changed contents are found by hash, by those who read.
 

@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import astuple
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -21,6 +22,7 @@ from protocol.errors import ApiMisuse
 from vault.storage.base import (
     NO_EFFECTS,
     BlockKey,
+    BlockPlace,
     Effects,
     SidePart,
     StagedBatch,
@@ -28,10 +30,12 @@ from vault.storage.base import (
     StorageFailed,
     StorageStats,
     StoredLeaf,
+    StoredUpload,
     ToStage,
     check_run,
 )
 from vault.storage.sqlite_changes import Changes, size_in
+from vault.storage.sqlite_check import check_database
 from vault.storage.sqlite_file import (
     FILE_NAME,
     check_library,
@@ -46,6 +50,20 @@ from vault.storage.sqlite_writes import Row, WriteQueue
 READERS: Final = 2
 CHECKPOINT_ATTEMPTS: Final = 10
 CHECKPOINT_PAUSE_SECONDS: Final = 0.1
+SHOWN: Final = (
+    "published = 1 AND EXISTS"
+    " (SELECT 1 FROM batches AS its JOIN uploads AS bringing USING (vault, upload)"
+    " WHERE its.vault = blocks.vault AND its.batch = blocks.batch AND bringing.published = 1)"
+)
+"""Blocks that are published, of a batch that is."""
+RELIED: Final = (
+    "published = 0 AND held = 1 AND upload = ? AND EXISTS"
+    " (SELECT 1 FROM (SELECT vault, upload, batch, relied FROM batches"
+    " UNION ALL SELECT vault, upload, batch, relied FROM made_anew) AS listed"
+    " WHERE listed.vault = blocks.vault AND listed.upload = blocks.upload"
+    " AND listed.batch = blocks.batch AND relied = 1)"
+)
+"""Blocks of an upload that is not published, and of a batch that an append relied on."""
 
 
 class SqliteStorage(Storage):
@@ -88,7 +106,8 @@ class SqliteStorage(Storage):
             readers = [await connect_reader(resources, file) for _ in range(READERS)]
         except BaseException as error:
             await resources.aclose()
-            if isinstance(error, sqlite3.Error | OSError):
+            # Python cannot say an error that quotes what is no text any more.
+            if isinstance(error, sqlite3.Error | OSError | UnicodeDecodeError):
                 raise typed(error) from error
             raise
         log_opened()
@@ -241,6 +260,46 @@ class SqliteStorage(Storage):
         )
         return rows[0][0] if rows else None
 
+    async def block_sizes(
+        self, vault_id: bytes, batch_id: bytes, *, held: bytes | None = None
+    ) -> dict[tuple[int, bytes], int]:
+        """Return how long a batch's blocks are (see `Storage`)."""
+        which, upload = (SHOWN, ()) if held is None else (RELIED, (held,))
+        rows = await self._read(
+            "SELECT field, digest, length(contents.content)"
+            " FROM blocks JOIN uploads USING (vault, upload)"
+            " JOIN contents ON contents.id = blocks.content"
+            f" WHERE vault = ? AND batch = ? AND {which}",
+            *(vault_id, batch_id, *upload),
+        )
+        return {(field, digest): size for field, digest, size in rows}
+
+    async def next_block(
+        self, vault_id: bytes, after: BlockPlace | None
+    ) -> tuple[BlockPlace, bytes] | None:
+        """Return the block in the next place (see `Storage`)."""
+        # No place comes before that of nothing in field -1.
+        start = (b"", -1, b"", b"") if after is None else astuple(after)
+        rows = await self._read(
+            "SELECT batch, field, digest, upload, contents.content"
+            " FROM blocks JOIN contents ON contents.id = blocks.content"
+            " WHERE vault = ? AND (batch, field, digest, upload) > (?, ?, ?, ?)"
+            " ORDER BY batch, field, digest, upload LIMIT 1",
+            *(vault_id, *start),
+        )
+        return (BlockPlace(*rows[0][:4]), rows[0][4]) if rows else None
+
+    async def uploads(self, vault_id: bytes) -> list[StoredUpload]:
+        """Return every upload of a vault (see `Storage`)."""
+        rows = await self._read(
+            "SELECT upload, member, published, held FROM uploads WHERE vault = ? ORDER BY upload",
+            vault_id,
+        )
+        return [
+            StoredUpload(upload, member, bool(published), bool(held))
+            for upload, member, published, held in rows
+        ]
+
     # --- what is to go
 
     async def sweep(self, max_bytes: int) -> int:
@@ -262,27 +321,14 @@ class SqliteStorage(Storage):
 
     async def check(self) -> None:
         """Check that the file is sound and every log without gaps (see `Storage`)."""
-        if await self._read("PRAGMA quick_check(1)") != [("ok",)]:
-            raise StorageFailed("the database is damaged", hint="restore a backup")
-        gaps = await self._read(
-            "SELECT 1 FROM vaults WHERE size <> (SELECT COUNT(*) FROM leaves"
-            " WHERE leaves.vault = vaults.vault AND leaf_index >= 0 AND leaf_index < size)"
-        )
-        if gaps:
-            raise StorageFailed("a log has gaps", hint="restore a backup")
-        # Each content stands in one place, or is doomed; and each place has its content.
-        listed = (
-            "SELECT content FROM blocks UNION ALL SELECT content FROM doomed"
-            " UNION ALL SELECT content FROM sides WHERE content IS NOT NULL"
-        )
-        if await self._read(
-            f"SELECT content FROM ({listed}) EXCEPT SELECT id FROM contents LIMIT 1"
-        ):
-            raise StorageFailed("a block or a part is not there", hint="restore a backup")
-        ((places,),) = await self._read(f"SELECT COUNT(*) FROM ({listed})")
-        ((contents,),) = await self._read("SELECT COUNT(*) FROM contents")
-        if places != contents:
-            raise StorageFailed("blocks or parts stand in no place, or in several")
+        # By a connection of its own, as it may take long, and at one moment of the database.
+        async with AsyncExitStack() as resources:
+            try:
+                reader = await connect_reader(resources, self._file)
+                await reader.execute_fetchall("BEGIN")
+                await check_database(reader)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                raise typed(error) from error
 
     async def stats(self) -> StorageStats:
         """Return the size of the database's files, and how many vaults and leaves it holds."""

@@ -223,6 +223,13 @@ async def _claim(writer: aiosqlite.Connection) -> None:
             f"{FILE_NAME} has schema version {version}, this build knows {SCHEMA_VERSION}",
             hint="use the release that wrote it, or migrate it with one that knows both",
         )
+    # A changed word in it would change what is written from now on, and what is found.
+    tables = await writer.execute_fetchall("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    if sorted(text for (text,) in tables) != sorted(SCHEMA):
+        raise StorageFailed(
+            f"the tables of {FILE_NAME} are not those of schema version {SCHEMA_VERSION}",
+            hint="restore a backup, or use the release that wrote it",
+        )
 
 
 async def _create_schema(writer: aiosqlite.Connection) -> None:

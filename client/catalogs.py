@@ -17,6 +17,7 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused
 from client.fetching import fetch_blocks, open_committed
 from client.session import Session
+from client.store import JournalledUpload
 from client.tables import TableType, type_from_text
 from protocol.blocks import (
     PEOPLE_COLLECTION,
@@ -24,6 +25,7 @@ from protocol.blocks import (
     Address,
     BlockRef,
     FieldClass,
+    Manifest,
     catalog_class,
     verify_block,
 )
@@ -40,6 +42,7 @@ from protocol.errors import (
 from protocol.ledger.contents import Batch, Collection
 from protocol.ledger.state import State
 from protocol.limits import LIMITS
+from protocol.wire import from_bytes
 
 NAME_CHARACTERS: Final = 500
 FIELDS_A_ROW: Final = 200
@@ -144,6 +147,32 @@ async def read_names(session: Session, collection: bytes) -> Names:
                 names.format = _merged(names.format, table_format)
             for each in _listed(row, "fields"):
                 _add_field(names, where, catalog_class(number), each)
+    return names
+
+
+def names_in_journal(session: Session, begun: JournalledUpload) -> Names:
+    """Return what an upload that is under way from this home calls its table, as far as it opens.
+
+    It is sealed in the journal as it was for the server: names lie in no file unsealed.
+    """
+    names, where = Names(), session.state.collections.get(begun.collection)
+    kept = session.store.names(begun.upload)
+    for _, (_, encoded) in sorted(session.store.batches(begun.upload).items()):
+        manifest = from_bytes(Manifest, encoded)
+        ref = manifest.blocks[0]
+        block = kept.get(ref.field)
+        if where is None or block is None or not manifest.is_catalog:
+            continue
+        try:
+            verify_block(ref, block)
+            batch = Batch(manifest, begun.upload, 0, session.identity.member_id)
+            rows = _opened(session, where, batch, ref, block)
+        except SealroomError as error:
+            names.failure = names.failure or error
+            continue
+        for row in (each.values for each in rows):
+            names.name = _text(row, "collection") or names.name
+            names.file = _text(row, "file") or names.file
     return names
 
 

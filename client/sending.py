@@ -159,6 +159,8 @@ class Sender:
         await self._session.transport.stage(self._session.vault_id, upload, manifest.batch_id, body)
         encoded = to_bytes(manifest)
         self._session.store.add_batch(upload, cut.sequence, cut.records, encoded, cut.digest)
+        if isinstance(content, SealedBatch):  # the names, by which one that is cut off is known
+            self._session.store.keep_names(upload, manifest.blocks[0].field, content.blocks[0])
         self._sent_bytes += sum(ref.length for ref in manifest.blocks)
         self._count(cut, on_progress)
 

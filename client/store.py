@@ -75,6 +75,11 @@ CREATE TABLE IF NOT EXISTS contents (
     sequence INTEGER NOT NULL, digest BLOB NOT NULL,
     PRIMARY KEY (upload, sequence)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS names (
+    upload BLOB NOT NULL REFERENCES uploads (upload) ON DELETE CASCADE,
+    field INTEGER NOT NULL, block BLOB NOT NULL,
+    PRIMARY KEY (upload, field)
+) STRICT, WITHOUT ROWID;
 """
 
 
@@ -359,6 +364,15 @@ class VaultStore:
     def contents(self, upload: bytes) -> dict[int, bytes]:
         """Return the digest of each batch of an upload that was written down with one."""
         rows = self._db.execute("SELECT sequence, digest FROM contents WHERE upload = ?", (upload,))
+        return dict(rows.fetchall())
+
+    def keep_names(self, upload: bytes, field: int, block: bytes) -> None:
+        """Keep the sealed block of names of an upload, for as long as it is under way."""
+        self._db.execute("INSERT OR REPLACE INTO names VALUES (?, ?, ?)", (upload, field, block))
+
+    def names(self, upload: bytes) -> dict[int, bytes]:
+        """Return the sealed blocks that were kept of an upload, by the number of their catalog."""
+        rows = self._db.execute("SELECT field, block FROM names WHERE upload = ?", (upload,))
         return dict(rows.fetchall())
 
     def drop_batches(self, upload: bytes, sequences: Iterable[int]) -> None:

@@ -283,4 +283,7 @@ class Data(Face):
         self.session.expect_may(acts.RetireCollection)
         where = await self._find_collection(collection)
         index = await self.session.act(saying(acts.RetireCollection(where.id, reason)))
+        for begun in self.session.store.unfinished_uploads():
+            if begun.collection == where.id:
+                self.session.store.end_upload(begun.upload)
         return ActResult("retire-collection", index, name=collection)

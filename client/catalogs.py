@@ -16,6 +16,7 @@ from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused
 from client.fetching import fetch_blocks, open_committed
+from client.journals import JournalledUpload
 from client.session import Session
 from client.tables.type_texts import is_type_text
 from protocol.blocks import (
@@ -144,6 +145,30 @@ async def read_names(session: Session, collection: bytes) -> Names:
                 names.format = _merged(names.format, table_format)
             for each in _listed(row, "fields"):
                 _add_field(names, where, catalog_class(number), each)
+    return names
+
+
+def names_in_journal(session: Session, begun: JournalledUpload) -> Names:
+    """Return what an upload that is under way from this home calls its table, as far as it opens.
+
+    This home kept its catalogs as it sealed them for the server: names lie in no file unsealed.
+    """
+    names, where = Names(), session.state.collections.get(begun.collection)
+    for manifest in session.store.uploads.batches(begun.upload).values():
+        ref = manifest.blocks[0]
+        block = session.store.block(manifest.batch_id, ref.field) if manifest.is_catalog else None
+        if where is None or block is None:
+            continue
+        try:
+            verify_block(ref, block)
+            batch = Batch(manifest, begun.upload, 0, session.identity.member_id)
+            rows = _opened(session, where, batch, ref, block)
+        except SealroomError as error:
+            names.failure = names.failure or error
+            continue
+        for row in (each.values for each in rows):
+            names.name = _text(row, "collection") or names.name
+            names.file = _text(row, "file") or names.file
     return names
 
 

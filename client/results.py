@@ -142,10 +142,24 @@ class FieldsOf:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """An upload that was begun in this home and has not landed: what of it the server has.
+
+    `file` and `collection` are what it was begun with, None where that does not open any more.
+    """
+
+    collection: str | None
+    file: str | None
+    records: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """One collection: names where this member may know them, and what the ledger says.
 
     `documents` is how many it holds, None for a table, and where no name says what it is.
+    `unfinished` are the uploads into it that this home has under way.
     """
 
     collection_id: str
@@ -157,6 +171,7 @@ class CollectionInfo:
     root: str
     fields: tuple[FieldInfo, ...]
     documents: int | None = None
+    unfinished: tuple[UnfinishedUpload, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

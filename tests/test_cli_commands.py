@@ -422,6 +422,32 @@ def test_whoever_may_know_no_names_is_told_why(
     assert ("Names are sealed for the owner and the admins" in err) == told
 
 
+def test_an_unfinished_upload_says_what_it_is_and_how_it_goes_on(world: World, capsys: Any) -> None:
+    begun = results.UnfinishedUpload(HOSTILE, HOSTILE, 1_200, 2)
+    new = replace(COLLECTION, name=None, batches=0, records=0, unfinished=(begun,))
+    more = replace(COLLECTION, unfinished=(results.UnfinishedUpload(HOSTILE, None, 5, 1),))
+    stray = replace(new, unfinished=(results.UnfinishedUpload(None, None, 0, 0),))
+    world.answers |= {"collections": (new, more, stray), "collection": new}
+    assert world.run("collection", "list") == 0
+    out = capsys.readouterr().out
+    assert f"{SHOWN} (unfinished upload)" in out
+    short = new.collection_id[:16]
+    goes_on = "  The same 'sealroom upload' goes on; what was sent is kept for 7 days."
+    gives_up = f"  'sealroom collection retire {short} --reason mistake' gives it up now."
+    assert out.splitlines()[-8:] == [
+        f"unfinished: {SHOWN}, from {SHOWN}: 1,200 records in 2 batches sent", goes_on, gives_up,
+        f"unfinished: {SHOWN}: 5 records in 1 batch sent", goes_on,
+        f"unfinished: {short}: 0 records in 0 batches sent", goes_on, gives_up,
+    ]  # fmt: skip
+    assert world.run("collection", "show", short) == 0
+    out = capsys.readouterr().out
+    assert f"under way   unfinished: {SHOWN}, from {SHOWN}: 1,200 records" in out
+    assert no_raw_controls(out)
+    world.answers["collections"] = (replace(new, documents=1),)
+    assert world.run("collection", "list") == 0
+    assert "unfinished:" not in capsys.readouterr().out
+
+
 def test_documents_stand_apart_from_tables(world: World, capsys: Any) -> None:
     documents = replace(COLLECTION, name="documents-general", documents=2)
     world.answers |= {

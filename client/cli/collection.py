@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Final
+
 import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import counted, print_facts, print_table, say, size, visible
 from client.results import CollectionInfo, FieldInfo
+from protocol.limits import DAY, LIMITS
+
+LIES_DAYS: Final = LIMITS.staged_seconds // DAY
 
 
 @click.group()
@@ -49,6 +55,9 @@ def list_collections(invocation: Invocation) -> None:
         for each in found:
             if each.documents is not None:
                 say(f"and {_documents(each)}: 'sealroom documents list' shows them")
+        for each in found:
+            for line in _under_way(each):
+                say(line)
 
     invocation.show({"collections": found}, for_people)
 
@@ -91,6 +100,7 @@ def _print_collection(found: CollectionInfo) -> None:
             ("id", found.collection_id),
             ("file", found.file),
             ("records", _records(found)),
+            ("under way", tuple(each.strip() for each in _under_way(found)) or None),
             ("holds", None if found.documents is None else _documents(found)),
             ("stored", size(found.stored_bytes)),
             ("root", found.root),
@@ -127,8 +137,24 @@ def _documents(found: CollectionInfo) -> str:
 def _name(found: CollectionInfo) -> str:
     if found.name:
         return visible(found.name)
+    begun = next((each.collection for each in found.unfinished if each.collection), None)
     unfinished = " (unfinished upload)" if not found.batches else ""
-    return found.collection_id[:16] + unfinished
+    return visible(begun or found.collection_id[:16]) + unfinished
+
+
+def _under_way(found: CollectionInfo) -> Iterator[str]:
+    """Yield lines about each upload that this home has not finished: how much, and what next."""
+    if found.documents is not None:
+        return  # 'attach' says of its own what to do
+    short = found.collection_id[:16]
+    for each in found.unfinished:
+        what = visible(each.collection or short)
+        what += f", from {visible(each.file)}" if each.file else ""
+        sent = f"{counted(each.records, 'record')} in {counted(each.batches, 'batch', 'batches')}"
+        yield f"unfinished: {what}: {sent} sent"
+        yield f"  The same 'sealroom upload' goes on; what was sent is kept for {LIES_DAYS} days."
+        if not found.batches:
+            yield f"  'sealroom collection retire {short} --reason mistake' gives it up now."
 
 
 def _epochs(field: FieldInfo) -> str:

@@ -304,4 +304,8 @@ class Data(Face):
         self.session.expect_may(acts.RetireCollection)
         where = await self._find_collection(collection)
         index = await self.session.act(saying(acts.RetireCollection(where.id, reason)))
+        journal = self.session.store.uploads
+        for begun in journal.unfinished():
+            if begun.collection == where.id:
+                journal.end(begun.upload)
         return ActResult("retire-collection", index, name=collection)

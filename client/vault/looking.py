@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from client.catalogs import read_names, read_people
+from client.catalogs import Names, names_in_journal, read_names, read_people
 from client.documents.entries import documents_in, holds_documents
 from client.fields import tainted_fields
+from client.journals import JournalledUpload
 from client.ledger_words import log_entries
 from client.new_keys import new_keys
 from client.people import list_members
-from client.results import CollectionInfo, FieldInfo, LogResult, MemberInfo, OfferInfo, VaultStatus
+from client.results import (
+    CollectionInfo,
+    FieldInfo,
+    LogResult,
+    MemberInfo,
+    OfferInfo,
+    UnfinishedUpload,
+    VaultStatus,
+)
 from client.vault.face import Face
 from protocol.blocks import PEOPLE_COLLECTION
 from protocol.ledger.contents import Collection
@@ -121,7 +130,19 @@ class Looking(Face):
             root=where.root().hex(),
             fields=tuple(fields),
             documents=await self._documents(where.id),
+            unfinished=tuple(
+                self._unfinished(begun, names)
+                for begun in self.session.store.uploads.unfinished()
+                if begun.collection == where.id and begun.upload not in self.session.state.uploads
+            ),
         )
+
+    def _unfinished(self, begun: JournalledUpload, names: Names) -> UnfinishedUpload:
+        """Describe an upload that is under way; a collection that has names is called by them."""
+        sealed = self.session.store.uploads.batches(begun.upload).values()
+        data = [manifest.records for manifest in sealed if not manifest.is_catalog]
+        its_own = names_in_journal(self.session, begun)
+        return UnfinishedUpload(names.name or its_own.name, its_own.file, sum(data), len(data))
 
     async def log(self, *, verify: bool = False) -> LogResult:
         """Return the log in words; with `verify`, replay it from the genesis once more."""

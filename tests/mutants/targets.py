@@ -50,6 +50,7 @@ TESTS: Final[dict[str, str]] = {
     "client/handover.py": "handover takeover granting",
     "client/inviting.py": "inviting joining trust_acts",
     "client/keyring.py": "keyring cli_keyring home",
+    "client/keyring_file.py": "keyring cli_keyring home",
     "client/links.py": "links inviting",
     "client/pinning.py": "pinning tls transport",
     "client/reading.py": "reading reading_meanwhile catalogs filtering handover observing erasing",

@@ -192,7 +192,7 @@ def sealed(contents: bytes, phrase: str, cost: Cost) -> bytes:
     """Return the file that holds some bytes, sealed under fresh keys.
 
     Raises:
-        WrongPassphrase: it has no UTF-8 form.
+        WrongPassphrase: the passphrase has no UTF-8 form.
     """
     # A fresh salt gives fresh keys, so no nonce ever meets a key twice.
     salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)

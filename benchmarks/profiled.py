@@ -34,7 +34,7 @@ RECORDS: Final = 300_000
 RATE: Final = 200
 SETTLE_SECONDS: Final = 1.0
 
-_IGNORED: Final = re.compile(r"importlib|argon2|client/keyring\.py|_curve_seconds")
+_IGNORED: Final = re.compile(r"importlib|argon2|client/keyring_file\.py|_curve_seconds")
 _WAITING: Final = re.compile(
     r"acquire_lock|take_gil|pthread_cond|epoll|selectors\.py|fsync|fdatasync|futures/thread\.py:81"
 )

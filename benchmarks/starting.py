@@ -27,7 +27,7 @@ from benchmarks.figures import Spread
 from benchmarks.serving import serving
 from benchmarks.steps import PASSPHRASE
 from benchmarks.transfer import create_vault
-from client.keyring import FLOOR
+from client.keyring_file import FLOOR
 from protocol.limits import KIB
 
 ROUNDS: Final = 11

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -23,7 +23,7 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, plan_rows
 from client.errors import InputError
 from client.likely import likely
 from client.recall import Recall
-from client.sending import Cut, Into
+from client.sending import Cargo, Cut, Into
 from client.tables import Source, column_cells
 from client.tables.csv_format import for_readers_of
 from protocol import acts
@@ -35,13 +35,12 @@ RATE: Final = "bytes sealed and sent"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Cargo):
     """A table to upload: where it goes, and the class of each of its columns in order.
 
     `said` are the columns whose class somebody said: of a collection that is there the others have
     the classes that they have there. `named` are those of them that were named one by one. With
-    `again` a file that is there already goes in once more. As a `Cargo` its size is told in
-    records.
+    `again` a file that is there already goes in once more.
     """
 
     source: Source
@@ -54,8 +53,8 @@ class Plan:
     erasures: tuple[acts.Erasure, ...] = ()
     seen: set[bytes] | None = None
 
-    unit: ClassVar[str] = "records"
-    rate: ClassVar[str | None] = RATE
+    unit = "records"
+    rate = RATE
 
     def source_id(self) -> bytes:
         """Name what is uploaded and how; an object in memory is never the same twice.

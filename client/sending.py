@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
@@ -76,32 +77,26 @@ class Cut(NamedTuple):
     digest: bytes | None = None
 
 
-class Cargo(Protocol):
-    """What an upload brings: a table, or a document."""
+class Cargo(ABC):
+    """What an upload brings: a table, or a document.
 
-    @property
-    def classes(self) -> tuple[FieldClass, ...]:
-        """The classes of the collection's fields."""
+    `classes` are those of the collection's fields. `erasures` are what its records replace, in
+    the moment in which they become visible. `seen` are the uploads beside which alone it may
+    become visible; None where it does not matter. The sizes of its cuts are told in `unit`; what
+    was sealed and sent in a second is remembered as `rate`, if that has a name.
+    """
 
-    @property
-    def erasures(self) -> tuple[acts.Erasure, ...]:
-        """What its records replace, in the moment in which they become visible."""
+    classes: tuple[FieldClass, ...]
+    erasures: tuple[acts.Erasure, ...] = ()
+    seen: AbstractSet[bytes] | None = None
+    unit: str
+    rate: str | None = None
 
-    @property
-    def seen(self) -> AbstractSet[bytes] | None:
-        """The uploads beside which alone it may become visible; None where it does not matter."""
-
-    @property
-    def unit(self) -> str:
-        """What the sizes of its cuts are counted in."""
-
-    @property
-    def rate(self) -> str | None:
-        """What the bytes that are sealed and sent in a second are remembered as, if they are."""
-
+    @abstractmethod
     def total(self, read: int, *, ended: bool) -> tuple[int | None, bool]:
         """Return how much there is, and whether that is known, where so much was read of it."""
 
+    @abstractmethod
     def cuts(self, into: Into) -> AsyncGenerator[Cut, None]:
         """Yield all batches in order, catalogs first; what comes again is cut as it was."""
 

@@ -46,7 +46,7 @@ def test_a_sample_belongs_to_the_innermost_part_that_it_is_in(frames: str, part:
     "frames",
     [
         "_find_and_load (<frozen importlib._bootstrap>:1176);sqlite3 (x.py:1)",
-        "_keys (client/keyring.py:320);argon2id (libsodium.so)",
+        "_keys (client/keyring_file.py:320);argon2id (libsodium.so)",
         "select (selectors.py:468);epoll_wait (libc.so.6)",
         "get (queue.py:9);PyThread_acquire_lock_timed (libpython3.11.so);0x7f (libc.so.6)",
         "commit (vault/storage/sqlite.py:7);unixSync (libsqlite3.so);fsync (libc.so.6)",

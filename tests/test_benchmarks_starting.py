@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import starting
 from benchmarks.starting import ARGON2, BARE, NACL, STATUS, VERSION, Taken, measure, report
-from client.keyring import FLOOR
+from client.keyring_file import FLOOR
 from protocol.limits import KIB
 
 

@@ -323,6 +323,7 @@ async def test_a_kept_block_is_checked_again_and_fetched_again_where_it_is_anoth
 async def test_a_refusal_that_no_change_explains_is_told_at_once(vault: Vault) -> None:
     """A server that fails is not asked for its log, to see whether it had a reason."""
     where = await collection(vault, "failing")
+    vault.session.store._db.execute("DELETE FROM blocks")
 
     class Failing(Lie):
         pages = 0

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client import keyring as module
+from client import keyring_file as module
 from client.crypto.derivation import hkdf
 from client.crypto.secrets import InviteSecret, Seed
-from client.keyring import CEILING, FLOOR, Cost, Keyring, StoredIdentity, VaultEntry
+from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.keyring_file import CEILING, FLOOR, Cost, KeyringFile
 from protocol.errors import (
     Conflict,
     Downgrade,
@@ -35,7 +36,7 @@ from protocol.errors import (
     WrongPassphrase,
 )
 from protocol.labels import Label, framed
-from protocol.wire import encode, from_bytes
+from protocol.wire import encode, from_bytes, to_bytes
 
 REPO = Path(__file__).resolve().parent.parent
 PHRASE = "correct horse battery staple"
@@ -53,6 +54,11 @@ ENTRY = VaultEntry(
     successors=(),
     rescuing=False,
 )
+
+
+def opened(content: bytes, words: str) -> Keyring:
+    """Read the content of a file."""
+    return from_bytes(Keyring, KeyringFile.parse(content).opened(words))
 
 
 def phrase() -> str:
@@ -178,8 +184,8 @@ def keyrings(draw: st.DrawFn) -> Keyring:
 def test_any_keyring_seals_and_opens(keyring: Keyring, words: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nacl.pwhash.argon2id, "kdf", cheap_kdf)
-        sealed = module._sealed(keyring, words, FLOOR)
-        assert module._opened(module._File.parse(sealed), words) == keyring
+        sealed = module.sealed(to_bytes(keyring), words, FLOOR)
+        assert opened(sealed, words) == keyring
 
 
 def test_a_passphrase_is_the_same_however_it_is_composed(cheap: None, path: Path) -> None:
@@ -193,23 +199,23 @@ def test_a_passphrase_is_the_same_however_it_is_composed(cheap: None, path: Path
 @pytest.mark.threat("C11")
 def test_any_changed_byte_is_refused(made: Path) -> None:
     content = made.read_bytes()
-    assert module._opened(module._File.parse(content), PHRASE).identities == (IDENTITY,)
+    assert opened(content, PHRASE).identities == (IDENTITY,)
     allowed = (WrongPassphrase, MalformedMessage, Unsupported, Downgrade, LimitExceeded)
     for place in range(len(content)):
         for mask in (0x01, 0x80, 0xFF):
             changed = bytearray(content)
             changed[place] ^= mask
             with pytest.raises(allowed):
-                module._opened(module._File.parse(bytes(changed)), PHRASE)
+                opened(bytes(changed), PHRASE)
 
 
 def test_a_file_cut_at_any_length_is_malformed(made: Path) -> None:
     content = made.read_bytes()
     for length in range(len(content)):
         with pytest.raises(MalformedMessage):
-            module._File.parse(content[:length])
+            KeyringFile.parse(content[:length])
     with pytest.raises(MalformedMessage):
-        module._File.parse(content + b"\x00")
+        KeyringFile.parse(content + b"\x00")
 
 
 def test_a_cut_or_foreign_file_is_refused_before_the_passphrase(made: Path) -> None:
@@ -237,7 +243,7 @@ def test_a_length_too_small_for_a_tag_is_malformed(made: Path) -> None:
 def test_arbitrary_bytes_are_a_file_or_a_typed_refusal(tail: bytes, with_header: bool) -> None:
     start = HEADER.pack(MAGIC, 65_536, 3, 1, bytes(16), bytes(12), 20) if with_header else MAGIC
     try:
-        file = module._File.parse(start + tail)
+        file = KeyringFile.parse(start + tail)
     except SealroomError:
         return
     assert file.header.encode() + file.ciphertext + file.mac == start + tail
@@ -301,23 +307,23 @@ def test_no_file_is_made_with_another_cost(
 def test_a_ciphertext_that_opens_is_not_enough(made: Path) -> None:
     # The GCM part is right under PHRASE; the MAC commits the file to another passphrase.
     content = made.read_bytes()
-    file = module._File.parse(content)
+    file = KeyringFile.parse(content)
     _, other = module._keys("another", file.header)
     crossed = content[:-32] + module._mac(other, file.header, file.ciphertext)
     for words in (PHRASE, "another"):
         with pytest.raises(WrongPassphrase):
-            module._opened(module._File.parse(crossed), words)
-    assert module._opened(module._File.parse(content), PHRASE).counter == 2
+            opened(crossed, words)
+    assert opened(content, PHRASE).counter == 2
 
 
 @pytest.mark.threat("L4")
 def test_a_mac_that_fits_is_not_enough(made: Path) -> None:
-    file = module._File.parse(made.read_bytes())
+    file = KeyringFile.parse(made.read_bytes())
     changed = bytes([file.ciphertext[0] ^ 1]) + file.ciphertext[1:]
     _, key = module._keys(PHRASE, file.header)
     forged = replace(file, ciphertext=changed, mac=module._mac(key, file.header, changed))
     with pytest.raises(WrongPassphrase):
-        module._opened(forged, PHRASE)
+        forged.opened(PHRASE)
 
 
 A, B = ("a", bytes(32), 1), ("b", bytes(32), 1)

@@ -13,7 +13,8 @@ from unittest import mock
 
 import pytest
 
-from client.keyring import MAX_FILE_BYTES, Keyring, StoredIdentity, VaultEntry
+from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.keyring_file import MAX_FILE_BYTES
 from protocol import acts
 from protocol.errors import SealroomError
 from protocol.labels import Label, framed

@@ -193,7 +193,7 @@ def test_what_is_mixed_is_text_and_it_is_said(tmp_path: Path) -> None:
     [
         ("9223372036854775807", "int64"), ("9223372036854775808", "string"),
         ("0.1", "float64"), ("1e400", "string"), ("0.30000000000000004", "float64"),
-        ("0.3000000000000000444", "string"), ("1.5E2", "float64"),
+        ("0.3000000000000000444", "string"), ("1.5E2", "float64"), ("-0", "float64"),
     ],
 )  # fmt: skip
 def test_a_number_has_a_type_that_gives_it_back(tmp_path: Path, text: str, kind: str) -> None:

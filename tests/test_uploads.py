@@ -450,7 +450,7 @@ async def test_who_holds_not_every_field_cannot_begin(tmp_path: Path, file: Path
 
 
 async def test_an_upload_reads_nothing_back(mine: Vault) -> None:
-    await mine.collections()  # what was there before
+    await mine.title()  # what was there before
     counting = Counting(mine)
     with through(mine, counting):
         await uploaded(mine, TABLE, "its own names")

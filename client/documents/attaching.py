@@ -13,7 +13,6 @@ import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from client.catalogs import read_names, read_people, seal_rows
 from client.columns import Cells
@@ -36,7 +35,7 @@ from client.documents.local import LocalFile, Survey, piece_length, pieces_of
 from client.errors import InputError, Refused
 from client.journals import JournalledUpload
 from client.results import OnProgress, Progress
-from client.sending import Cut, Into
+from client.sending import Cargo, Cut, Into
 from client.session import Session
 from client.uploads import Upload, begin, expect_open, interrupted
 from protocol import acts
@@ -87,7 +86,7 @@ async def attach(
             _end(session, source)
             return Attached(there, True, 0)
         journal, resumed = await _journal(session, field_class, source)
-        cargo = _FileCargo(file, survey, entry, field_class)
+        cargo = _FileCargo((field_class,), file, survey, entry)
         await Upload(session, cargo, journal, on_progress).run()
         session.store.uploads.end(journal.upload)
     for done in await documents_in(session, journal.collection):
@@ -210,26 +209,15 @@ async def _collection(session: Session, field_class: FieldClass) -> bytes | None
 
 
 @dataclass(frozen=True, slots=True)
-class _FileCargo:
-    """A file as an upload brings it: batch 0 is the catalog's, every other a piece of the file.
+class _FileCargo(Cargo):
+    """A file as an upload brings it: batch 0 is the catalog's, every other a piece of the file."""
 
-    Its size is told in bytes of the file.
-    """
-
+    classes: tuple[FieldClass]
     file: LocalFile
     survey: Survey
     entry: Entry
-    field_class: FieldClass
 
-    unit: ClassVar[str] = "bytes"
-    rate: ClassVar[str | None] = None
-    erasures: ClassVar[tuple[acts.Erasure, ...]] = ()
-    seen: ClassVar[set[bytes] | None] = None
-
-    @property
-    def classes(self) -> tuple[FieldClass, ...]:
-        """The class of the one field."""
-        return (self.field_class,)
+    unit = "bytes"
 
     def total(self, read: int, *, ended: bool) -> tuple[int, bool]:
         """Return how many bytes there are, which is known."""
@@ -250,7 +238,7 @@ class _FileCargo:
     async def _names(self, into: Into) -> SealedBatch:
         (catalog,) = into.where.catalogs
         title = (await read_people(into.session)).title or ""
-        rows = entry_rows(title, self.field_class, self.entry)
+        rows = entry_rows(title, *self.classes, self.entry)
         return seal_rows(into.session, into.epochs[catalog], rows)
 
     def _piece(self, into: Into, number: int) -> list[ColumnToSeal]:

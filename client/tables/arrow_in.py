@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from client.tables.errors import TableUnreadable
-from client.tables.source import Source, checked, exact_batches, named_columns, schema_of
+from client.tables.source import Source, checked_batches, named_columns, schema_of
 
 
 def offers_arrow(table: object) -> bool:
@@ -35,8 +35,7 @@ class ArrowSource(Source):
         super().__init__(columns, {"kind": "arrow"})
         self.total_rows = _known_rows(table)
         self._read = False
-        for note in notes:
-            self.note(note)
+        self.note(*notes)
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of exactly `max_rows` but for the last.
@@ -51,10 +50,7 @@ class ArrowSource(Source):
                 )
             self._reader = _reader(self._table)
         self._read = True
-        done = 0
-        for batch in exact_batches(self._pieces(), max_rows):
-            yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
-            done += batch.num_rows
+        yield from checked_batches(self._pieces(), max_rows)
 
     def fingerprint(self) -> None:
         """There is no file."""

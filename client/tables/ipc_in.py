@@ -12,8 +12,7 @@ from client.tables.errors import TableUnreadable
 from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
     FileSource,
-    checked,
-    exact_batches,
+    checked_batches,
     named_columns,
     open_binary,
     schema_of,
@@ -37,15 +36,11 @@ class IpcSource(FileSource):
             names, types = self._declared(stream, path)
         columns, notes = named_columns(names, types)
         super().__init__(path, stamp, columns, {"kind": "arrow"})
-        for note in notes:
-            self.note(note)
+        self.note(*notes)
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of exactly `max_rows` but for the last."""
-        done = 0
-        for batch in exact_batches(self._pieces(), max_rows):
-            yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
-            done += batch.num_rows
+        return checked_batches(self._pieces(), max_rows)
 
     def _pieces(self) -> Iterator[pa.RecordBatch]:
         schema = schema_of(self.columns)

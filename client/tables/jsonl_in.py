@@ -212,8 +212,11 @@ def _kind(value: Any) -> Kind:
 
 
 def _kind_of_number(text: str) -> Kind:
-    """Integers of 64 bits, and numbers that a double gives back as they stand, have types."""
-    if not any(mark in text for mark in ".eE"):
+    """Integers of 64 bits, and numbers that a double gives back as they stand, have types.
+
+    A zero with a sign is none that an integer gives back.
+    """
+    if not any(mark in text for mark in ".eE") and text != "-0":
         return Kind.INTEGER if _LOWEST <= int(text[:40]) < _HIGHEST else Kind.LONG
     number = float(text)
     exact = len(text) <= _EXACT_DIGITS or Decimal(text) == Decimal(repr(number))

@@ -18,8 +18,7 @@ from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
     MOST_HELD,
     FileSource,
-    checked,
-    exact_batches,
+    checked_batches,
     named_columns,
     open_binary,
     schema_of,
@@ -56,14 +55,13 @@ class ParquetSource(FileSource):
             self._rows = file.metadata.num_rows
         super().__init__(path, stamp, columns, {"kind": "parquet"})
         self.total_rows = self._rows
-        for note in notes:
-            self.note(note)
+        self.note(*notes)
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of exactly `max_rows` but for the last."""
         done = 0
-        for batch in exact_batches(self._pieces(), max_rows):
-            yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
+        for batch in checked_batches(self._pieces(), max_rows):
+            yield batch
             done += batch.num_rows
             self.bytes_read = (self.bytes_total or 0) * done // self._rows
 

@@ -91,10 +91,9 @@ class Source(ABC):
         """
         return None
 
-    def note(self, text: str) -> None:
-        """Add a line to `notes`, once."""
-        if text not in self.notes:
-            self.notes = (*self.notes, text)
+    def note(self, *texts: str) -> None:
+        """Add lines to `notes`, each once."""
+        self.notes = tuple(dict.fromkeys([*self.notes, *texts]))
 
 
 class FileSource(Source):
@@ -213,6 +212,14 @@ def exact_batches(pieces: Iterable[pa.RecordBatch], max_rows: int) -> Iterator[p
             held, count, size = [], 0, 0
     if held:
         yield _joined(held)
+
+
+def checked_batches(pieces: Iterable[pa.RecordBatch], max_rows: int) -> Iterator[pa.RecordBatch]:
+    """Cut and join as `exact_batches` does, with each batch `checked`; rows count from 1."""
+    done = 0
+    for batch in exact_batches(pieces, max_rows):
+        yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
+        done += batch.num_rows
 
 
 def checked(batch: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:

@@ -27,7 +27,7 @@ from client.tables.errors import (
 )
 from client.tables.findings import Finding
 from client.tables.options import ReadOptions
-from client.tables.source import Source, checked, exact_batches, named_columns, schema_of
+from client.tables.source import Source, checked_batches, named_columns, schema_of
 
 _PIECE_ROWS: Final = 2_048
 _READS: Final = re.compile(r"\s*(select|with|table|values)\b", re.IGNORECASE)
@@ -68,8 +68,7 @@ class SqlSource(Source):
         where = f"{parsed.get_backend_name()} at {parsed.host or 'this machine'}"
         what = "query" if table is None else "table"
         self.findings = (Finding(what, table or "as you say", where, option="--table"),)
-        for note in notes:
-            self.note(note)
+        self.note(*notes)
         if parsed.password is not None:
             self.note(
                 "the address had a password in it, which others on this machine can see while the "
@@ -80,10 +79,7 @@ class SqlSource(Source):
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of exactly `max_rows` but for the last."""
-        done = 0
-        for batch in exact_batches(self._pieces(), max_rows):
-            yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
-            done += batch.num_rows
+        return checked_batches(self._pieces(), max_rows)
 
     def fingerprint(self) -> None:
         """There is no file: a table may be another by the next reading."""

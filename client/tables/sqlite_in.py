@@ -30,8 +30,7 @@ from client.tables.findings import Finding
 from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
     FileSource,
-    checked,
-    exact_batches,
+    checked_batches,
     named_columns,
     open_binary,
     schema_of,
@@ -80,8 +79,7 @@ class SqliteSource(FileSource):
         self.total_rows = kinds[0].rows
         what = "query" if table is None else "table"
         self.findings = (Finding(what, table or "as you say", option="--table"),)
-        for note in notes:
-            self.note(note)
+        self.note(*notes)
         for column, mixed, kind in zip(columns, self._mixed, kinds, strict=True):
             if mixed:
                 told = " and ".join(each for each in _KINDS if kind.counts[each])
@@ -94,8 +92,8 @@ class SqliteSource(FileSource):
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches of exactly `max_rows` but for the last."""
         done = 0
-        for batch in exact_batches(self._pieces(), max_rows):
-            yield checked(batch, range(done + 1, done + 1 + batch.num_rows))
+        for batch in checked_batches(self._pieces(), max_rows):
+            yield batch
             done += batch.num_rows
             self.bytes_read = (self.bytes_total or 0) * done // max(self.total_rows or 0, 1)
 

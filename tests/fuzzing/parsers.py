@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from client import keyring, kits, links, recovery
+from client import kits, links, recovery
 from client.keyring import Keyring
+from client.keyring_file import KeyringFile
 from client.tables import ReadOptions, open_source
 from protocol import acts, api
 from protocol.blocks import (
@@ -107,7 +108,7 @@ def signature(data: bytes) -> None:
 
 def keyring_file(data: bytes) -> bytes:
     """Read a keyring's file up to where the passphrase is needed."""
-    found = keyring._File.parse(data)
+    found = KeyringFile.parse(data)
     return found.header.encode() + found.ciphertext + found.mac
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from client.crypto.identity import Identity
 from client.crypto.secrets import InviteSecret, Seed
-from client.keyring import _FIELDS, _MAGIC, Keyring, StoredIdentity, VaultEntry
+from client.keyring import Keyring, StoredIdentity, VaultEntry
+from client.keyring_file import _FIELDS, _MAGIC
 from client.kits import Kit
 from client.links import Link
 from client.recovery import REQUEST_PREFIX, Request

@@ -56,6 +56,7 @@ TESTS: Final[dict[str, str]] = {
     "client/handover.py": "handover people takeover granting",
     "client/inviting.py": "inviting people joining trust_acts",
     "client/keyring.py": "keyring cli_keyring home",
+    "client/keyring_file.py": "keyring cli_keyring home",
     "client/links.py": "links inviting",
     "client/kits.py": "kits",
     "client/observing.py": "observing",

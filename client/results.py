@@ -539,7 +539,10 @@ class OfferResult:
 
 @dataclass(frozen=True, slots=True)
 class AcceptResult:
-    """A handover that was verified in full and accepted."""
+    """A handover that was verified in full and accepted.
+
+    `collections` and `records` are those of tables, `documents` lie beside them; cells are of both.
+    """
 
     index: int
     keys: int
@@ -548,6 +551,7 @@ class AcceptResult:
     cells: int
     verified_bytes: int
     seconds: float
+    documents: int = 0
 
 
 OBSERVATION: Final = "observation"

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -51,18 +52,19 @@ class Hashes:
         # Batch by batch, so that Ctrl-C waits for one at most.
         while (step := await asyncio.to_thread(next, work, None)) is not None:
             missing, of_keys, of_rows = step
-            nulls += [done + int(row) + 1 for row in missing]
+            nulls += [done + int(row) for row in missing]
             keys.append(of_keys)
             rows.append(of_rows)
             done += len(of_rows)
             on_progress(Progress("looking at the keys", done, total, "records"))
         if nulls:
+            named = await asyncio.to_thread(_rows, source, nulls)
             raise InputError(
-                f"{key!r} is null in {_places(nulls)} of the table, so it tells no record",
+                f"{key!r} is null in {named} of the table, so it tells no record",
                 hint="Nothing was sent. Fill it in, or leave those rows out.",
             )
         all_keys = joined(keys)
-        await asyncio.to_thread(_expect_once, all_keys, key)
+        await asyncio.to_thread(_expect_once, source, all_keys, key)
         return all_keys, joined(rows)
 
     def _of_batch(self, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], Digests, Digests]:
@@ -135,25 +137,29 @@ def as_arrow(digests: Digests) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(DIGEST_BYTES), len(digests), [None, buffer])
 
 
-def _expect_once(keys: Digests, key: str) -> None:
+def _expect_once(source: Source, keys: Digests, key: str) -> None:
     numbers = np.asarray(as_arrow(keys).dictionary_encode().indices)
     counts = np.bincount(numbers, minlength=1)
     doubled = np.flatnonzero(counts > 1)
     if len(doubled):
         told = [
-            f"rows {listed(1 + int(row) for row in np.flatnonzero(numbers == number))}"
+            _rows(source, np.flatnonzero(numbers == number).tolist())
             for number in doubled[:MOST_NAMED]
         ]
         raise InputError(
             f"{len(doubled):,} values of {key!r} are there more than once in the table: "
-            f"{'; '.join(told)}{'; ...' if len(doubled) > MOST_NAMED else ''} (counted from the "
-            "first row below the header)",
+            f"{'; '.join(told)}{'; ...' if len(doubled) > MOST_NAMED else ''}",
             hint="Nothing was sent. Leave one row of each, or tell records by another column.",
         )
 
 
-def _places(rows: Sequence[int]) -> str:
-    return f"{'row' if len(rows) == 1 else 'rows'} {listed(rows)}"
+def _rows(source: Source, rows: Sequence[int]) -> str:
+    """Return rows, which are counted from 0 and ascend, as all errors of their table name them."""
+    shown = rows[:MOST_NAMED]
+    every = enumerate(islice(source.row_numbers(), shown[-1] + 1))
+    numbers = [number for row, number in every if row in shown]
+    more = ", ..." if len(rows) > len(shown) else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(numbers)}{more}"
 
 
 def listed(numbers: Iterable[int]) -> str:

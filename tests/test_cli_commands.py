@@ -499,6 +499,10 @@ def test_reads_between_two_acts_are_one_line_unless_all_are_wanted(
         "7-8 observations the server 2 reads",
     ]
     assert "--all shows each" in err
+    world.answers["log"] = replace(LOG, size=2, entries=(read_by(0, "Bo", 0), read_by(1, "Bo", 1)))
+    assert world.run("log") == 0
+    assert f"2 reads by 1 member (Bo), at {moment(0)}\n" in capsys.readouterr().out
+    world.answers["log"] = replace(LOG, size=9, entries=entries)
     assert world.run("log", "--all") == 0
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()[1:10]] == list("012345678")
@@ -587,6 +591,18 @@ def test_how_an_offer_is_told(
     assert capsys.readouterr().out.startswith(shown)
     assert world.run("vault", "status") == 0
     assert "new key" not in capsys.readouterr().out
+
+
+def test_whoever_was_removed_is_told_so(world: World, capsys: Any) -> None:
+    world.answers["status"] = replace(STATUS, status="revoked")
+    assert world.run("vault", "status") == 0
+    assert "no member any more, once owner: revoked" in capsys.readouterr().out
+
+
+def test_an_acceptance_counts_documents_beside_tables(world: World, capsys: Any) -> None:
+    world.answers["accept"] = replace(ANSWERS["accept"], documents=2)
+    assert world.run("handover", "accept", "--yes") == 0
+    assert "1 collection, 2 documents, 9.8 KiB\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,16 @@ async def test_documents_are_counted_apart_from_tables(tmp_path: Path) -> None:
         # Whoever may not know a collection's names cannot know either that it is no table.
         seen = await bo.status()
         assert (seen.documents, seen.collections) == (1, before.collections + 1)
+        with pytest.raises(InputError, match="no collection 'documents-core'") as refused:
+            await bo.collection("documents-core")
+        assert (refused.value.hint or "").endswith(
+            "The names of 1 are closed to you, as what you were not granted is. "
+            "'sealroom collection list' shows their ids."
+        )
+        await olga.offer("Bo", yes=True)
+        done = await bo.accept(yes=True)
+        assert (done.collections, done.records, done.documents) == (1, 3, 3)
+        assert replace(await bo.accept(), seconds=0) == replace(done, seconds=0)
 
 
 async def test_an_identity_that_is_rotated_keeps_its_documents(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from client.tables import (
     TableTooLarge,
     TableUnreadable,
     TableUnsure,
+    TableUnwritable,
     TableValue,
     WriteOptions,
     excel_cells,
@@ -634,7 +635,7 @@ def test_a_header_that_cannot_be_written_leaves_no_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(xlsx_out.XlsxSink, "_begin", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(TableUnwritable, match="No space"):
         open_sink(tmp_path / "out.xlsx", [Column("a", "string")])
     assert list(tmp_path.iterdir()) == []
 

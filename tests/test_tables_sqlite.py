@@ -24,6 +24,7 @@ from client.tables import (
     TableTooLarge,
     TableType,
     TableUnreadable,
+    TableUnwritable,
     TableValue,
     WriteOptions,
     open_sink,
@@ -365,7 +366,7 @@ def test_a_full_disk_is_an_error_of_the_system(
     sink = open_sink(tmp_path / "o.db", [Column("x", "int64")])
     assert isinstance(sink, sqlite_out.SqliteSink)
     sink._database.execute("DROP TABLE o")  # as good as any way in which writing fails
-    with pytest.raises(OSError, match="no such table"):
+    with pytest.raises(TableUnwritable, match="no such table"):
         sink.write(pa.record_batch([pa.array([1])], names=["x"]))
     sink.abort()
     assert list(tmp_path.iterdir()) == []

@@ -101,10 +101,14 @@ async def _sellers_words(vault: Vault) -> str:
 def _print_accepted(done: AcceptResult) -> None:
     say(f"accepted: the vault is yours (leaf {done.index:,} of the log)")
     records = counted(done.records, "record")
+    beside = f", {counted(done.documents, 'document')}" if done.documents else ""
     print_facts(
         [
             ("verified", f"{counted(done.keys, 'key')}, {records}, {counted(done.cells, 'cell')}"),
-            ("of", f"{counted(done.collections, 'collection')}, {size(done.verified_bytes)}"),
+            (
+                "of",
+                f"{counted(done.collections, 'collection')}{beside}, {size(done.verified_bytes)}",
+            ),
             ("took", duration(done.seconds)),
         ]
     )

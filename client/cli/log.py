@@ -95,7 +95,8 @@ def _reads(run: Sequence[LogEntry]) -> Sequence[Cell]:
     if readers:
         times = [each.detail["time"] for each in run if "time" in each.detail]
         told += f" by {counted(len(readers), 'member')} ({visible(', '.join(readers))})"
-        told += f", from {moment(min(times))} to {moment(max(times))}"
+        first, last = moment(min(times)), moment(max(times))
+        told += f", at {first}" if first == last else f", from {first} to {last}"
     return (where, "observations", "the server", told)
 
 

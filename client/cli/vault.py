@@ -157,7 +157,7 @@ def _print_status(stands: VaultStatus) -> None:
             ("vault", stands.vault_id),
             ("title", stands.title or UNTITLED),
             ("server", stands.server),
-            ("you", f"{stands.role}, {stands.status} ({stands.me[:16]})"),
+            ("you", _you(stands)),
             ("members", f"{stands.members:,}, and {counted(stands.open_invites, 'open invite')}"),
             ("holds", _holds(stands)),
             ("log", f"{counted(stands.leaves, 'leaf', 'leaves')}, verified"),
@@ -168,6 +168,12 @@ def _print_status(stands: VaultStatus) -> None:
             ("new keys", advice.told_to(stands)),
         ]
     )
+
+
+def _you(stands: VaultStatus) -> str:
+    if stands.status in advice.FORMER:
+        return f"no member any more, once {stands.role}: {stands.status} ({stands.me[:16]})"
+    return f"{stands.role}, {stands.status} ({stands.me[:16]})"
 
 
 def _holds(stands: VaultStatus) -> str:

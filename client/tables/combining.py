@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import compress, islice
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ import pyarrow as pa
 from client.tables.cells import taken
 from client.tables.errors import TableError
 from client.tables.source import Source, exact_batches
+
+_COUNTED_AT_ONCE: Final = 10_000
 
 Rows = npt.NDArray[np.bool_]
 """Which rows of a table: one entry for each."""
@@ -40,6 +43,10 @@ class Derived(Source):
     def origin(self) -> bytes | None:
         """Return the source's own."""
         return self._source.origin()
+
+    def row_numbers(self) -> Iterator[str]:
+        """Yield the source's own."""
+        return self._source.row_numbers()
 
     def _take_notes(self) -> None:
         for note in self._source.notes:
@@ -94,6 +101,10 @@ class Chosen(Derived):
         """Rows by their places are no table that could be found again."""
         return None
 
+    def row_numbers(self) -> Iterator[str]:
+        """Yield the numbers that the rows have in the whole table."""
+        return compress(self._source.row_numbers(), self._rows.tolist())
+
     def _pieces(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         done = 0
         for batch in self.read(max_rows):
@@ -136,6 +147,13 @@ class Several(Source):
         if any(each is None for each in prints):
             return None
         return hashlib.sha256(b"".join(each for each in prints if each)).digest()
+
+    def row_numbers(self) -> Iterator[str]:
+        """Yield the numbers that the rows have in their own tables, each with that one's name."""
+        for source in self._sources:
+            its_rows = sum(batch.num_rows for batch in source.batches(_COUNTED_AT_ONCE))
+            for number in islice(source.row_numbers(), its_rows):
+                yield f"{number} of {source.name}" if source.name else number
 
     def _pieces(self, max_rows: int) -> Iterator[pa.RecordBatch]:
         schema: pa.Schema | None = None

@@ -96,6 +96,16 @@ class CsvSource(FileSource):
             if aside is not None:
                 aside.close()
 
+    def row_numbers(self) -> Iterator[str]:
+        """Yield the number of each row that can be read."""
+        region, layout = self._region, self._layout
+        with self._content.open() as stream:
+            feed = Feed(stream, self._encoding, region.start, region.end)
+            first = layout.above + bool(layout.header_lines)
+            passed_over = None if self._set_aside is None else lambda _: None
+            for piece in Rows(feed, layout.dialect, layout.width, first, passed_over).pieces():
+                yield from map(str, piece.numbers)
+
     def _batch(self, piece: Piece) -> pa.RecordBatch:
         if piece.blanks:
             self.note("blank lines are left out")

@@ -1,7 +1,8 @@
 """What can be wrong with a table that comes in or goes out. Places, never cells.
 
-Every class has its own stable code `table_*`. Rows count from 1 and the header is row 1, as a
-spreadsheet shows them; in tables without a header line the first row is row 1.
+Every class has its own stable code `table_*`. Rows have the numbers that a spreadsheet shows beside
+them, in every message: of a text file or a sheet the header counts, and what stands above it. In
+tables without a header line (Parquet, Arrow, databases) the first record is row 1.
 """
 
 from __future__ import annotations

@@ -98,6 +98,13 @@ class ExcelSource(FileSource):
                 self.bytes_read = (self.bytes_total or 0) * done // max(self._survey.rows, 1)
             self._demand_unchanged(stream)
 
+    def row_numbers(self) -> Iterator[str]:
+        """Yield the number of each row in its sheet."""
+        with self._open(self.path) as workbook:
+            for number, _ in workbook.rows(self._sheet):
+                if self._first < number <= self._survey.last:
+                    yield str(number)
+
     def _batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
         schema = schema_of(self.columns)
         cells: list[list[Cell | None]] = [[None] * len(rows) for _ in self.columns]

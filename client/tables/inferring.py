@@ -77,6 +77,10 @@ class InferredSource(Source):
         """Return the source's own."""
         return self._source.origin()
 
+    def row_numbers(self) -> Iterator[str]:
+        """Yield the source's own."""
+        return self._source.row_numbers()
+
 
 def parsed(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     """Parse texts. Raises: pyarrow.ArrowInvalid."""

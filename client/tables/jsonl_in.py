@@ -92,6 +92,10 @@ class JsonLinesSource(FileSource):
             if aside is not None:
                 aside.close()
 
+    def row_numbers(self) -> Iterator[str]:
+        """Yield the number of each line that is a row."""
+        return (str(number) for number, _ in self._read(None))
+
     def _read(self, aside: SetAside | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield the number and the object of each line; pass over bad ones where that is wanted."""
         with self._content.open() as stream:

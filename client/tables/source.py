@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,6 +91,15 @@ class Source(ABC):
         What is read there may be another table each time. None where nothing names it.
         """
         return None
+
+    def row_numbers(self) -> Iterator[str]:
+        """Yield how errors name each row, in order and without end where they are just counted.
+
+        A row of a sheet or of a text file has the number that a spreadsheet shows beside it, with
+        the header and whatever stands above it; elsewhere the first record is 1. It may read the
+        table once more.
+        """
+        return map(str, count(1))
 
     def note(self, *texts: str) -> None:
         """Add lines to `notes`, each once."""

@@ -57,6 +57,10 @@ class Face:
         if len(found) != 1:
             how = "no collection" if not found else "several collections fit"
             hint = "'sealroom collection list' shows them."
+            closed = sum(name is None for name in names.values())
+            if not found and closed:
+                hint = f"The names of {closed} are closed to you, as what you were not granted is. "
+                hint += "'sealroom collection list' shows their ids."
             if not found:
                 hint = likely(text, filter(None, names.values()), hint)
             raise InputError(f"{how} {text!r}", hint=hint)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 from client import handover
+from client.catalogs import read_names
+from client.documents.entries import documents_in, holds_documents
 from client.fields import held_fields
 from client.people import find_member
 from client.removing import rotate_in_full
@@ -20,6 +22,7 @@ from client.vault.face import Face
 from client.vault.members import DEFAULT_DAYS
 from protocol import acts
 from protocol.acts import Reason
+from protocol.blocks import PEOPLE_COLLECTION
 from protocol.limits import DAY
 
 
@@ -64,14 +67,22 @@ class Handing(Face):
 
             verified = await verify(self.session, words=words, yes=yes, on_progress=on_progress)
             done = await handover.accept(self.session, verified)
+        tables, documents = [], 0
+        for receipt in done.receipts:
+            if holds_documents(await read_names(self.session, receipt.collection)):
+                there = await documents_in(self.session, receipt.collection)
+                documents += sum(each.committed_at < done.index for each in there)
+            elif receipt.collection != PEOPLE_COLLECTION:
+                tables.append(receipt)
         return AcceptResult(
             index=done.index,
             keys=done.keys,
-            collections=len(done.receipts) - 1,
-            records=sum(receipt.records for receipt in done.receipts),
+            collections=len(tables),
+            records=sum(receipt.records for receipt in tables),
             cells=sum(receipt.cells for receipt in done.receipts),
             verified_bytes=done.bytes,
             seconds=time.monotonic() - started,
+            documents=documents,
         )
 
     async def reject(self, reason: Reason) -> ActResult:

@@ -46,26 +46,6 @@ async def made(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Made]:
         yield await rotting.made(tmp_path_factory.mktemp("rot"))
 
 
-async def test_where_nothing_changed_everything_is_there(
-    made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rotting, "flip", lambda *_: None)
-    for seed in (0, 2):  # on the day, and when what was staged has expired
-        fate = await fate_of(made, seed)
-        assert (fate.noticed, fate.wrong) == ({}, [])
-        assert [each for each in fate.compared if each != "what was resumed"] == EVERYTHING
-
-
-@pytest.mark.threat("R8")
-async def test_of_a_changed_bit_nothing_false_comes_and_nothing_is_lost_in_silence(
-    made: Made,
-) -> None:
-    fates = [await fate_of(made, seed) for seed in range(FLIPS)]
-    print("\n" + told(fates))
-    assert [each for each in fates if each.wrong] == []
-    assert sum(bool(each.noticed) for each in fates) > FLIPS // 10
-
-
 # --- numbers that say what may be deleted
 
 
@@ -310,3 +290,26 @@ async def test_a_server_reads_through_its_store_now_and_then(
     said = [record.getMessage() for record in caplog.records]
     assert said.count(Event.READ_THROUGH.word) == 2
     assert said.count(Event.STORAGE_FAILED.word) == 1
+
+
+# --- any bit
+
+
+async def test_where_nothing_changed_everything_is_there(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotting, "flip", lambda *_: None)
+    for seed in (0, 2):  # on the day, and when what was staged has expired
+        fate = await fate_of(made, seed)
+        assert (fate.noticed, fate.wrong) == ({}, [])
+        assert [each for each in fate.compared if each != "what was resumed"] == EVERYTHING
+
+
+@pytest.mark.threat("R8")
+async def test_of_a_changed_bit_nothing_false_comes_and_nothing_is_lost_in_silence(
+    made: Made,
+) -> None:
+    fates = [await fate_of(made, seed) for seed in range(FLIPS)]
+    print("\n" + told(fates))
+    assert [each for each in fates if each.wrong] == []
+    assert sum(bool(each.noticed) for each in fates) > FLIPS // 10

@@ -266,6 +266,9 @@ async def test_a_home_that_has_the_vault_needs_no_help(cast: Company) -> None:
     home = cast.newcomer("new machine")
     ids = {home.rescue_request(URL, vault_id(cast), None).member_id for _ in range(2)}
     assert len(ids) == 1
+    # And it has words for the vault that it asked for, and no other.
+    with pytest.raises(InputError, match="no rescue"):
+        home.rescue_words(bytes(32), actor.id)
 
 
 @pytest.mark.threat("R2")

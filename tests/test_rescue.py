@@ -14,7 +14,7 @@ from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from protocol.api import LogPage
-from protocol.errors import PinMismatch
+from protocol.errors import NotFound, PinMismatch
 from tests.company import TABLE, Company, company
 from tests.deals import Counter, acts_since, as_killed
 from tests.in_process import URL
@@ -269,6 +269,19 @@ async def test_a_home_that_has_the_vault_needs_no_help(cast: Company) -> None:
     # And it has words for the vault that it asked for, and no other.
     with pytest.raises(InputError, match="no rescue"):
         home.rescue_words(bytes(32), actor.id)
+
+
+async def test_whoever_asked_for_no_rescue_is_told_what_the_server_says(cast: Company) -> None:
+    """A server that knows nobody any more is not waited for as custodians are."""
+
+    class Nobody(Lie):
+        async def log_page(self, *_: object) -> LogPage:
+            raise Refused("there is nothing here", code=NotFound.code)
+
+    actor = await cast.actor("ada", Nobody())
+    with pytest.raises(Refused, match="nothing here") as caught:
+        await actor.home.rebuild()
+    assert caught.value.refusal == NotFound.code
 
 
 @pytest.mark.threat("R2")

@@ -271,6 +271,32 @@ async def test_a_home_that_has_the_vault_needs_no_help(cast: Company) -> None:
         home.rescue_words(bytes(32), actor.id)
 
 
+@pytest.mark.threat("K16")
+@pytest.mark.parametrize("anew", [False, True], ids=["ended", "dealt anew"])
+async def test_a_server_that_goes_on_serving_a_rescue_that_is_over_gives_nothing_back(
+    cast: Company, anew: bool
+) -> None:
+    """The log itself says that what was released is worth nothing any more."""
+    text = asked(cast)
+    await (await cast("ada")).release_share(text, yes=True)
+    owner = await cast("olga")
+    if anew:
+        await owner.set_up_recovery(["Ada", "Kim"], 2)
+    else:
+        await owner.end_recovery()
+    as_owner = owner.session.transport
+
+    class StillServing(Lie):
+        async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+            return await as_owner.log_page(vault_id, start)
+
+    lie = StillServing()
+    with pytest.raises(Refused, match="nothing is dealt any more") as caught:
+        await cast.newcomer("new machine", lie).rebuild()
+    assert caught.value.refusal == "too_few_shares"
+    assert lie.sent == []
+
+
 async def test_whoever_asked_for_no_rescue_is_told_what_the_server_says(cast: Company) -> None:
     """A server that knows nobody any more is not waited for as custodians are."""
 

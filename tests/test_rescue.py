@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from client import rescue
 from client.errors import InputError, Refused, Unreachable
-from client.recovery import REQUEST_PREFIX
+from client.recovery import REQUEST_PREFIX, Request, parse_request
 from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from protocol.api import LogPage
 from protocol.errors import NotFound, PinMismatch
+from protocol.identity import recovery_context
 from tests.company import TABLE, Company, company
 from tests.deals import Counter, acts_since, as_killed
 from tests.in_process import URL
@@ -116,6 +118,24 @@ async def test_what_is_no_request_or_for_another_vault_releases_nothing(cast: Co
     assert text.startswith(REQUEST_PREFIX)
     # What mail adds around a line does no harm.
     await ada.release_share(f"  {text}\n", yes=True)
+
+
+@pytest.mark.threat("K16")
+async def test_a_request_by_somebody_without_its_keys_releases_nothing(cast: Company) -> None:
+    """Else a share goes to keys that nobody has shown to have, such as a custodian's own."""
+    ada, kim = await cast("ada"), await cast("kim")
+    request = parse_request(asked(cast), vault_id(cast))
+    other = parse_request(asked(cast, "mallory"), vault_id(cast))
+    context = recovery_context(vault_id(cast))
+    for card in (
+        replace(request.card, identity=kim.identity.public),
+        replace(request.card, signature=other.card.signature),
+        replace(request.card, proof=other.card.proof),
+        kim.identity.card(context[::-1]),
+    ):
+        with pytest.raises(InputError, match="no rescue request"):
+            await ada.release_share(Request(vault_id(cast), card).text(), yes=True)
+    assert kim.identity.member_id not in ada.session.store.compared()
 
 
 async def test_only_a_custodian_has_a_share_and_sees_that_it_is_right(cast: Company) -> None:

@@ -9,16 +9,23 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from client.errors import Refused
+from client import reencryption
+from client.errors import Refused, Unreachable
+from client.transport import Transport
+from protocol import api
+from protocol.ledger.contents import PendingMoves
+from protocol.limits import LIMITS
 from tests import rotting
-from tests.deals import cheap_keyrings
+from tests.deals import cheap_keyrings, honest, through
 from tests.documents import short_chunks
 from tests.in_process import Lab, lab
+from tests.liars import Liar, Lie
 from tests.rotting import AWAITED, MISSED, Made, fate_of, stored, told
 from tests.servers import running_server
 from vault import app
@@ -37,26 +44,6 @@ EVERYTHING = ["the log", "the table", "the document"] * 2 + ["what was uploaded 
 async def made(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Made]:
     with cheap_keyrings():
         yield await rotting.made(tmp_path_factory.mktemp("rot"))
-
-
-async def test_where_nothing_changed_everything_is_there(
-    made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rotting, "flip", lambda *_: None)
-    for seed in (0, 2):  # on the day, and when what was staged has expired
-        fate = await fate_of(made, seed)
-        assert (fate.noticed, fate.wrong) == ({}, [])
-        assert [each for each in fate.compared if each != "what was resumed"] == EVERYTHING
-
-
-@pytest.mark.threat("R8")
-async def test_of_a_changed_bit_nothing_false_comes_and_nothing_is_lost_in_silence(
-    made: Made,
-) -> None:
-    fates = [await fate_of(made, seed) for seed in range(FLIPS)]
-    print("\n" + told(fates))
-    assert [each for each in fates if each.wrong] == []
-    assert sum(bool(each.noticed) for each in fates) > FLIPS // 10
 
 
 # --- numbers that say what may be deleted
@@ -225,6 +212,59 @@ async def test_what_rots_while_the_server_runs_is_found_though_nobody_asks(
             await opened.service.sweep()
 
 
+async def test_a_part_of_a_re_encryption_is_missed_as_a_part_of_a_commit_is(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made.folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(reencryption, "LIMITS", replace(LIMITS, act_moves=4))
+    with cheap_keyrings():
+        async with lab(tmp_path) as opened, opened.home("seller").vault() as vault:
+            await vault.session.sync()
+            pending = vault.session.state.pending.keys()
+
+            class Once(Lie):
+                async def submit(
+                    self, honest: Transport, vault_id: bytes, act: api.SubmitAct
+                ) -> api.Submitted:
+                    if vault.session.believed.state.pending.keys() - pending:
+                        raise Unreachable("the cable was cut")
+                    return await honest.submit(vault_id, act)
+
+            with through(vault, Liar(honest(vault), Once())), pytest.raises(Unreachable):
+                await vault.rotate(collection="customers", reencrypt=True)
+            await vault.session.sync()
+            assert PendingMoves in map(type, vault.session.state.pending.values())
+            await opened.service.read_through()
+    edit(
+        tmp_path / "server",
+        "UPDATE made_anew SET relied = 0 WHERE (upload, batch) ="
+        f" ({of_uploads('upload, batch', 'made_anew', f'{HELD} AND relied = 1')})",
+    )
+    async with lab(tmp_path) as opened:
+        with pytest.raises(StorageFailed, match="not there"):
+            await opened.service.sweep()
+
+
+async def test_a_vault_that_is_loaded_anew_meanwhile_is_looked_at_as_it_is_now(
+    made: Made, tmp_path: Path
+) -> None:
+    """Of one that fell behind its store nothing can be said."""
+    shutil.copytree(made.folder, tmp_path, dirs_exist_ok=True)
+    async with lab(tmp_path) as opened:
+        shelf = opened.service._shelf
+        (vault_id,) = shelf.ids()
+        behind = await shelf.open(vault_id)
+        async with behind.lock:
+            looking = asyncio.create_task(opened.service.look_through())
+            async with asyncio.timeout(20):
+                while not behind.lock._waiters:
+                    await asyncio.sleep(0.01)
+            behind._batches[bytes(16)] = next(iter(behind._batches.values()))  # never stored
+            shelf.forget(behind)
+        await looking
+        assert await shelf.open(vault_id) is not behind
+
+
 async def test_a_server_reads_through_its_store_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -250,3 +290,26 @@ async def test_a_server_reads_through_its_store_now_and_then(
     said = [record.getMessage() for record in caplog.records]
     assert said.count(Event.READ_THROUGH.word) == 2
     assert said.count(Event.STORAGE_FAILED.word) == 1
+
+
+# --- any bit
+
+
+async def test_where_nothing_changed_everything_is_there(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotting, "flip", lambda *_: None)
+    for seed in (0, 2):  # on the day, and when what was staged has expired
+        fate = await fate_of(made, seed)
+        assert (fate.noticed, fate.wrong) == ({}, [])
+        assert [each for each in fate.compared if each != "what was resumed"] == EVERYTHING
+
+
+@pytest.mark.threat("R8")
+async def test_of_a_changed_bit_nothing_false_comes_and_nothing_is_lost_in_silence(
+    made: Made,
+) -> None:
+    fates = [await fate_of(made, seed) for seed in range(FLIPS)]
+    print("\n" + told(fates))
+    assert [each for each in fates if each.wrong] == []
+    assert sum(bool(each.noticed) for each in fates) > FLIPS // 10

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from client import rescue
 from client.errors import InputError, Refused, Unreachable
-from client.recovery import REQUEST_PREFIX
+from client.recovery import REQUEST_PREFIX, Request, parse_request
 from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from protocol.api import LogPage
-from protocol.errors import PinMismatch
+from protocol.errors import NotFound, PinMismatch
+from protocol.identity import recovery_context
 from tests.company import TABLE, Company, company
 from tests.deals import Counter, acts_since, as_killed
 from tests.in_process import URL
@@ -116,6 +118,24 @@ async def test_what_is_no_request_or_for_another_vault_releases_nothing(cast: Co
     assert text.startswith(REQUEST_PREFIX)
     # What mail adds around a line does no harm.
     await ada.release_share(f"  {text}\n", yes=True)
+
+
+@pytest.mark.threat("K16")
+async def test_a_request_by_somebody_without_its_keys_releases_nothing(cast: Company) -> None:
+    """Else a share goes to keys that nobody has shown to have, such as a custodian's own."""
+    ada, kim = await cast("ada"), await cast("kim")
+    request = parse_request(asked(cast), vault_id(cast))
+    other = parse_request(asked(cast, "mallory"), vault_id(cast))
+    context = recovery_context(vault_id(cast))
+    for card in (
+        replace(request.card, identity=kim.identity.public),
+        replace(request.card, signature=other.card.signature),
+        replace(request.card, proof=other.card.proof),
+        kim.identity.card(context[::-1]),
+    ):
+        with pytest.raises(InputError, match="no rescue request"):
+            await ada.release_share(Request(vault_id(cast), card).text(), yes=True)
+    assert kim.identity.member_id not in ada.session.store.compared()
 
 
 async def test_only_a_custodian_has_a_share_and_sees_that_it_is_right(cast: Company) -> None:
@@ -266,6 +286,48 @@ async def test_a_home_that_has_the_vault_needs_no_help(cast: Company) -> None:
     home = cast.newcomer("new machine")
     ids = {home.rescue_request(URL, vault_id(cast), None).member_id for _ in range(2)}
     assert len(ids) == 1
+    # And it has words for the vault that it asked for, and no other.
+    with pytest.raises(InputError, match="no rescue"):
+        home.rescue_words(bytes(32), actor.id)
+
+
+@pytest.mark.threat("K16")
+@pytest.mark.parametrize("anew", [False, True], ids=["ended", "dealt anew"])
+async def test_a_server_that_goes_on_serving_a_rescue_that_is_over_gives_nothing_back(
+    cast: Company, anew: bool
+) -> None:
+    """The log itself says that what was released is worth nothing any more."""
+    text = asked(cast)
+    await (await cast("ada")).release_share(text, yes=True)
+    owner = await cast("olga")
+    if anew:
+        await owner.set_up_recovery(["Ada", "Kim"], 2)
+    else:
+        await owner.end_recovery()
+    as_owner = owner.session.transport
+
+    class StillServing(Lie):
+        async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+            return await as_owner.log_page(vault_id, start)
+
+    lie = StillServing()
+    with pytest.raises(Refused, match="nothing is dealt any more") as caught:
+        await cast.newcomer("new machine", lie).rebuild()
+    assert caught.value.refusal == "too_few_shares"
+    assert lie.sent == []
+
+
+async def test_whoever_asked_for_no_rescue_is_told_what_the_server_says(cast: Company) -> None:
+    """A server that knows nobody any more is not waited for as custodians are."""
+
+    class Nobody(Lie):
+        async def log_page(self, *_: object) -> LogPage:
+            raise Refused("there is nothing here", code=NotFound.code)
+
+    actor = await cast.actor("ada", Nobody())
+    with pytest.raises(Refused, match="nothing here") as caught:
+        await actor.home.rebuild()
+    assert caught.value.refusal == NotFound.code
 
 
 @pytest.mark.threat("R2")

@@ -36,7 +36,7 @@ TESTS: Final[dict[str, str]] = {
     "protocol/ledger/vault.py": "ledger_vault ledger_recovery ledger_log",
     "protocol/merkle.py": "merkle vectors_primitives checkpoint",
     "protocol/note.py": "checkpoint vectors_primitives",
-    "protocol/observations.py": "observing server_vaults api_messages",
+    "protocol/observations.py": "observing server_faults server_vaults api_messages",
     "protocol/requests.py": "requests vectors_rfc9421 server_door",
     "protocol/rewrap.py": "rewrap spec_vectors sides",
     "protocol/sigma.py": "sigma rewrap crypto_keys",

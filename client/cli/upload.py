@@ -72,7 +72,7 @@ def upload(
     Parquet, Arrow, JSON lines, vCard contacts, or the address of a database. How it is read is
     found out, shown with the first rows, and on a terminal asked about; a script says what is
     not sure, or --yes. Every field has a class, and grants are by class: general, sensitive or
-    core. Several files go in as one table; all are looked at before anything is sent. A table
+    core; columns that look like core data and were given none are pointed out. Several files go in as one table; all are looked at before anything is sent. A table
     that does not fit the collection is refused, field by field.
 
     With --replace-by records are updated, in one step where 64 MiB hold them. After any

@@ -30,6 +30,9 @@ def collection() -> None:
 def list_collections(invocation: Invocation) -> None:
     """List the collections, by the names that you may know.
 
+    Documents are counted apart. An upload that this home has not finished is told with its name,
+    and with the commands that go on with it or give it up.
+
     Example:
       sealroom collection list
     """
@@ -82,6 +85,8 @@ def show(invocation: Invocation, name: str) -> None:
 @click.pass_obj
 def retire(invocation: Invocation, name: str, reason: str, yes: bool) -> None:
     """End a collection: the server deletes its records and their keys, for ever.
+
+    NAME is a name, an id, or the beginning of an id.
 
     Example:
       sealroom collection retire customers --reason retention

@@ -71,9 +71,11 @@ def upload(
     FILE is CSV or other delimited text (also packed by gzip, bzip2 or zip), Excel, SQLite,
     Parquet, Arrow, JSON lines, vCard contacts, or the address of a database. How it is read is
     found out, shown with the first rows, and on a terminal asked about; a script says what is
-    not sure, or --yes. Every field has a class, and grants are by class: general, sensitive or
-    core. Several files go in as one table; all are looked at before anything is sent. A table
-    that does not fit the collection is refused, field by field.
+    not sure, or --yes. Several files go in as one table; all are looked at before anything is
+    sent. A table that does not fit the collection is refused, field by field.
+
+    Every field has a class, and grants are by class: general, sensitive or core. Columns that
+    look like core data and were given no class are pointed out.
 
     With --replace-by records are updated, in one step where 64 MiB hold them. After any
     interruption the same command goes on where it stopped.

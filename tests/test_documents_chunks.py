@@ -121,6 +121,22 @@ def test_chunks_that_are_not_the_document_s_are_refused(
         joined(35, damage(cells))
 
 
+def test_an_empty_chunk_after_the_last_is_refused_where_it_stands() -> None:
+    """It would change nothing of the content, and be counted only at the end."""
+    assembly = Assembly(ID, 20, hashlib.sha256(content_of(20)).digest())
+    for chunk in sealed(20):
+        assembly.take(chunk)
+    with pytest.raises(IntegrityError, match="goes on after its 2 chunks"):
+        assembly.take(chunk_header(ID, 2, last=False))
+
+
+def test_a_document_of_nothing_whose_chunk_is_missing_is_none() -> None:
+    """Its hash is right: only the count tells."""
+    assembly = Assembly(ID, 0, hashlib.sha256(b"").digest())
+    with pytest.raises(IntegrityError, match="ends after 0 of 1 chunks"):
+        assembly.finish()
+
+
 def test_a_cell_without_a_value_is_no_chunk() -> None:
     with pytest.raises(IntegrityError, match="in the place of chunk 1"):
         assembly(0).take(None)

@@ -234,9 +234,11 @@ async def test_an_owner_may_say_that_it_has_compared_the_words_of_all(cast: Comp
 @pytest.mark.threat("K16")
 async def test_words_are_compared_only_for_what_the_rules_allow(cast: Company) -> None:
     owner = await cast("olga")
+    known = owner.session.store.compared()
     with pytest.raises(Refused, match="confirmed") as caught:
         await owner.set_up_recovery(["Ada", "Una"], 2, yes=True)
     assert caught.value.refusal == "out_of_order"
+    assert owner.session.store.compared() == known
     ada = await cast("ada")
     with pytest.raises(Refused, match="may not do this"):
         await ada.custodian_words(["Kim"])

@@ -38,7 +38,7 @@ from vault.fetches import plan_fetch
 from vault.storage.base import BlockKey
 
 T = TypeVar("T")
-BEHIND, BARE, CURRENT = AGES = ("behind", "bare", "current")
+BEHIND, BARE, CURRENT = "behind", "bare", "current"
 ROWS: Final = 12
 BATCHES: Final = 3
 ORDERS: Final = pa.table(

@@ -31,10 +31,7 @@ from client.results import OnProgress, Progress
 from client.session import ATTEMPTS, Build, Draft, Session, Unneeded, saying
 from protocol import acts
 from protocol.acts import EpochName, MovedBlock
-from protocol.blocks import (
-    Address,
-    BlockRef,
-)
+from protocol.blocks import Address, BlockRef
 from protocol.errors import IntegrityError, ManifestMismatch
 from protocol.ledger.contents import Batch, Collection
 from protocol.ledger.state import State

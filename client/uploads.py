@@ -137,7 +137,9 @@ class Upload:
         """
         session = self._session
         expect_open(session, self._cargo.classes)
-        for attempt in range(ATTEMPTS):
+        attempts = 0
+        while True:
+            attempts += 1
             await self._prepare()
             into = Into.of(session, self._journal)
             try:
@@ -152,7 +154,7 @@ class Upload:
                 futile = session.state.phase is not Phase.OPEN or standing is Standing.OVER
                 if isinstance(error, Refused) and (futile or not moved):
                     raise
-                if futile or not moved or attempt == ATTEMPTS - 1:
+                if futile or not moved or attempts == ATTEMPTS:
                     raise Refused(
                         "keys that it was sealed under were replaced meanwhile",
                         code="tainted",

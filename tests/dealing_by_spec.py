@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from protocol.identity import PublicIdentity
 from tests import edwards
 from tests.sealing_by_spec import framed, hkdf
 
 L = edwards.L
 Point = tuple[int, int]
-SealBox = Callable[[PublicIdentity, bytes, bytes], bytes]
 
 
 def digest(label: str, *parts: bytes) -> bytes:

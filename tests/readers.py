@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from client.vault import Vault
 from protocol.blocks import FieldClass
@@ -37,6 +38,19 @@ async def a_reading_deal(directory: Path) -> AsyncIterator[Deal]:
         await made.seller.read("customers")
         await made.buyer.read("customers")
         yield made
+
+
+async def one_deal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deal]:
+    """Give such a deal to all tests of a module; a fixture."""
+    async with a_reading_deal(tmp_path_factory.mktemp("deal")) as made:
+        yield made
+
+
+def for_exports(tmp_path: Path) -> Path:
+    """Give a folder for exports, and for nothing else; a fixture."""
+    made = tmp_path / "exports"
+    made.mkdir()
+    return made
 
 
 def collection_of(vault: Vault) -> bytes:

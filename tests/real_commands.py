@@ -131,6 +131,12 @@ def running(directory: Path) -> Iterator[Server]:
         server.process.stdout.close()
 
 
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server to all tests of a module; a fixture."""
+    with running(tmp_path_factory.mktemp("server")) as made:
+        yield made
+
+
 def write_table(path: Path, rows: int = ROWS) -> Path:
     lines = [f"{i},Person {i},DE{i:020},{'DE' if i % 2 else 'FR'}" for i in range(rows)]
     path.write_text("\n".join(["id,name,iban,country", *lines, ""]))

@@ -26,7 +26,7 @@ from client.results import PlannedField, UploadPlan
 from client.tables import ReadOptions, TableRagged, open_source
 from client.tables.findings import NO_ROWS
 from tests.deals import cheap_keyrings
-from tests.real_commands import Ended, Server, command, environment, quickly, running
+from tests.real_commands import Ended, Server, command, environment, one_server, quickly
 
 CRM = (
     "客户名单\n姓名,城市,身份证号,备注\n张三,上海,110101199003070000,\n"
@@ -35,10 +35,7 @@ CRM = (
 FLAGS = ("--class", "姓名=general", "--class", "身份证号=core")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("server")) as made:
-        yield made
+server = pytest.fixture(scope="module")(one_server)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from client.results import as_json
 from client.tables.combining import Several
 from tests.cli_world import HOSTILE, PLANNED, SHOWN, World, made_world, no_raw_controls
 from tests.deals import cheap_keyrings
-from tests.real_commands import Ended, Server, quickly, running
+from tests.real_commands import Ended, Server, one_server, quickly
 
 ADDED = results.UploadResult(
     "c0" * 16,
@@ -143,10 +143,7 @@ def test_a_rehearsal_that_is_stopped_has_sent_nothing(world: World, capsys: Any)
 # --- against a real server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("server")) as made:
-        yield made
+server = pytest.fixture(scope="module")(one_server)
 
 
 @pytest.fixture

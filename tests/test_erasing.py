@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,35 +18,22 @@ from client.results import Progress
 from client.vault import Vault
 from protocol.acts import Erase, Reason, Role
 from protocol.api import FetchBlocks
-from protocol.blocks import BlockRef, FieldClass, Manifest, Padding
+from protocol.blocks import BlockRef, Manifest, Padding
 from protocol.errors import IntegrityError, ManifestMismatch
 from protocol.ledger.contents import Batch, Collection
 from protocol.limits import LIMITS
+from tests.customers import GENERAL, TABLE, with_customers
 from tests.deals import (
     Tampering,
-    a_vault,
     acts_since,
     commit_rubbish,
     honest,
-    in_batches_of,
     joined,
-    rows,
     through,
 )
 from tests.in_process import Lab
 
-GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
-TABLE = rows(50)
-CLASSES = {"name": GENERAL, "orders": SENSITIVE, "note": CORE}
-
-
-@pytest.fixture
-async def made(tmp_path: Path) -> AsyncIterator[tuple[Lab, Vault]]:
-    async with a_vault(tmp_path) as (lab, seller):
-        await seller.upload(
-            TABLE, collection="customers", classes=CLASSES, options=in_batches_of(20)
-        )
-        yield lab, seller
+made = pytest.fixture(with_customers)
 
 
 def without(*numbers: int) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,23 +24,13 @@ from protocol.errors import IntegrityError, ManifestMismatch
 from protocol.limits import LIMITS
 from tests.deals import Deal, Tampering, honest, through
 from tests.in_process import ServiceTransport
-from tests.readers import BATCHES, FIELDS, TABLE, a_reading_deal
+from tests.readers import BATCHES, FIELDS, TABLE, for_exports, one_deal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def deal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deal]:
-    async with a_reading_deal(tmp_path_factory.mktemp("deal")) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder for exports, and for nothing else."""
-    made = tmp_path / "exports"
-    made.mkdir()
-    return made
+deal = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_deal)
+folder = pytest.fixture(for_exports)
 
 
 # --- files

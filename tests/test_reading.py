@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,26 +47,17 @@ from tests.readers import (
     GENERAL,
     SENSITIVE,
     TABLE,
-    a_reading_deal,
     collection_of,
+    for_exports,
+    one_deal,
     swap_cells,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def deal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deal]:
-    async with a_reading_deal(tmp_path_factory.mktemp("deal")) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder for exports, and for nothing else."""
-    made = tmp_path / "exports"
-    made.mkdir()
-    return made
+deal = pytest_asyncio.fixture(scope="module", loop_scope="module")(one_deal)
+folder = pytest.fixture(for_exports)
 
 
 # --- a server that lies about blocks: C1 to C6, C11, C17, H7

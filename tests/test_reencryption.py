@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,35 +15,22 @@ from client.session import Draft
 from client.vault import Vault
 from protocol.acts import CreateEpoch, Reencrypt, Role
 from protocol.api import FetchBlocks
-from protocol.blocks import BlockRef, FieldClass
+from protocol.blocks import BlockRef
 from protocol.errors import CommitmentMismatch, IntegrityError, ManifestMismatch
 from protocol.limits import LIMITS
 from tests.company import named
+from tests.customers import CORE, GENERAL, SENSITIVE, TABLE, with_customers
 from tests.deals import (
     Tampering,
-    a_vault,
     acts_since,
     commit_rubbish,
     honest,
-    in_batches_of,
     joined,
-    rows,
     through,
 )
 from tests.in_process import Lab
 
-GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
-TABLE = rows(50)
-CLASSES = {"name": GENERAL, "orders": SENSITIVE, "note": CORE}
-
-
-@pytest.fixture
-async def made(tmp_path: Path) -> AsyncIterator[tuple[Lab, Vault]]:
-    async with a_vault(tmp_path) as (lab, seller):
-        await seller.upload(
-            TABLE, collection="customers", classes=CLASSES, options=in_batches_of(20)
-        )
-        yield lab, seller
+made = pytest.fixture(with_customers)
 
 
 def collection_of(vault: Vault) -> bytes:

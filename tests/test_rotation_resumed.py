@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,24 +15,16 @@ from client.overlap import Flights
 from client.vault import Vault
 from protocol.acts import Reason, Role, parse_envelope
 from protocol.api import SubmitAct, Submitted
-from protocol.blocks import FieldClass, catalog_field, split_batch_body
-from tests.deals import a_vault, in_batches_of, joined, rows
+from protocol.blocks import catalog_field, split_batch_body
+from tests.customers import GENERAL, TABLE, with_customers
+from tests.deals import joined
 from tests.in_process import Lab
 from tests.remains import remains
 
-GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
-TABLE = rows(50)
-CLASSES = {"name": GENERAL, "orders": SENSITIVE, "note": CORE}
 NAMES = catalog_field(GENERAL)
 
 
-@pytest.fixture
-async def made(tmp_path: Path) -> AsyncIterator[tuple[Lab, Vault]]:
-    async with a_vault(tmp_path) as (lab, owner):
-        await owner.upload(
-            TABLE, collection="customers", classes=CLASSES, options=in_batches_of(20)
-        )
-        yield lab, owner
+made = pytest.fixture(with_customers)
 
 
 def lying(vault: Vault, number: int) -> set[int]:

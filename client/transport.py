@@ -44,6 +44,8 @@ PAUSE_SECONDS: Final = 0.2
 SLEPT_SECONDS: Final = 10
 """So far apart the clocks are that a machine has slept: connections from before lead nowhere."""
 _BASE: Final = re.compile(rf"https://{AUTHORITY}")
+_FOR_PEOPLE: Final = frozenset({"storage_full", "storage_damaged"})
+"""Failures of a server's that do not pass by waiting."""
 _RETRY_CODES: Final = frozenset({"replay", "server_restarted", "busy", "rate_limited"})
 
 
@@ -309,7 +311,7 @@ def _refusal(status: int, body: bytes) -> SealroomError:
         told = from_bytes(api.ErrorBody, body, max_bytes=ANSWER_BYTES)
     except SealroomError:
         return _no_server_of_ours(status)
-    if status >= 500 and told.code != "storage_full":
+    if status >= 500 and told.code not in _FOR_PEOPLE:
         return Unreachable(f"the server failed: {told.message}", hint=told.hint)
     return Refused(told.message, code=told.code, hint=told.hint)
 

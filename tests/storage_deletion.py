@@ -258,7 +258,7 @@ class DeletionContract(OnAnEngine):
     async def test_what_was_made_anew_is_taken_back(self, storage: Storage, log: Log) -> None:
         await anew(storage, NEW, SECOND)
         await anew(storage, NEWER, THIRD)
-        await storage.unstage(VAULT, SECOND, BATCH)
+        await storage.unstage(VAULT, SECOND, [BATCH])
         assert await storage.staged(VAULT, SECOND) == []
         await swept(storage)
         await log.append(publish(THIRD))

@@ -31,7 +31,7 @@ from tests.servers import running_server
 from vault import app
 from vault.logs import Event
 from vault.service import VaultService
-from vault.storage.base import NotStaged, StorageFailed
+from vault.storage.base import NotStaged, StorageDamaged, StorageFailed
 from vault.storage.sqlite_file import FILE_NAME
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -134,14 +134,14 @@ async def test_a_damaged_vault_takes_nothing_more_and_gives_what_it_has(
     damaged(made, tmp_path)
     with cheap_keyrings(), short_chunks():
         async with lab(tmp_path) as opened:
-            with pytest.raises(StorageFailed):
+            with pytest.raises(StorageDamaged):
                 await opened.service.look_through()
             async with opened.home("seller").vault() as vault:
                 await vault.session.sync()
                 for work in (vault.heartbeat, lambda: rotting.upload(vault, tmp_path)):
                     with pytest.raises(Refused) as refused:
                         await work()
-                    assert refused.value.refusal == StorageFailed.code
+                    assert refused.value.refusal == StorageDamaged.code
                 assert await vault.documents()
             await another_vault(opened)
     said = [
@@ -164,11 +164,11 @@ async def test_a_damaged_database_takes_no_vault_either(made: Made, tmp_path: Pa
     edit(tmp_path / "server", WRONG["what is there is to go"])
     with cheap_keyrings():
         async with lab(tmp_path) as opened:
-            with pytest.raises(StorageFailed):
+            with pytest.raises(StorageDamaged):
                 await opened.service.look_through()
             with pytest.raises(Refused) as refused:
                 await another_vault(opened)
-    assert refused.value.refusal == StorageFailed.code
+    assert refused.value.refusal == StorageDamaged.code
 
 
 async def test_nothing_is_committed_that_is_not_there_any_more(made: Made, tmp_path: Path) -> None:
@@ -206,9 +206,9 @@ async def test_what_rots_while_the_server_runs_is_found_though_nobody_asks(
         await opened.service.read_through()
         edit(tmp_path / "server", ROTTEN[what])
         await opened.service.look_through()  # by its structure nothing is missing
-        with pytest.raises(StorageFailed):
+        with pytest.raises(StorageDamaged):
             await opened.service.read_through()
-        with pytest.raises(StorageFailed):
+        with pytest.raises(StorageDamaged):
             await opened.service.sweep()
 
 

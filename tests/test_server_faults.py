@@ -352,7 +352,7 @@ async def test_another_vaults_log_is_not_taken_for_this_ones(tmp_path: Path) -> 
     ):
         two.asker = asker
         answer = await two.get(two.owner, two.at(api.LOG) + "?from=0")
-        assert (answer.status, answer.code) == (503, "storage_failed")
+        assert (answer.status, answer.code) == (503, "storage_damaged")
 
 
 def test_an_observation_is_the_one_that_was_signed() -> None:

@@ -195,6 +195,31 @@ async def test_a_bundle_that_a_removal_overtook_is_taken_back_whole(
         assert await staged(live, admin) == (before.batch_id,)
 
 
+@pytest.mark.threat("S10")
+async def test_what_no_part_names_is_taken_back_from_a_pending_upload_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is removed just then may have the key, and reads the disk."""
+    async with live_vault(tmp_path) as (server, live):
+        cast, storage = await staged_cast(live), server.service._storage
+        named, *new = (live.records(cast.collection) for _ in range(3))
+        assert (await live.stage(live.owner, UPLOAD, named)).status == 200
+        live.land(live.owner, acts.Commit(UPLOAD, cast.collection, 0, False, (named,)))
+        await live.push()
+        store = storage.stage_batches
+
+        async def removed_meanwhile(*values: Any, **given: Any) -> tuple[bool, ...]:
+            live.remove(cast["admin"])
+            await live.push()
+            return await store(*values, **given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "stage_batches", removed_meanwhile)
+            refused = await live.stage_several(live.owner, UPLOAD, *new)
+        assert (refused.status, refused.code) == (409, "out_of_order")
+        assert await staged(live, live.owner) == (named.batch_id,)
+
+
 async def test_who_uploads_a_field_could_commit_it_somewhere(tmp_path: Path) -> None:
     async with live_vault(tmp_path) as (_, live):
         cast = await staged_cast(live)

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
-from protocol.acts import parse_envelope
+from protocol.acts import Erase, Replace, parse_envelope
 from protocol.api import (
     API_VERSION,
     ConsistencyProof,
@@ -197,6 +197,7 @@ class VaultService:
         vault = await self._open(vault_id)
         if not _brought(vault, keyid):
             _known(vault, keyid).expect_author(length)
+        self._soundness.expect_undamaged(vault_id)
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
         """Append an act that its author sent, with its sides (SPEC section 10.2).
@@ -211,6 +212,8 @@ class VaultService:
         if act.author != keyid:
             raise NotAuthorised("an act is sent by its author")
         self._soundness.expect_undamaged(vault_id)
+        if isinstance(act.payload, Erase | Replace):  # which deletes where it lands
+            await self._soundness.expect_looked(vault_id)
 
         async def landed(vault: OpenVault) -> Submitted:
             index = await self._unbroken.run(self._landing.land(vault, act, sent))
@@ -286,8 +289,10 @@ class VaultService:
             NotAuthorised: no confirmed owner or admin.
             Conflict: the upload was committed before.
             Frozen: nothing is taken from anybody.
+            StorageDamaged: the vault is.
         """
         uploader(await self._open(vault_id), keyid, upload)
+        self._soundness.expect_undamaged(vault_id)
 
     async def stage(
         self, vault_id: bytes, keyid: bytes, upload: bytes, batch: bytes, body: bytes
@@ -306,16 +311,28 @@ class VaultService:
             LimitExceeded: the member has more staged than the server keeps for one.
             SealroomError: the body is not what its manifest says (see `split_batch_body`).
         """
-        self._soundness.expect_undamaged(vault_id)
-        opened = partial(self._open, vault_id)
-        return Staged(await self._staging.stage(opened, keyid, upload, [body], named=batch))
+        return await self._staged(vault_id, keyid, upload, [body], named=batch)
 
     async def stage_several(
         self, vault_id: bytes, keyid: bytes, upload: bytes, bodies: Sequence[bytes]
     ) -> Staged:
         """Store several batches of an upload, or none of them; as `stage` otherwise."""
+        return await self._staged(vault_id, keyid, upload, bodies)
+
+    async def _staged(
+        self,
+        vault_id: bytes,
+        keyid: bytes,
+        upload: bytes,
+        bodies: Sequence[bytes],
+        *,
+        named: bytes | None = None,
+    ) -> Staged:
+        self._soundness.expect_undamaged(vault_id)
         opened = partial(self._open, vault_id)
-        return Staged(await self._staging.stage(opened, keyid, upload, bodies))
+        staging = self._staging.stage(opened, keyid, upload, bodies, named=named)
+        # What is to be taken back is, whether or not somebody waits for the answer.
+        return Staged(await self._unbroken.run(staging))
 
     async def staged(self, vault_id: bytes, keyid: bytes, upload: bytes) -> Staged:
         """Return which batches of a member's own upload are stored and not committed."""
@@ -328,9 +345,10 @@ class VaultService:
         """Delete what was uploaded long ago and never committed.
 
         Raises:
-            StorageFailed: the store could not, or is not sound: then nothing is deleted.
+            StorageDamaged: the store is not sound, so that nothing is deleted.
+            StorageFailed: it could not.
         """
-        await self._soundness.expect()
+        await self._soundness.expect_sound()
         count = await self._storage.expire_staged(self.now() - LIMITS.staged_seconds)
         if count:
             log_event(Event.UPLOADS_EXPIRED, count=count)
@@ -344,12 +362,12 @@ class VaultService:
 
         Raises:
             StorageFailed, StorageFull: the store could not; what is left is deleted the next time.
-            StorageFailed: the store is not sound, so that nothing is deleted.
+            StorageDamaged: the store is not sound, so that nothing is deleted.
         """
         await self._to_sweep.wait()
         self._to_sweep.clear()
         try:
-            await self._soundness.expect()
+            await self._soundness.expect_sound()
             while await self._storage.sweep(SWEEP_BYTES):
                 pass
             await self._storage.scour()
@@ -362,15 +380,17 @@ class VaultService:
         """Look whether the store is whole, unless that was done since the server started.
 
         Raises:
-            StorageFailed: it is not; nothing is deleted from it.
+            StorageDamaged: it is not; nothing is deleted from it.
+            StorageFailed: it cannot be looked at now.
         """
-        await self._soundness.expect()
+        await self._soundness.expect_sound()
 
     async def read_through(self) -> None:
         """Read all that there is, and say in the log that it is what it was.
 
         Raises:
-            StorageFailed: it is not; nothing is deleted from then on.
+            StorageDamaged: it is not; nothing is deleted from then on.
+            StorageFailed: it cannot be looked at now.
         """
         found = await self._soundness.read_through()
         log_event(Event.READ_THROUGH, count=found.blocks, bytes=found.size)

@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Final, TypeVar
 
 from protocol.blocks import BlockRef
 from protocol.ledger.contents import Pending, PendingUpload
 from protocol.ledger.state import State
 from vault.logs import Event, IdPrefix, log_event
-from vault.storage.base import BlockPlace, Storage, StorageFailed, StoredUpload
+from vault.storage.base import BlockPlace, Storage, StorageDamaged, StoredUpload
 from vault.vaults import OpenVault, VaultShelf
 
 T = TypeVar("T")
+
+BATCHES_AT_ONCE: Final = 256
+"""So many batches are compared while nothing else lands in their vault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,18 @@ class Found:
 
 
 class Soundness:
-    """Looks through one store and the vaults in it, and keeps what it found until the end."""
+    """Looks through one store and the vaults in it, and keeps what it found to be damaged.
+
+    What could not be looked at is not damaged: that is told to whoever wanted it looked at, and
+    tried again. A later look through everything that finds less lets the rest be.
+    """
 
     def __init__(self, storage: Storage, shelf: VaultShelf) -> None:
         self._storage = storage
         self._shelf = shelf
         self._looking = asyncio.Lock()
         self._looked = False
-        self._damaged: dict[bytes | None, StorageFailed] = {}
+        self._damaged: dict[bytes | None, str] = {}
 
     def expect_undamaged(self, vault_id: bytes | None = None) -> None:
         """Refuse to put more where damage was found: in the whole store, or in one vault.
@@ -50,78 +58,114 @@ class Soundness:
         What is there goes on being served.
 
         Raises:
-            StorageFailed: it was.
+            StorageDamaged: it was.
         """
         for what in (None, vault_id):
             if what in self._damaged:
-                raise self._damaged[what]
+                raise _damaged(self._damaged[what])
 
-    async def expect(self) -> None:
-        """Look through the store, unless that was done.
+    async def expect_looked(self, vault_id: bytes) -> None:
+        """Look through the store, unless that was done, before something of one vault goes.
 
         Raises:
-            StorageFailed: something in it is damaged, or was found to be before.
+            StorageDamaged: the store or that vault is.
+            StorageFailed: it cannot be looked at now.
         """
-        async with self._looking:
-            if not self._looked:
-                await self._look_through()
-            self._expect_nothing_damaged()
+        await self._look_once()
+        self.expect_undamaged(vault_id)
+
+    async def expect_sound(self) -> None:
+        """Look through the store, unless that was done, before something of any vault goes.
+
+        Raises:
+            StorageDamaged: something in it is.
+            StorageFailed: it cannot be looked at now.
+        """
+        await self._look_once()
+        self._expect_nothing_damaged()
 
     async def read_through(self) -> Found:
         """Look through the store again, replay every log, and hash every block.
 
         Raises:
-            StorageFailed: as `expect`.
+            StorageDamaged: something is not what it was; all is looked at before.
+            StorageFailed: it cannot be looked at now.
         """
         async with self._looking:
-            await self._look_through()
-            found = [await self._noted(each, self._read(each)) for each in self._shelf.ids()]
-            self._expect_nothing_damaged()
-            read = [each for each in found if each is not None]
-            return Found(sum(each.blocks for each in read), sum(each.size for each in read))
+            damaged = await self._look_through()
+            blocks = size = 0
+            for vault_id in self._shelf.ids():
+                read = await self._noted(damaged, vault_id, self._read(vault_id))
+                if read is not None:
+                    blocks, size = blocks + read.blocks, size + read.size
+            self._damaged = damaged
+        self._expect_nothing_damaged()
+        return Found(blocks, size)
 
     def _expect_nothing_damaged(self) -> None:
-        for error in self._damaged.values():
-            raise error
+        for why in self._damaged.values():
+            raise _damaged(why)
 
-    async def _noted(self, what: bytes | None, work: Awaitable[T]) -> T | None:
-        """Return what some work gives; None if it finds damage, which is said in the log."""
+    async def _look_once(self) -> None:
+        if self._looked:
+            return
+        async with self._looking:
+            if not self._looked:
+                await self._look_through()
+
+    async def _noted(
+        self, damaged: dict[bytes | None, str], what: bytes | None, work: Awaitable[T]
+    ) -> T | None:
+        """Return what some work gives; None if it finds damage, which counts from then on."""
         try:
             return await work
-        except StorageFailed as error:
-            self._damaged[what] = error
+        except StorageDamaged as error:
+            damaged[what] = self._damaged[what] = str(error)
             named = {} if what is None else {"vault": IdPrefix.of(what)}
             log_event(Event.STORAGE_DAMAGED, error=type(error), **named)
             return None
 
-    async def _look_through(self) -> None:
-        await self._noted(None, self._storage.check())
+    async def _look_through(self) -> dict[bytes | None, str]:
+        """Look at everything, and return what is damaged, each with why."""
+        damaged: dict[bytes | None, str] = {}
+        await self._noted(damaged, None, self._storage.check())
         for vault_id in self._shelf.ids():
-            await self._noted(vault_id, self._unmoving(vault_id, self._compare))
+            await self._noted(damaged, vault_id, self._compare(vault_id))
         self._looked = True
+        return damaged
 
-    async def _unmoving(
-        self, vault_id: bytes, work: Callable[[OpenVault], Awaitable[object]]
-    ) -> OpenVault:
-        """Do something with a vault while nothing lands in it; return the vault."""
+    async def _unmoving(self, vault_id: bytes, work: Callable[[OpenVault], Awaitable[T]]) -> T:
+        """Do something with a vault while nothing lands in it."""
         while True:
             vault = await self._shelf.open(vault_id)
             async with vault.lock:
                 if not vault.forgotten:
-                    await work(vault)
-                    return vault
+                    return await work(vault)
 
-    async def _compare(self, vault: OpenVault) -> None:
-        await self._expect_uploads(vault)
-        for batch, refs in vault.blocks().items():
-            _expect_there(refs, await self._storage.block_sizes(vault.id, batch))
+    async def _compare(self, vault_id: bytes) -> None:
+        """Compare what the store has with what the log lists, some batches at a time.
+
+        Acts land in between; what they add was there when they landed.
+        """
+        await self._unmoving(vault_id, self._expect_uploads)
+        batches = await self._unmoving(vault_id, _batches_of)
+        for at in range(0, len(batches), BATCHES_AT_ONCE):
+            some = batches[at : at + BATCHES_AT_ONCE]
+            await self._unmoving(vault_id, partial(self._expect_batches, some))
+
+    async def _expect_batches(self, some: Sequence[bytes], vault: OpenVault) -> None:
+        for batch in some:
+            known = vault.committed(batch)
+            if known is not None:
+                there = await self._storage.block_sizes(vault.id, batch)
+                _expect_there(known.manifest.blocks, there)
 
     async def _expect_uploads(self, vault: OpenVault) -> None:
         uploads = {each.upload_id: each for each in await self._storage.uploads(vault.id)}
         for upload in uploads.values():
             _expect_as_logged(vault.state, upload)
         for upload_id, pending in vault.state.pending.items():
-            for batch, refs in _blocks_of(pending).items():
+            for batch, refs in _blocks_of(vault, pending).items():
                 there = await self._storage.block_sizes(vault.id, batch, held=upload_id)
                 _expect_there(refs, there)
 
@@ -138,6 +182,10 @@ class Soundness:
         return Found(blocks, size)
 
 
+async def _batches_of(vault: OpenVault) -> list[bytes]:
+    return list(vault.blocks())
+
+
 def _expect_as_logged(state: State, upload: StoredUpload) -> None:
     """Check what the store says of an upload against what the log does."""
     if upload.published:
@@ -152,13 +200,20 @@ def _expect_as_logged(state: State, upload: StoredUpload) -> None:
         raise _damaged("an upload is not what the log says of it")
 
 
-def _blocks_of(pending: Pending) -> dict[bytes, list[BlockRef]]:
-    """Return the blocks, by batch, of parts of a commit or a re-encryption that landed."""
+def _blocks_of(vault: OpenVault, pending: Pending) -> dict[bytes, list[BlockRef]]:
+    """Return the blocks, by batch, of parts of a commit or a re-encryption that landed.
+
+    A block that was made anew is gone with the one that it should replace: where records of it
+    were erased meanwhile, or it was replaced by another.
+    """
     if isinstance(pending, PendingUpload):
         return {batch.id: list(batch.manifest.blocks) for batch in pending.batches}
     found: dict[bytes, list[BlockRef]] = {}
     for move in pending.moves:
-        found.setdefault(move.batch, []).append(move.block)
+        known = vault.committed(move.batch)
+        stands = known is not None and move.before in {r.sha256 for r in known.manifest.blocks}
+        if stands:
+            found.setdefault(move.batch, []).append(move.block)
     return found
 
 
@@ -167,5 +222,5 @@ def _expect_there(refs: Iterable[BlockRef], there: dict[tuple[int, bytes], int])
         raise _damaged("a block that the log lists is not there, or not all of it")
 
 
-def _damaged(what: str) -> StorageFailed:
-    return StorageFailed(what, hint="Restore a backup. Nothing is deleted until then.")
+def _damaged(what: str) -> StorageDamaged:
+    return StorageDamaged(what, hint="Restore a backup. Nothing is deleted until then.")

@@ -70,54 +70,50 @@ class Staging:
         if named is not None and ids != (named,):
             raise MalformedMessage("the batch is not the one that the path names")
         member = uploader(vault, keyid, upload)
-        under = [await _taken(vault, member, batch) for batch in batches]
+        taken = [await _taken(vault, member, batch) for batch in batches]
         kept = await self._storage.staged_bytes(vault.id, keyid)
         if kept + sum(map(len, bodies)) > self._most:
             raise LimitExceeded(
                 "more is uploaded and not committed than this server keeps for one member",
                 hint="Commit what was uploaded, then go on.",
             )
-        stored = [
-            ToStage(
-                batch.manifest.batch_id,
-                batch.manifest_bytes,
-                [
-                    (r.field, r.sha256, b)
-                    for r, b in zip(batch.manifest.blocks, batch.blocks, strict=True)
-                ],
-                sealed,
-                anew=vault.committed(batch.manifest.batch_id) is not None,
-            )
-            for batch, sealed in zip(batches, under, strict=True)
-        ]
+        stored = [_to_stage(batch, *each) for batch, each in zip(batches, taken, strict=True)]
         are_new = await self._storage.stage_batches(vault.id, upload, keyid, stored, self._now())
-        async with vault.lock:  # an act that has not seen it there has landed by then
-            vault = await opened()
         try:
+            async with vault.lock:  # an act that has not seen it there has landed by then
+                vault = await opened()
             uploader(vault, keyid, upload)
-            for batch, sealed in zip(batches, under, strict=True):
-                expect_may_land(vault.state, sealed)
-                await _expect_erased(vault.committed(batch.manifest.batch_id), batch)
+            for batch, one in zip(batches, stored, strict=True):
+                expect_may_land(vault.state, one.under)
+                await _expect_erased(vault.committed(one.batch_id), batch)
         except SealroomError:
-            for each, is_new in zip(stored, are_new, strict=True):
-                if is_new:
-                    await self._storage.unstage(vault.id, upload, each.batch_id)
+            new = [one.batch_id for one, is_new in zip(stored, are_new, strict=True) if is_new]
+            await self._storage.unstage(vault.id, upload, new)
             raise
         return ids
 
 
-async def _taken(vault: OpenVault, member: Member, batch: BatchBody) -> bytes:
-    """Return what a batch is sealed under, if its sender may bring it, as things stand.
+async def _taken(
+    vault: OpenVault, member: Member, batch: BatchBody
+) -> tuple[Committed | None, bytes]:
+    """Return what a batch was committed as before, and what it is sealed under, as things stand.
 
     Raises:
-        SealroomError: it is not taken.
+        SealroomError: its sender may not bring it.
     """
     known = vault.committed(batch.manifest.batch_id)
     _expect_entitled(vault.state, member, known, batch.manifest)
     under = sealed_under(batch.manifest, known.collection if known else None)
     expect_may_land(vault.state, under)
     await _expect_erased(known, batch)
-    return under
+    return known, under
+
+
+def _to_stage(batch: BatchBody, known: Committed | None, under: bytes) -> ToStage:
+    refs = batch.manifest.blocks
+    blocks = [(r.field, r.sha256, each) for r, each in zip(refs, batch.blocks, strict=True)]
+    anew = known is not None
+    return ToStage(batch.manifest.batch_id, batch.manifest_bytes, blocks, under, anew)
 
 
 def uploader(vault: OpenVault, keyid: bytes, upload: bytes) -> Member:

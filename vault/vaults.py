@@ -29,7 +29,7 @@ from protocol.merkle import leaf_hash, root_of
 from protocol.rewrap import Wrap
 from vault.callers import Caller, caller_of
 from vault.checkpoints import CheckpointSigner, SignedObservation
-from vault.storage.base import SidePart, Storage, StorageFailed, StoredLeaf, UnknownVault
+from vault.storage.base import SidePart, Storage, StorageDamaged, StoredLeaf, UnknownVault
 from vault.tls import CheckpointKey
 
 Wraps = Mapping[tuple[Address, bytes], Wrap]
@@ -339,7 +339,7 @@ class VaultShelf:
 
         Raises:
             UnknownVault: there is none of this id.
-            StorageFailed: what is stored of it does not verify.
+            StorageDamaged: what is stored of it does not verify.
         """
         found = self._alive.get(vault_id)
         if found is None:
@@ -398,7 +398,7 @@ class VaultShelf:
         """Replay a vault as it is stored, while nothing lands in it; it stays as it is loaded.
 
         Raises:
-            StorageFailed: what is stored of it does not verify.
+            StorageDamaged: what is stored of it does not verify.
         """
         vault = OpenVault(CheckpointSigner(self._key, vault_id))
         size, at = await self._storage.size(vault_id), 0
@@ -429,5 +429,5 @@ def _replay(vault: OpenVault, vault_id: bytes, page: Sequence[StoredLeaf], at: i
         raise IntegrityError("the stored log is another vault's")
 
 
-def _damaged() -> StorageFailed:
-    return StorageFailed("what is stored of a vault does not verify", hint="Restore a backup.")
+def _damaged() -> StorageDamaged:
+    return StorageDamaged("what is stored of a vault does not verify", hint="Restore a backup.")

@@ -41,6 +41,12 @@ class StorageFailed(SealroomError):
     code = "storage_failed"
 
 
+class StorageDamaged(StorageFailed):
+    """What is stored is not what was stored; trying again helps nobody."""
+
+    code = "storage_damaged"
+
+
 class DirectoryInUse(StorageFailed):
     """Another server already works on this data directory."""
 
@@ -361,10 +367,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def unstage(self, vault_id: bytes, upload_id: bytes, batch_id: bytes) -> None:
-        """Take a batch back out of an upload, as a drop does.
+    async def unstage(self, vault_id: bytes, upload_id: bytes, batch_ids: Sequence[bytes]) -> None:
+        """Take batches back out of an upload, as a drop does: all in one transaction.
 
-        Passed over if it is not staged, or an append held its upload.
+        Passed over if they are not staged, or an append relied on them.
         """
 
     @abstractmethod
@@ -450,7 +456,8 @@ class Storage(ABC):
         This finds broken structure. Changed contents are found by hash, by those who read.
 
         Raises:
-            StorageFailed: It is not.
+            StorageDamaged: It is not.
+            StorageFailed: It could not be looked at.
         """
 
     @abstractmethod

@@ -190,9 +190,10 @@ class SqliteStorage(Storage):
         upload = (vault_id, upload_id, member_id, now)
         return await self._queue.write(partial(self._changes.stage, upload, tuple(batches)))
 
-    async def unstage(self, vault_id: bytes, upload_id: bytes, batch_id: bytes) -> None:
-        """Take a batch back out of an upload (see `Storage`)."""
-        await self._queue.write(partial(self._changes.unstage, vault_id, upload_id, batch_id))
+    async def unstage(self, vault_id: bytes, upload_id: bytes, batch_ids: Sequence[bytes]) -> None:
+        """Take batches back out of an upload (see `Storage`)."""
+        places = [(vault_id, upload_id, batch_id) for batch_id in batch_ids]
+        await self._queue.write(partial(self._changes.unstage, places))
 
     async def staged(
         self, vault_id: bytes, upload_id: bytes, member_id: bytes | None = None

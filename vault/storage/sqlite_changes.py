@@ -330,17 +330,20 @@ class Changes:
         if not usable:
             raise Conflict("the upload was committed before, or is another member's")
 
-    async def unstage(self, vault: bytes, upload: bytes, batch: bytes) -> None:
-        """Take a batch back out of an upload that is neither published nor held."""
-        row = (vault, upload, batch)
-        free = await self._sql(
-            "SELECT 1 FROM uploads WHERE vault = ? AND upload = ? AND published = 0 AND held = 0",
-            *(vault, upload),
-        )
-        if not free:
-            return
+    async def unstage(self, places: Sequence[Row]) -> None:
+        """Take batches, as (vault, upload, batch), back out of their uploads.
+
+        Passed over where an upload is published, or an append relied on the batch.
+        """
         for table in ("batches", "made_anew"):
-            await self._take_out(table, [row])
+            for place in places:
+                found = await self._sql(
+                    f"SELECT vault, upload, batch FROM {table} JOIN uploads USING (vault, upload)"
+                    " WHERE vault = ? AND upload = ? AND batch = ? AND published = 0"
+                    " AND relied = 0",
+                    *place,
+                )
+                await self._take_out(table, found)
 
     async def expire(self, vault: bytes, upload: bytes, before: int) -> int:
         """End an upload last active before a time; return how many went."""

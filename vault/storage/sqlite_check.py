@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import aiosqlite
 
-from vault.storage.base import StorageFailed
+from vault.storage.base import StorageDamaged
 
 _PLACES: Final = (
     "SELECT content FROM blocks UNION ALL SELECT content FROM doomed"
@@ -18,25 +18,25 @@ async def check_database(reader: aiosqlite.Connection) -> None:
     """Check what a reader sees at one moment: it has begun a transaction.
 
     Raises:
-        StorageFailed: it is not sound.
+        StorageDamaged: it is not sound.
     """
 
     async def found(statement: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await reader.execute_fetchall(statement)]
 
     if await found("PRAGMA integrity_check(1)") != [("ok",)]:
-        raise StorageFailed("the database is damaged", hint="restore a backup")
+        raise StorageDamaged("the database is damaged", hint="restore a backup")
     if await found("PRAGMA foreign_key_check"):
-        raise StorageFailed("something stands below what is not there", hint="restore a backup")
+        raise StorageDamaged("something stands below what is not there", hint="restore a backup")
     if await found(
         "SELECT 1 FROM vaults WHERE size <> (SELECT COUNT(*) FROM leaves"
         " WHERE leaves.vault = vaults.vault AND leaf_index >= 0 AND leaf_index < size)"
     ):
-        raise StorageFailed("a log has gaps", hint="restore a backup")
+        raise StorageDamaged("a log has gaps", hint="restore a backup")
     # Each content stands in one place, or is doomed; and each place has its content.
     if await found(f"SELECT content FROM ({_PLACES}) EXCEPT SELECT id FROM contents LIMIT 1"):
-        raise StorageFailed("a block or a part is not there", hint="restore a backup")
+        raise StorageDamaged("a block or a part is not there", hint="restore a backup")
     ((places,),) = await found(f"SELECT COUNT(*) FROM ({_PLACES})")
     ((contents,),) = await found("SELECT COUNT(*) FROM contents")
     if places != contents:
-        raise StorageFailed("blocks or parts stand in no place, or in several")
+        raise StorageDamaged("blocks or parts stand in no place, or in several")

@@ -25,7 +25,7 @@ import aiosqlite
 
 from protocol.errors import SealroomError, Unsupported
 from vault.logs import Event, log_event
-from vault.storage.base import DirectoryInUse, StorageFailed, StorageFull
+from vault.storage.base import DirectoryInUse, StorageDamaged, StorageFailed, StorageFull
 
 FILE_NAME: Final = "sealroom.sqlite3"
 LOCK_NAME: Final = "lock"
@@ -264,4 +264,6 @@ def typed(error: Exception) -> SealroomError:
             hint="Have whoever runs it free some space, then repeat the command.",
         )
     name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StorageDamaged(f"the database is damaged ({name})", hint="restore a backup")
     return StorageFailed(f"the database failed ({name})", hint="see the server's disk and log")

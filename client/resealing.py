@@ -93,7 +93,7 @@ class Resealer:
     ) -> None:
         """Seal anew and stage everything in `todo`; the store's journal lists what is staged.
 
-        `between` is awaited after each batch that arrived.
+        `between` is awaited after each batch that arrived, and after all was sent.
 
         Raises:
             ManifestMismatch: the server sent another block than the committed one.
@@ -106,6 +106,7 @@ class Resealer:
                 await between()
         if self._waiting:
             await self._send(self._waiting, on_cells)
+        await between()  # sending the last of it may have taken days, with sleep
 
     async def _move(self, arrived: Arrived, on_cells: Callable[[int], None]) -> None:
         """Seal anew what arrived, and send it: alone, or with others that wait for each other."""

@@ -104,6 +104,7 @@ async def test_a_head_that_grows_too_old_stops_a_rotation_and_the_same_command_g
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(resealing, "BUNDLE_BYTES", 1)
     monkeypatch.setattr(resealing, "Flights", lambda: Flights(1))
     clock = Clock()
 

@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from client import removing, uploads
+from client import removing, table_uploads
 from client.errors import Refused
 from client.fields import field_names
 from client.people import PEOPLE
@@ -116,7 +116,7 @@ async def test_fields_are_told_by_their_collections_however_those_are_called(
     async with company(tmp_path) as cast:
         olga = await cast("olga")
         # Nobody finds the other's, as when two members begin at once.
-        monkeypatch.setattr(uploads, "collection_named", AsyncMock(return_value=None))
+        monkeypatch.setattr(table_uploads, "collection_named", AsyncMock(return_value=None))
         made = [
             (await olga.upload(TABLE.slice(at), collection=name, classes=CLASSES)).collection_id
             for at, name in enumerate(["twins", "twins", "orders"])

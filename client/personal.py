@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import islice
 from typing import Final
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ LOOKED_ROWS: Final = 200
 _LEAST_MATCHES: Final = 3
 _SHARE: Final = 0.8
 _LONGEST: Final = 64
+_NAME_LOOKED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,12 @@ def _some_texts(column: pa.Array) -> list[str]:
         texts = text_form(decoded(column)).to_pylist()
     except ValueError:  # a date beyond the years that have a text
         return []
-    return [text for text in islice(texts, LOOKED_ROWS) if text and len(text) <= _LONGEST]
+    return [text for text in texts if text and len(text) <= _LONGEST]
 
 
 def _words(name: str) -> str:
     """Return a name as words in small letters, parted by one blank: `bankCardNo` is three."""
-    plain = unicodedata.normalize("NFKC", name)
+    plain = unicodedata.normalize("NFKC", name[:_NAME_LOOKED])  # patterns look back and forth
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=\d)", " ", plain)
     return " ".join(re.split(r"[\W_]+", parted.casefold())).strip()
 

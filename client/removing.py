@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 from client.catalogs import name_of, read_people
 from client.fields import Field, field_names, tainted_fields
 from client.observing import observations
 from client.results import (
+    KeysWait,
     OnProgress,
     ReencryptResult,
     RevokePlan,
     RevokeResult,
     RotatePlan,
     RotateResult,
+    Undone,
 )
 from client.session import Session, saying
+from client.standing import phase_at
 from protocol import acts
 from protocol.acts import Reason
 from protocol.ledger.holders import held, holders, is_keyed
@@ -72,7 +77,13 @@ async def rotate_in_full(
 
 
 async def plan_rotation(session: Session, fields: Sequence[Field], *, in_full: bool) -> RotatePlan:
-    """Say what a rotation would do, for whom, and how long it took the last time."""
+    """Say what a rotation would do, for whom, and how long it took the last time.
+
+    Raises:
+        Refused: the rotation itself would be, as things stand.
+    """
+    if fields:
+        session.expect_allowed(session.next_epochs(fields).payload)
     from client.reencryption import RATE, lying_in
 
     people = await read_people(session)
@@ -105,8 +116,8 @@ async def revoke(
     """Remove a member, then replace every tainted epoch that the revoker may hold.
 
     The removal is one act and comes first: access is cut even if the rest is interrupted. With
-    `in_full` what is stored is then sealed anew too. Safe to repeat: for a member who was removed
-    it does what is left.
+    `in_full` what is stored is then sealed anew too. Where no keys can be made now, the result says
+    so, and what was not done. Safe to repeat: for a member who was removed it does what is left.
     """
     await session.sync()
     index = session.state.members[member.id].removed_at
@@ -116,8 +127,9 @@ async def revoke(
     else:
         before = session.believed.state_at(index)
     plan = await _what_it_had(session, before, member.id)
-    could = _knew(before, member.id)
+    could = _knew(session.state, before, member.id)
     mine, left = _to_replace(session)
+    waits = keys_wait(session)
     if in_full and may_replace(session):
         again = sorted({*mine, *(field for field in could if session.holds(*field))})
         rotated = await rotate_in_full(session, again, on_progress)
@@ -133,22 +145,29 @@ async def revoke(
         voided_invites=plan.voided_invites,
         rotated=rotated,
         left_tainted=await field_names(session, left),
+        keys_wait=waits,
+        undone=(Undone.REENCRYPT,) if in_full and waits else (),
     )
 
 
-async def plan_revocation(session: Session, member: Member) -> RevokePlan:
+async def plan_revocation(
+    session: Session, member: Member, *, in_full: bool, reinvited: bool
+) -> RevokePlan:
     """Say what removing a member would do, and what it could and did read; nothing changes.
 
     Raises:
         Refused: the rules do not let this member remove that one.
     """
     session.expect_allowed(acts.Revoke(member.id, Reason.OTHER))
-    return await _what_it_had(session, session.state, member.id)
+    plan = await _what_it_had(session, session.state, member.id)
+    undone = [Undone.REENCRYPT] if in_full and plan.keys_wait else []
+    undone += [Undone.REINVITE] if reinvited and invites_wait(session) else []
+    return replace(plan, undone=tuple(undone))
 
 
 async def _what_it_had(session: Session, before: State, member: bytes) -> RevokePlan:
     people = await read_people(session)
-    known = _knew(before, member)
+    known = _knew(session.state, before, member)
     mine = [field for field in known if session.holds(*field)]
     reads = [seen for seen in await observations(session) if seen.member == member]
     voided = [i.id for i in before.invites.values() if i.live and i.inviter == member]
@@ -161,15 +180,17 @@ async def _what_it_had(session: Session, before: State, member: bytes) -> Revoke
         admitted_blocks=sum(len(seen.batches) * len(seen.fields) for seen in reads),
         voided_invites=tuple(name_of(state, people, each) or each.hex()[:16] for each in voided),
         replaced=await field_names(session, mine if may_replace(session) else ()),
+        keys_wait=keys_wait(session),
     )
 
 
-def _knew(before: State, member: bytes) -> list[Field]:
-    """Return the fields of which a member had, or may have kept, a key that is still in use."""
+def _knew(state: State, before: State, member: bytes) -> list[Field]:
+    """Return the fields of which a member had, or may have kept, a key, and that are still there.
+
+    A collection that ended since the removal has nothing left that could be read.
+    """
     addresses = held(before, member) | before.members[member].kept
-    return sorted(
-        {(a.collection, a.field) for a in addresses if a.collection in before.collections}
-    )
+    return sorted({(a.collection, a.field) for a in addresses if a.collection in state.collections})
 
 
 def _to_replace(session: Session) -> tuple[list[Field], list[Field]]:
@@ -184,6 +205,34 @@ def _to_replace(session: Session) -> tuple[list[Field], list[Field]]:
 
 def may_replace(session: Session) -> bool:
     """Say whether this member may make new keys now."""
+    return _makes_keys(session) and _phase(session) is Phase.OPEN
+
+
+def invites_wait(session: Session) -> bool:
+    """Say whether nobody is invited now, because the vault is offered or frozen."""
+    return _phase(session) in _WAITS
+
+
+def keys_wait(session: Session) -> KeysWait | None:
+    """Say why this member makes no new keys now: None where it may, or the vault has ended."""
+    if _phase(session) is Phase.ENDED:
+        return None
+    if not _makes_keys(session):
+        return KeysWait.ROLE
+    return _WAITS.get(_phase(session))
+
+
+_WAITS: Final[Mapping[Phase, KeysWait]] = {
+    Phase.OFFERED: KeysWait.OFFER,
+    Phase.FROZEN: KeysWait.FREEZE,
+    Phase.FROZEN_OFFER: KeysWait.FREEZE,
+}
+
+
+def _makes_keys(session: Session) -> bool:
     me = session.state.members[session.identity.member_id]
-    confirmed = me.status is MemberStatus.CONFIRMED
-    return confirmed and is_keyed(me.role) and session.state.phase is Phase.OPEN
+    return me.status is MemberStatus.CONFIRMED and is_keyed(me.role)
+
+
+def _phase(session: Session) -> Phase:
+    return phase_at(session.state, session.citation().time)

@@ -397,11 +397,27 @@ class RotatePlan:
     seconds: float | None
 
 
+class KeysWait(StrEnum):
+    """Why a member makes no new keys now: what has to end first, or that its role makes none."""
+
+    OFFER = "offer"
+    FREEZE = "freeze"
+    ROLE = "role"
+
+
+class Undone(StrEnum):
+    """What was asked beside a removal and cannot be done now; the removal itself can."""
+
+    REENCRYPT = "reencrypt"
+    REINVITE = "reinvite"
+
+
 @dataclass(frozen=True, slots=True)
 class RevokePlan:
     """What a removal would cut off: what the member could read, and did, as the server admits.
 
-    `replaced` are the fields that get new keys by the same command.
+    `replaced` are the fields that get new keys by the same command. Where it makes none,
+    `keys_wait` says why; `undone` is what was asked and would have to wait too.
     """
 
     member_id: str
@@ -411,11 +427,17 @@ class RevokePlan:
     admitted_blocks: int
     voided_invites: tuple[str, ...]
     replaced: tuple[FieldsOf, ...]
+    keys_wait: KeysWait | None = None
+    undone: tuple[Undone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RevokeResult:
-    """A removal: what the member could have read, what the server says it did, what was rotated."""
+    """A removal: what the member could have read, what the server says it did, what was rotated.
+
+    Where no new keys could be made, `keys_wait` says why, and `undone` what was asked and was not
+    done. The same command does it later.
+    """
 
     index: int
     member_id: str
@@ -427,6 +449,8 @@ class RevokeResult:
     rotated: RotateResult
     left_tainted: tuple[FieldsOf, ...]
     invited: InviteResult | None = None
+    keys_wait: KeysWait | None = None
+    undone: tuple[Undone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

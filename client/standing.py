@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from protocol.acts import Payload, Role
@@ -18,6 +19,13 @@ _FIRST: Final[Mapping[Phase, str]] = {
     Phase.ENDED: "Its log stays: 'sealroom log' shows it.",
 }
 """What has to come first, or what is left, in each phase."""
+
+
+def phase_at(state: State, time: int) -> Phase:
+    """Return the phase that an act citing this time finds: an offer that is over binds nobody."""
+    if state.offer is not None and time > state.offer.expiry:
+        state = replace(state, offer=None)
+    return state.phase
 
 
 def who_may(kind: type[Payload]) -> str:

@@ -112,7 +112,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
     ),
     (
         "revoke Ann --reason left --dry-run",
-        ("plan_revocation", ("Ann",), {}),
+        ("plan_revocation", ("Ann",), {"reencrypt": False, "reinvite": False}),
         REVOKE_PLAN,
         "would remove: ",
     ),

@@ -13,7 +13,7 @@ import pytest
 from client import results
 from client.cli.output import moment
 from client.errors import InputError, Refused
-from client.results import NewKeys, Way, as_json
+from client.results import KeysWait, NewKeys, Undone, Way, as_json
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 from tests.cli_table import COMMANDS
 from tests.cli_world import (
@@ -31,6 +31,7 @@ from tests.cli_world import (
     NOTHING_WAITS,
     OFFER,
     RECOVERY,
+    REVOKE_PLAN,
     REVOKED,
     SHOWN,
     STATUS,
@@ -356,7 +357,7 @@ def test_what_a_rotation_in_full_did_is_told_as_far_as_there_is_something_to_tel
 def test_plans_of_nothing(world: World, capsys: Any) -> None:
     world.answers |= {
         "plan_rotation": results.RotatePlan((), (), 0, 0, 0, None),
-        "plan_revocation": results.RevokePlan(ID, None, (), 0, 0, (), ()),
+        "plan_revocation": results.RevokePlan(ID, None, (), 0, 0, (), (), KeysWait.ROLE),
     }
     assert world.run(*split("rotate --reencrypt --dry-run")) == 0
     out = capsys.readouterr().out
@@ -382,6 +383,63 @@ def test_what_a_removal_leaves_to_others_is_told(world: World, capsys: Any) -> N
     out = capsys.readouterr().out
     assert "What is left" not in out
     assert LINK not in out
+
+
+OFFERED = "the vault is offered, and nobody makes new keys until the buyer has answered or the"
+
+
+def test_what_a_removal_could_not_do_under_an_offer_is_told_and_is_no_success(
+    world: World, capsys: Any
+) -> None:
+    left: dict[str, Any] = {
+        "rotated": NOTHING_ROTATED,
+        "invited": None,
+        "keys_wait": KeysWait.OFFER,
+    }
+    world.answers["revoke"] = replace(REVOKED, **left)
+    assert world.run(*split("revoke Ann --reason left")) == 0
+    out = capsys.readouterr().out
+    assert f"no keys were replaced: {OFFERED} offer is over\n" in out
+    assert "The same command does what is left once the buyer has declined, or the offer" in out
+    assert "rotate --tainted" not in out
+    assert "not done" not in out
+    both = (Undone.REENCRYPT, Undone.REINVITE)
+    world.answers["revoke"] = replace(REVOKED, **left, undone=both)
+    asked = "revoke Ann --reason left --reencrypt --reinvite"
+    assert world.run(*split(asked)) == 3
+    out = capsys.readouterr().out
+    assert "removed: " in out
+    assert "not done: --reencrypt, sealing anew what it could read\n" in out
+    assert "not done: --reinvite, inviting it anew\n" in out
+    assert world.run("--json", *split(asked)) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["keys_wait"], told["undone"]) == ("offer", ["reencrypt", "reinvite"])
+
+
+def test_an_admin_without_keys_is_told_who_does_what_it_asked_and_could_not(
+    world: World, capsys: Any
+) -> None:
+    world.answers["revoke"] = replace(
+        REVOKED, rotated=NOTHING_ROTATED, keys_wait=KeysWait.ROLE, undone=(Undone.REENCRYPT,)
+    )
+    assert world.run(*split("revoke Ann --reason left --reencrypt")) == 3
+    out = capsys.readouterr().out
+    assert "no keys were replaced: you make no keys\n" in out
+    assert "The owner, or an admin who holds what is left, does it with the same command" in out
+
+
+def test_a_removal_that_could_not_be_done_whole_is_no_success_when_it_is_planned_either(
+    world: World, capsys: Any
+) -> None:
+    planned = replace(REVOKE_PLAN, replaced=(), keys_wait=KeysWait.OFFER)
+    world.answers["plan_revocation"] = planned
+    assert world.run(*split("revoke Ann --reason left --dry-run")) == 0
+    assert f"nothing: {OFFERED} offer is over" in capsys.readouterr().out
+    world.answers["plan_revocation"] = replace(planned, undone=(Undone.REENCRYPT,))
+    assert world.run(*split("revoke Ann --reason left --reencrypt --dry-run")) == 3
+    out = capsys.readouterr().out
+    assert "would not be done: --reencrypt, sealing anew what it could read\n" in out
+    assert "once the buyer has declined" in out
 
 
 def test_fields_of_one_name_are_told_by_their_collections(world: World, capsys: Any) -> None:

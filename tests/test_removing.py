@@ -11,7 +11,7 @@ from client import removing, table_uploads
 from client.errors import Refused
 from client.fields import field_names
 from client.people import PEOPLE
-from client.results import FieldsOf
+from client.results import FieldsOf, KeysWait, Undone
 from protocol.acts import Reason
 from tests.company import ALL, CLASSES, TABLE, company, customers, members, named
 
@@ -129,3 +129,52 @@ async def test_fields_are_told_by_their_collections_however_those_are_called(
             *(FieldsOf(f"twins ({each[:8]})", ("name",)) for each in sorted(made[:2])),
             FieldsOf(None, ("names of people",)),
         )
+
+
+async def test_under_an_open_offer_a_removal_lands_and_what_waits_is_told_and_done_later(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        olga, kim, bo = await cast("olga"), await cast("kim"), await cast("bo")
+        await olga.offer("Bo", yes=True)
+        both = (Undone.REENCRYPT, Undone.REINVITE)
+        plan = await olga.plan_revocation("Ada", reencrypt=True, reinvite=True)
+        assert (plan.keys_wait, plan.undone, plan.replaced) == (KeysWait.OFFER, both, ())
+        assert (await olga.plan_revocation("Ada")).undone == ()
+        done = await olga.revoke("Ada", Reason.KEY_LOST, reencrypt=True, reinvite=True)
+        assert (done.keys_wait, done.undone) == (KeysWait.OFFER, both)
+        assert (done.rotated.index, done.invited) == (None, None)
+        assert done.left_tainted
+        assert (await members(olga))["Ada"].status == "revoked"
+        # A plan that a rotation could not keep is none.
+        for rotate in (olga.plan_rotation, olga.rotate):
+            with pytest.raises(Refused, match="offer"):
+                await rotate(tainted=True)
+        await bo.reject(Reason.OTHER)
+        again = await olga.revoke("Ada", Reason.KEY_LOST, reencrypt=True, reinvite=True)
+        assert (again.index, again.keys_wait, again.undone) == (done.index, None, ())
+        assert again.rotated.reencrypted is not None
+        assert again.invited is not None
+        assert again.left_tainted == ()
+        assert (await olga.plan_rotation()).fields
+        lacking = await kim.plan_revocation("Bo", reencrypt=True)
+        assert (lacking.keys_wait, lacking.undone) == (KeysWait.ROLE, (Undone.REENCRYPT,))
+
+
+async def test_what_waits_under_a_freeze_is_told_as_such(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        await olga.offer("Bo", yes=True)
+        await olga.freeze(Reason.BREACH)
+        done = await olga.revoke("Ada", Reason.BREACH, reencrypt=True)
+        assert (done.keys_wait, done.undone) == (KeysWait.FREEZE, (Undone.REENCRYPT,))
+
+
+async def test_after_the_end_nothing_waits(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        ada = (await cast.id_of("ada")).hex()
+        await olga.revoke(ada, Reason.LEFT)
+        await olga.destroy(Reason.TERMS)
+        again = await olga.revoke(ada, Reason.LEFT, reencrypt=True)
+        assert (again.keys_wait, again.undone) == (None, ())

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from client.errors import Refused
-from client.standing import who_may, your_role
+from client.standing import phase_at, who_may, your_role
 from client.vault import Vault
 from protocol import acts
 from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
+from protocol.ledger.state import Phase
 from tests.company import ALL, TABLE, company
 
 Doing = Callable[[Vault], Awaitable[object]]
@@ -91,3 +92,13 @@ async def test_what_says_all_by_itself_has_no_hint(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="not while no offer is open, and nothing is") as refused:
             await olga.unfreeze()
         assert refused.value.hint is None
+
+
+async def test_an_offer_binds_until_its_last_second_and_no_longer(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        await olga.offer("Bo", yes=True)
+        opened = olga.session.state.offer
+        assert opened is not None
+        assert phase_at(olga.session.state, opened.expiry) is Phase.OFFERED
+        assert phase_at(olga.session.state, opened.expiry + 1) is Phase.OPEN

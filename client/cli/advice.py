@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from client.cli.output import counted
-from client.results import NewKeys, VaultStatus, Way
+from client.results import KeysWait, NewKeys, VaultStatus, Way
 
 TAKEOVER: Final = Way.TAKEOVER
 FORMER: Final = ("revoked", "replaced")
 SELLER_KNOWS: Final = "the seller still knows the keys that are in use"
+
+WHY_NO_KEYS: Final[Mapping[KeysWait, str]] = {
+    KeysWait.OFFER: "the vault is offered, and nobody makes new keys until the buyer has answered "
+    "or the offer is over",
+    KeysWait.FREEZE: "the vault is frozen, and nobody makes new keys until the owner lifts it",
+    KeysWait.ROLE: "you make no keys",
+}
+"""Why a command that replaces keys replaced none, as the end of a sentence."""
+THE_REST: Final[Mapping[KeysWait, str]] = {
+    KeysWait.OFFER: "The same command does what is left once the buyer has declined, or the offer "
+    "is over: 'sealroom handover status' shows when that is. A buyer who accepts does it instead, "
+    "with 'sealroom handover takeover'.",
+    KeysWait.FREEZE: "The same command does what is left once the owner has run "
+    "'sealroom unfreeze'.",
+    KeysWait.ROLE: "The owner, or an admin who holds what is left, does it with the same command.",
+}
+"""When what is left to do can be done, by whom, and how."""
 
 
 def what_waits(new: NewKeys) -> str:

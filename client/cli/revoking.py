@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import click
 
 from client.cli import options
+from client.cli.advice import THE_REST, WHY_NO_KEYS
+from client.cli.exits import REFUSED
 from client.cli.invocation import Invocation
 from client.cli.keys import print_rotated
 from client.cli.output import counted, lines_of, print_facts, say, visible
 from client.cli.progress import progress_bar
-from client.results import RevokePlan, RevokeResult
+from client.results import KeysWait, RevokePlan, RevokeResult, Undone
 
 CUT = "'sealroom members' shows whether it is removed; the same command does the rest."
+UNDONE: Final[Mapping[Undone, str]] = {
+    Undone.REENCRYPT: "--reencrypt, sealing anew what it could read",
+    Undone.REINVITE: "--reinvite, inviting it anew",
+}
+"""What was asked beside the removal, and is not done."""
 
 
 @click.command()
@@ -28,9 +38,9 @@ CUT = "'sealroom members' shows whether it is removed; the same command does the
     help="Invite the same person anew, with the same role and grants: for lost or stolen keys.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
-@click.pass_obj
+@click.pass_context
 def revoke(
-    invocation: Invocation,
+    context: click.Context,
     member: str,
     reason: str,
     reencrypt: bool,
@@ -44,15 +54,22 @@ def revoke(
     server then has nothing more that its keys open. A removed member comes back only as a new
     one.
 
+    While the vault is offered or frozen no keys are replaced and nobody is invited: what of that
+    was asked is told, the command ends with 3, and later the same command does it.
+
     Example:
       sealroom revoke Ann --reason lost-bid --dry-run
       sealroom revoke Ann --reason key-lost --reinvite
     """
     from protocol.acts import Reason
 
+    invocation: Invocation = context.obj
     if dry_run:
-        plan = invocation.in_vault(lambda vault: vault.plan_revocation(member))
+        plan = invocation.in_vault(
+            lambda vault: vault.plan_revocation(member, reencrypt=reencrypt, reinvite=reinvite)
+        )
         invocation.show(plan, lambda: _print_plan(plan))
+        _end(context, plan)
         return
     with progress_bar() as on_progress:
         done = invocation.in_vault(
@@ -66,6 +83,13 @@ def revoke(
             stopped=CUT,
         )
     invocation.show(done, lambda: _print_revoked(done))
+    _end(context, done)
+
+
+def _end(context: click.Context, told: RevokePlan | RevokeResult) -> None:
+    """End as refused where something that was asked cannot be done now."""
+    if told.undone:
+        context.exit(REFUSED)
 
 
 def _print_revoked(done: RevokeResult) -> None:
@@ -78,16 +102,27 @@ def _print_revoked(done: RevokeResult) -> None:
             ("left", lines_of(done.left_tainted, None)),
         ]
     )
-    if done.rotated.index is None:
-        say("no keys were replaced by this command")
-    else:
+    if done.rotated.index is not None:
         print_rotated(done.rotated)
-    if done.left_tainted:
+    elif done.keys_wait:
+        say(f"no keys were replaced: {WHY_NO_KEYS[done.keys_wait]}")
+    else:
+        say("no keys were replaced by this command")
+    for each in done.undone:
+        say(f"not done: {UNDONE[each]}")
+    if done.keys_wait and (done.undone or done.left_tainted) and not _by_others(done):
+        say(THE_REST[done.keys_wait])
+    elif done.left_tainted:
         say("What is left takes no new records until somebody who holds it has run")
         say("'sealroom rotate --tainted'.")
     if done.invited is not None:
         say("The new invite, to be sent over a channel that the server's operator does not see:")
         say(done.invited.link)
+
+
+def _by_others(done: RevokeResult) -> bool:
+    """Say whether all that is left is what others replace in any case."""
+    return done.keys_wait is KeysWait.ROLE and not done.undone
 
 
 def _print_plan(plan: RevokePlan) -> None:
@@ -97,9 +132,17 @@ def _print_plan(plan: RevokePlan) -> None:
             ("can read", lines_of(plan.could_read, "nothing")),
             ("did read", _reads(plan.admitted_reads, plan.admitted_blocks)),
             ("withdraws", _invites(plan.voided_invites)),
-            ("replaces", lines_of(plan.replaced, "nothing: you make no keys")),
+            ("replaces", lines_of(plan.replaced, _why_nothing(plan))),
         ]
     )
+    for each in plan.undone:
+        say(f"would not be done: {UNDONE[each]}")
+    if plan.keys_wait and plan.undone:
+        say(THE_REST[plan.keys_wait])
+
+
+def _why_nothing(plan: RevokePlan) -> str:
+    return f"nothing: {WHY_NO_KEYS[plan.keys_wait]}" if plan.keys_wait else "nothing"
 
 
 def _reads(reads: int, blocks: int) -> str:

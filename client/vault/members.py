@@ -16,6 +16,7 @@ from client.results import (
     OnProgress,
     RevokePlan,
     RevokeResult,
+    Undone,
     no_progress,
 )
 from client.session import saying
@@ -162,7 +163,8 @@ class Members(Face):
 
         With `reencrypt` what it could read is sealed anew too, and the old keys are retired. With
         `reinvite` it gets a new invite with the role, the name and the grants that it had, for
-        somebody whose keys were lost or stolen. Safe to repeat.
+        somebody whose keys were lost or stolen. What cannot be done now, because the vault is
+        offered or frozen, the result calls `undone`. Safe to repeat: it then does the rest.
         """
         await self.session.sync_as_member()
         self.session.expect_may(acts.Revoke)
@@ -175,6 +177,8 @@ class Members(Face):
         )
         if not reinvite:
             return done
+        if removing.invites_wait(self.session):
+            return replace(done, undone=(*done.undone, Undone.REINVITE))
         known = {None, *self.session.state.collections}
         rules = {each for each in (*before.rules, *before.planned) if each.collection in known}
         invited = await self._invited(
@@ -182,9 +186,13 @@ class Members(Face):
         )
         return replace(done, invited=invited)
 
-    async def plan_revocation(self, member: str) -> RevokePlan:
+    async def plan_revocation(
+        self, member: str, *, reencrypt: bool = False, reinvite: bool = False
+    ) -> RevokePlan:
         """Say what `revoke` would do, and what the member could and did read; nothing changes."""
         await self.session.sync_as_member()
         self.session.expect_may(acts.Revoke)
         found = await people.find_member(self.session, member)
-        return await removing.plan_revocation(self.session, found)
+        return await removing.plan_revocation(
+            self.session, found, in_full=reencrypt, reinvited=reinvite
+        )

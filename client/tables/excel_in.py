@@ -17,6 +17,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from client.tables import fillers
 from client.tables.csv_footer import is_total
 from client.tables.errors import TableEmpty, TableFormat
 from client.tables.excel_cells import (
@@ -29,6 +30,7 @@ from client.tables.excel_cells import (
     is_whole,
     type_of,
 )
+from client.tables.fillers import are_fillers, past_fillers
 from client.tables.findings import Finding, demand_sure
 from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
@@ -135,6 +137,8 @@ class _Header:
         if any(cell.kind is not Kind.TEXT for _, cell in self.cells):
             why = "its cells look like data; 0: there is none"
             return Finding("header", f"row {self.row}", why, False, option)
+        if are_fillers(_texts(self.cells)):
+            return Finding("header", f"row {self.row}", fillers.WHY, False, option)
         return Finding("header", f"row {self.row}", option="--header-row")
 
     def notes(self) -> tuple[str, ...]:
@@ -260,8 +264,13 @@ def _header(sample: Sequence[Row], options: ReadOptions) -> _Header:
         raise TableEmpty("the sheet is empty", hint="say which with --sheet")
     width = max(_filled(row) for row in sample)
     least = max(min(2, width), ceil(width / 2))
-    at = next(at for at, row in enumerate(sample) if _filled(row) >= least)
+    full = [at for at, row in enumerate(sample) if _filled(row) >= least]
+    at = past_fillers(full) if are_fillers(_texts(sample[full[0]][1])) else full[0]
     return _Header(sample[at][0], sample[at][1], at, told=False)
+
+
+def _texts(cells: Sequence[tuple[int, Cell]]) -> list[str]:
+    return [cell_text(cell) for _, cell in cells]
 
 
 def _filled(row: Row) -> int:

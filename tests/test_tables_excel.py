@@ -358,7 +358,10 @@ def test_a_sheet_has_to_be_named_where_there_are_several(tmp_path: Path) -> None
     source = source_of(tmp_path, content, sheet="S2")
     assert table_of(source).num_rows == 1
     assert source.format == {"kind": "excel", "sheet": "S2"}
-    assert table_of(source_of(tmp_path, content, guess=True)).num_rows == 0
+    first = source_of(tmp_path, content, guess=True)
+    assert table_of(first).num_rows == 0
+    told = [(each.value, each.sure, each.option) for each in first.findings if each.what == "sheet"]
+    assert told == [("S1", False, "--sheet S1")]
 
 
 @pytest.mark.parametrize(

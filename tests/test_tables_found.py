@@ -275,6 +275,23 @@ def test_a_header_that_looks_like_data_is_asked_about(tmp_path: Path, cell: str)
     assert names_of(source_of(tmp_path, content, header_row=1)) == ["Ada", cell]
 
 
+@pytest.mark.parametrize(
+    ("content", "few"),
+    [("姓名,城市\n张三,上海\n李四,北京\n".encode("gb18030"), False),
+     (b"\xff\n\xfe\n", False),
+     (TABLE.encode() + b"\xff,x,y\n" + TABLE.encode(), True),
+     (b"a,b\n1,2\n" * 9 + "张三在上海,李四在北京\n".encode("gb18030"), True)],
+)  # fmt: skip
+def test_rows_are_to_be_set_aside_only_where_most_are_left(
+    tmp_path: Path, content: bytes, few: bool
+) -> None:
+    with pytest.raises(TableEncoding) as caught:
+        source_of(tmp_path, content)
+    hint = caught.value.hint or ""
+    assert "--encoding" in hint
+    assert ("or set such rows aside (--on-error set-aside)" in hint) is few
+
+
 @pytest.mark.parametrize("word", ["Column", "列", "Spalte", "Столбец "])
 def test_names_that_a_spreadsheet_made_up_are_no_header(tmp_path: Path, word: str) -> None:
     made_up, body = f"{word}1,{word}2,{word}3\n", "name,day,sum\nAda,x,1\nAlan,y,2\n"

@@ -7,6 +7,7 @@ said. To know, the sheet is read once before its rows are, in bounded memory bot
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class ExcelSource(FileSource):
             stamp, self._open = stamp_of(stream), Xls if stream.read(4) == _OLD else Xlsx
         with self._open(path) as workbook:
             self._sheet = _chosen(workbook.sheets, options)
+            sheet = _sheet_finding(self._sheet, workbook.sheets, options)
             rows = workbook.rows(self._sheet)
             sample = list(islice(rows, _SAMPLE_ROWS))
             header = _header(sample, options)
@@ -75,7 +77,7 @@ class ExcelSource(FileSource):
         super().__init__(path, stamp, columns, {"kind": "excel", "sheet": self._sheet})
         self.total_rows = self._survey.rows
         self.findings = (
-            Finding("sheet", self._sheet, option="--sheet"),
+            sheet,
             header.finding(),
             *self._survey.findings(options.footer),
         )
@@ -243,6 +245,13 @@ def _chosen(sheets: Sequence[str], options: ReadOptions) -> str:
     if len(sheets) > 1 and not options.guess:
         raise TableFormat(f"the workbook has {len(sheets)} sheets", hint=_listed(sheets))
     return sheets[0]
+
+
+def _sheet_finding(chosen: str, sheets: Sequence[str], options: ReadOptions) -> Finding:
+    if options.sheet is not None or len(sheets) == 1:
+        return Finding("sheet", chosen, option="--sheet")
+    why = f"the first of {len(sheets)} sheets"
+    return Finding("sheet", chosen, why, False, f"--sheet {shlex.quote(chosen)}")
 
 
 def _listed(sheets: Sequence[str]) -> str:

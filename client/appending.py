@@ -28,7 +28,8 @@ _WAYS: Final = {
     "missing": "Add the column, empty where nothing is known.",
     "extra": "Leave the column out, or upload the table under another name.",
     "type": "Cast the column where the table comes from; --types infer types columns of text.",
-    "class": "Leave --class out: the fields of a collection keep their classes.",
+    "class": "Leave --class out, as the fields of a collection keep their classes; where one is to "
+    "be guarded more closely, upload under another name.",
 }
 """How to go on, by what is different."""
 

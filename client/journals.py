@@ -7,6 +7,7 @@ hash.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -205,6 +206,11 @@ class RotationJournal:
     def end(self, upload: bytes) -> None:
         """Forget a re-encryption that was done or given up."""
         self._db.execute("DELETE FROM rotations WHERE upload = ?", (upload,))
+
+
+def name_tag(collection: bytes, name: str) -> str:
+    """Return what stands for a collection's name in the journal: names lie in no file unsealed."""
+    return hashlib.sha256(collection + name.encode()).hexdigest()
 
 
 def _hashes(joined: bytes) -> tuple[bytes, ...]:

@@ -23,6 +23,7 @@ from client.session import Session
 from client.surveying import surveyed
 from client.table_uploads import refuse_repeated
 from client.tables import Column
+from client.under_way import expect_free
 from protocol import acts
 from protocol.blocks import FieldClass
 
@@ -34,7 +35,8 @@ async def looked_at(session: Session, plan: Plan) -> UploadPlan:
 
     Raises:
         InputError: there is a collection of that name, which the table does not fit.
-        Refused: the ledger does not allow it; or this home has uploaded the file there before.
+        Refused: the ledger does not allow it; or this home has another one under way to a new
+            collection of that name.
     """
     there = await collection_named(session, plan.collection)
     like: dict[str, Likeness] = {}
@@ -42,6 +44,7 @@ async def looked_at(session: Session, plan: Plan) -> UploadPlan:
         session.expect_allowed(acts.DefineCollection(secrets.token_bytes(16), plan.classes))
         if said := await misspelt(session, plan.collection):
             plan.source.note(said)
+        await expect_free(session, plan)
         like = await asyncio.to_thread(likenesses, plan.source)
     else:
         plan = fitted(session, plan, *there)

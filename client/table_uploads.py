@@ -7,17 +7,17 @@ The same command on the same file goes on after any interruption (`client.upload
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
 from typing import Final
 
 from client.appending import collection_named, fitted, misspelt
 from client.errors import Refused
-from client.journals import JournalledUpload
+from client.journals import JournalledUpload, name_tag
 from client.plans import Plan
 from client.results import OnProgress, UploadResult
 from client.session import Session
+from client.under_way import giving_way
 from client.uploads import Upload, begin, interrupted
 from protocol import acts
 
@@ -32,7 +32,8 @@ async def upload(session: Session, plan: Plan, on_progress: OnProgress) -> Uploa
 
     Raises:
         InputError: there is a collection of that name, which the table does not fit.
-        Refused: this home has uploaded the file before, or the ledger does not allow it.
+        Refused: this home has uploaded the file before, or has another one under way to a new
+            collection of that name, or the ledger does not allow it.
         Stale, TableError, Unreachable: as `client.uploads.Upload.run`.
     """
     started = time.monotonic()
@@ -135,42 +136,26 @@ def refuse_repeated(session: Session, plan: Plan, collection: bytes, source: byt
 
 
 def _begun_anew(session: Session, plan: Plan, source: bytes) -> JournalledUpload:
-    """Begin an upload to a new collection, or to one that another left empty."""
-    collection = secrets.token_bytes(16)
-    for begun in session.store.uploads.unfinished():
-        if _left_empty(session, plan, begun):
-            session.store.uploads.end(begun.upload)
-            collection = begun.collection
-    return _begin(session, plan, source, collection)
+    """Begin an upload to a new collection, or to one that was left without a visible record.
 
-
-def _left_empty(session: Session, plan: Plan, begun: JournalledUpload) -> bool:
-    """Say whether an upload of another file, cut off before anything of it was visible, made way.
-
-    A table that could not be read to its end leaves a collection that is defined and empty;
-    the mended table goes into it, rather than beside it.
+    Raises:
+        Refused: as `client.under_way.giving_way`.
     """
-    where = session.state.collections.get(begun.collection)
-    return (
-        begun.name == _name_tag(begun.collection, plan.collection)
-        and begun.upload not in session.state.uploads
-        and (where is None or (where.classes == plan.classes and not where.batches))
-    )
+    collection = secrets.token_bytes(16)
+    for begun in giving_way(session, plan):
+        session.store.uploads.end(begun.upload)
+        collection = begun.collection
+    return _begin(session, plan, source, collection)
 
 
 def _begin(session: Session, plan: Plan, source: bytes, collection: bytes) -> JournalledUpload:
     updating = "" if plan.seen is None else UPDATING
-    return begin(session, collection, source, _name_tag(collection, updating + plan.collection))
+    return begin(session, collection, source, name_tag(collection, updating + plan.collection))
 
 
 def end_updates(session: Session, collection: bytes, name: str) -> None:
     """Let go of the journals of updates that were decided on another state of a collection."""
-    tag = _name_tag(collection, UPDATING + name)
+    tag = name_tag(collection, UPDATING + name)
     for begun in session.store.uploads.unfinished():
         if begun.name == tag and begun.upload not in session.state.pending:
             session.store.uploads.end(begun.upload)
-
-
-def _name_tag(collection: bytes, name: str) -> str:
-    """Return what stands for a name in the journal: names lie in no file unsealed."""
-    return hashlib.sha256(collection + name.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -284,6 +285,42 @@ def test_a_script_says_what_is_not_sure(crm: Path, run: Callable[..., Ended]) ->
     assert done.code == 0
     assert "2 records of 4 fields sealed and committed: crm" in done.out
     assert "张三" not in done.out + done.err
+
+
+@pytest.fixture
+def doubtful(crm: Path, run: Callable[..., Ended]) -> tuple[object, ...]:
+    return ("upload", crm, "--collection", "crm", *FLAGS)
+
+
+DECIDED = "--encoding gb18030 --header-row 2 --footer 1"
+
+
+def test_a_rehearsal_in_a_script_tells_all_doubts_at_once_and_fails_as_the_upload(
+    doubtful: tuple[object, ...], run: Callable[..., Ended]
+) -> None:
+    rehearsed, real = run(*doubtful, "--dry-run"), run(*doubtful)
+    assert (rehearsed.code, real.code) == (1, 1)
+    assert "would seal and send 2 records of 4 fields to a new collection: crm" in rehearsed.out
+    assert "a guess by its bytes (Chinese)" in rehearsed.err
+    assert f"hint: say so, or otherwise: {DECIDED}; --yes takes" in rehearsed.err
+    told = run("--json", *doubtful, "--dry-run")
+    assert told.code == 1
+    assert DECIDED in json.loads(told.out)["error"]["hint"]
+    for decided in (DECIDED.split(), ("--yes",)):
+        done = run(*doubtful, "--dry-run", *decided)
+        assert (done.code, "would seal and send 2 records" in done.out) == (0, True)
+        assert "error" not in done.err
+
+
+def test_a_rehearsal_on_a_terminal_shows_what_would_be_asked(
+    doubtful: tuple[object, ...], run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.cli.upload.somebody_there", lambda: True)
+    done = run(*doubtful, "--dry-run")
+    assert done.code == 0
+    assert f"a script would have to say: {DECIDED}; --yes takes it as it was found" in done.out
+    sure = run(*doubtful, "--dry-run", *DECIDED.split())
+    assert "a script would have to say" not in sure.out
 
 
 def test_a_table_without_rows_goes_in_only_if_somebody_says_so(

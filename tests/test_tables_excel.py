@@ -305,6 +305,38 @@ def test_a_title_block_and_totals_are_found(tmp_path: Path) -> None:
     assert table_of(whole).num_rows == 11
 
 
+FILLERS = row(text("Column1"), text("Column2"), text("Column3"))
+BODY = row(text("name"), text("day"), text("sum")) + row(text("Ada"), text("x"), number(1))
+
+
+def test_names_that_a_spreadsheet_made_up_are_no_header_above_a_title_block(
+    tmp_path: Path,
+) -> None:
+    title = row(text("Sales"), text(""), text("")) + row(text("of May"), text(""), text(""))
+    content = workbook(FILLERS + title + BODY)
+    with pytest.raises(TableUnsure, match="header: row 4"):
+        source_of(tmp_path, content)
+    source = source_of(tmp_path, content, guess=True)
+    assert [column.name for column in source.columns] == ["name", "day", "sum"]
+    assert "above the header: 3 rows, left out" in source.notes
+
+
+def test_names_that_a_spreadsheet_made_up_are_asked_about_above_rows(tmp_path: Path) -> None:
+    for content in (workbook(FILLERS + BODY), workbook(FILLERS)):
+        with pytest.raises(TableUnsure, match=r"header: row 1 .such names are made up"):
+            source_of(tmp_path, content)
+        source = source_of(tmp_path, content, header_row=1)
+        assert [column.name for column in source.columns] == ["Column1", "Column2", "Column3"]
+
+
+def test_a_header_that_a_spreadsheet_made_up_is_found_in_a_real_workbook() -> None:
+    path = shared_path("data", "zh_exports", "wechat.xlsx")
+    for sheet in ("example-wechat-records", "Sheet1"):
+        found = open_source(path, ReadOptions(sheet=sheet, guess=True)).findings
+        header = next(each for each in found if each.what == "header")
+        assert (header.value, header.sure, header.option) == ("row 18", False, "--header-row 18")
+
+
 def test_a_header_of_numbers_is_asked_about(tmp_path: Path) -> None:
     content = workbook(row(text("x"), number(1)) + row(text("y"), number(2)))
     with pytest.raises(TableUnsure, match="look like data"):
@@ -326,7 +358,10 @@ def test_a_sheet_has_to_be_named_where_there_are_several(tmp_path: Path) -> None
     source = source_of(tmp_path, content, sheet="S2")
     assert table_of(source).num_rows == 1
     assert source.format == {"kind": "excel", "sheet": "S2"}
-    assert table_of(source_of(tmp_path, content, guess=True)).num_rows == 0
+    first = source_of(tmp_path, content, guess=True)
+    assert table_of(first).num_rows == 0
+    told = [(each.value, each.sure, each.option) for each in first.findings if each.what == "sheet"]
+    assert told == [("S1", False, "--sheet S1")]
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,42 @@ def test_a_header_that_looks_like_data_is_asked_about(tmp_path: Path, cell: str)
     assert names_of(source_of(tmp_path, content, header_row=1)) == ["Ada", cell]
 
 
+@pytest.mark.parametrize(
+    ("content", "few"),
+    [("姓名,城市\n张三,上海\n李四,北京\n".encode("gb18030"), False),
+     (b"\xff\n\xfe\n", False),
+     (TABLE.encode() + b"\xff,x,y\n" + TABLE.encode(), True),
+     (b"a,b\n1,2\n" * 9 + "张三在上海,李四在北京\n".encode("gb18030"), True)],
+)  # fmt: skip
+def test_rows_are_to_be_set_aside_only_where_most_are_left(
+    tmp_path: Path, content: bytes, few: bool
+) -> None:
+    with pytest.raises(TableEncoding) as caught:
+        source_of(tmp_path, content)
+    hint = caught.value.hint or ""
+    assert "--encoding" in hint
+    assert ("or set such rows aside (--on-error set-aside)" in hint) is few
+
+
+@pytest.mark.parametrize("word", ["Column", "列", "Spalte", "Столбец "])
+def test_names_that_a_spreadsheet_made_up_are_no_header(tmp_path: Path, word: str) -> None:
+    made_up, body = f"{word}1,{word}2,{word}3\n", "name,day,sum\nAda,x,1\nAlan,y,2\n"
+    source = source_of(tmp_path, f"{made_up}Sales,,\n,,\n{body}", guess=True)
+    assert (names_of(source), found(source)["header"].value) == (["name", "day", "sum"], "line 4")
+    assert not found(source)["header"].sure
+    # At once below them may stand a header or a record.
+    source = source_of(tmp_path, made_up + body, guess=True)
+    assert found(source)["header"].value == "line 1"
+    assert found(source)["header"].why.startswith("such names are made up")
+    assert len(rows_of(source)) == 3
+
+
+@pytest.mark.parametrize("header", ["column_1,column_2", "Column1,Column3", "Column1,列2", "列1"])
+def test_other_names_with_numbers_are_a_header(tmp_path: Path, header: str) -> None:
+    row = "x,y" if "," in header else "x"
+    assert found(source_of(tmp_path, f"{header}\n{row}\n"))["header"].sure
+
+
 def test_a_year_may_name_a_column(tmp_path: Path) -> None:
     assert names_of(source_of(tmp_path, "country,1999,2024\nDE,1,2\n"))[1:] == ["1999", "2024"]
 

@@ -386,7 +386,10 @@ def test_text_of_no_named_encoding_is_asked_about(tmp_path: Path) -> None:
         source_of(tmp_path, b"BEGIN:VCARD\nFN:x\nEND:VCARD\n" + card, "t.vcf")
     assert (caught.value.row, caught.value.byte_offset) == (2, 27)
     for said in ({"guess": True}, {"encoding": "cp1252"}):
-        assert table_of(source_of(tmp_path, card, "t.vcf", **said))["name"].to_pylist() == ["Jörg"]
+        source = source_of(tmp_path, card, "t.vcf", **said)
+        assert table_of(source)["name"].to_pylist() == ["Jörg"]
+        doubts = [each.option for each in source.findings if not each.sure]
+        assert doubts == (["--encoding cp1252"] if "guess" in said else [])
     with pytest.raises(TableEncoding):
         source_of(tmp_path, card, "t.vcf", encoding="ascii")
     with pytest.raises(TableEncoding):

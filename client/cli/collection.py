@@ -71,6 +71,9 @@ def list_collections(invocation: Invocation) -> None:
 def show(invocation: Invocation, name: str) -> None:
     """Show a collection: its fields, and which you may read.
 
+    NAME is a name, an id, or the beginning of an id. An upload that this home has not finished is
+    found by its name too.
+
     Example:
       sealroom collection show customers
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from client.cli import options, table_options
 from client.cli.completing import files
 from client.cli.invocation import Invocation, somebody_there
-from client.cli.output import note, visible
+from client.cli.output import note, say, visible
 from client.cli.progress import progress_bar
 from client.cli.uploaded import print_plan, print_uploaded
 from client.results import PlannedField, UploadPlan
@@ -72,7 +73,8 @@ def upload(
     Parquet, Arrow, JSON lines, vCard contacts, or the address of a database. How it is read is
     found out, shown with the first rows, and on a terminal asked about; a script says what is
     not sure, or --yes. Several files go in as one table; all are looked at before anything is
-    sent. A table that does not fit the collection is refused, field by field.
+    sent. A table that does not fit the collection is refused, field by field. --dry-run shows all
+    that was found, and what of it a script has to say; in a script it then fails as the upload.
 
     Every field has a class, and grants are by class: general, sensitive or core. Columns that
     look like core data and were given no class are pointed out.
@@ -93,14 +95,16 @@ def upload(
     from client.cli.outlook import Outlook
     from client.plans import plan_upload
     from client.tables import open_source
-    from client.tables.findings import NO_ROWS, demand_sure
+    from client.tables.findings import NO_ROWS, demand_sure, options_of
     from client.tables.source import is_bare_export
     from client.vault import field_class
 
     if len(files) > 1 and said["set_aside"] is not None:
         raise click.UsageError("--set-aside names one file; --on-error set-aside one for each")
-    asking = somebody_there() and not yes and not invocation.json and not dry_run
-    guess = yes or asking
+    deciding = somebody_there() and not yes and not invocation.json
+    asking = deciding and not dry_run
+    # A rehearsal shows everything that a script has to decide, and not the first of it alone.
+    guess = yes or deciding or dry_run
     sources = [
         open_source(file, table_options.read_options(file, dict(said), guess=guess))
         for file in files
@@ -110,6 +114,7 @@ def upload(
             each.findings = (*each.findings, NO_ROWS)
             demand_sure(() if guess else (NO_ROWS,))
     source = as_one(sources)
+    findings = tuple(chain.from_iterable(each.findings for each in sources))
     asked: dict[str, Any] = {
         "collection": collection,
         "classes": {field: field_class(each) for field, each in named.items()},
@@ -128,12 +133,21 @@ def upload(
         if asking:
             outlook.confirm(looked, replace_by, *(each.findings for each in sources[:-1]))
     if dry_run:
+        undecided = () if yes else tuple(each for each in findings if not each.sure)
+        if invocation.json:
+            demand_sure(undecided)
         with progress_bar() as on_progress:
             plan = invocation.in_vault(
                 lambda vault: vault.plan_upload(source, on_progress=on_progress, **asked),
                 stopped="Nothing was sent.",
             )
         invocation.show(plan, lambda: print_plan(plan, replace_by))
+        if not deciding:
+            demand_sure(undecided)
+        elif undecided:
+            say(
+                f"a script would have to say: {options_of(undecided)}--yes takes it as it was found"
+            )
         return
     with progress_bar() as on_progress:
         done = invocation.in_vault(

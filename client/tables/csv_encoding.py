@@ -35,8 +35,9 @@ _WHOLE: Final = {
 DAMAGED: Final = "the file is damaged, or its encoding is another (--encoding utf-16-le, say)"
 _ANOTHER: Final = (
     "name the file's encoding: --encoding gb18030 (Chinese Excel), cp1252 (Western Windows), "
-    "shift_jis, utf-16; or set such rows aside (--on-error set-aside)"
+    "shift_jis, utf-16"
 )
+_ASIDE: Final = "or set such rows aside (--on-error set-aside)"
 _GUESSES: Final = 4
 _SAMPLE: Final = 200_000
 _SPEAKING: Final = {
@@ -55,7 +56,7 @@ class Encoding:
 
     `why` says how it was found, for people; `sure` whether it can be wrong. `broken_at` is the
     first byte that is not UTF-8 where no other encoding fits or may be taken, and `guess` what
-    it may be then.
+    it may be then. With `throughout` most of the first rows have such bytes.
     """
 
     codec: str
@@ -64,12 +65,14 @@ class Encoding:
     sure: bool = True
     broken_at: int | None = None
     guess: str | None = None
+    throughout: bool = False
 
     def hint(self) -> str:
         """Say what to do about bytes that the encoding does not have."""
-        if self.guess is not None:
-            return f"it may be {self.why}: say --encoding {self.guess}, or set such rows aside"
-        return _ANOTHER
+        named = self.guess is not None
+        what = f"it may be {self.why}: say --encoding {self.guess}" if named else _ANOTHER
+        # Of a table that is all in another encoding nothing would be left.
+        return what if self.throughout else f"{what}{',' if named else ';'} {_ASIDE}"
 
 
 def codec_name(encoding: str) -> str:
@@ -106,12 +109,13 @@ def find_encoding(content: Content, named: str | None, *, guess: bool) -> Encodi
         why = "all of it is ASCII" if ascii_only else "every byte of it was checked"
         return Encoding("utf-8", bom=False, why=why)
     guessed = _guessed(content, broken_at)
+    throughout = _is_throughout(content)
     if guessed is None:
-        return Encoding("utf-8", False, "nothing else fits", sure=False, broken_at=broken_at)
+        return Encoding("utf-8", False, "nothing else fits", False, broken_at, None, throughout)
     spoken = f" ({_SPEAKING[guessed]})"
     if guess:
         return Encoding(guessed, False, f"a guess by its bytes{spoken}", sure=False)
-    return Encoding("utf-8", False, f"{guessed}{spoken}", False, broken_at, guessed)
+    return Encoding("utf-8", False, f"{guessed}{spoken}", False, broken_at, guessed, throughout)
 
 
 def decoder_of(codec: str, errors: str = "strict") -> Any:
@@ -189,6 +193,13 @@ def _sample(content: Content, broken_at: int) -> bytes:
         if len(held) >= _SAMPLE:
             break
     return held[:_SAMPLE]
+
+
+def _is_throughout(content: Content) -> bool:
+    """Whether most of the first lines are not UTF-8; the last of them may be cut off."""
+    lines = content.head(_SAMPLE).splitlines()
+    whole = lines[:-1] or lines
+    return 2 * sum("\ufffd" in line.decode("utf-8", "replace") for line in whole) > len(whole)
 
 
 def _mostly_utf8(sample: bytes) -> bool:

@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
+from client.tables import fillers
 from client.tables.csv_format import NEWLINES, check_delimiter, check_quote
 from client.tables.errors import TableEmpty, TableError, TableSyntax, TableTooLarge
+from client.tables.fillers import are_fillers, past_fillers
 from client.tables.findings import Finding
 from client.tables.options import NO_QUOTES, SET_ASIDE, ReadOptions
 from protocol.limits import LIMITS
@@ -269,11 +271,14 @@ def _header_index(rows: Sequence[_Row], width: int) -> int:
     """Return which row names the columns: the first that is as wide as rows are, and not sparse."""
     if width == 1 or (rows and len(rows[0].cells) == width and rows[0].blank):
         return 0
-    for at, row in enumerate(rows):
-        full = row.named >= max(2, ceil(len(row.cells) / 2))
-        if full and (len(row.cells) == width or _lacks_last(rows[at:], width)):
-            return at
-    return 0
+    full = (at for at, row in enumerate(rows) if _is_full(row, rows[at:], width))
+    first = next(full, 0)
+    return past_fillers([first, *full]) if are_fillers(rows[first].cells) else first
+
+
+def _is_full(row: _Row, rows: Sequence[_Row], width: int) -> bool:
+    wide = row.named >= max(2, ceil(len(row.cells) / 2))
+    return wide and (len(row.cells) == width or _lacks_last(rows, width))
 
 
 def _lacks_last(rows: Sequence[_Row], width: int) -> bool:
@@ -389,6 +394,8 @@ def _header_finding(names: Sequence[str], above: Sequence[str], *, told: bool) -
     if any(_DATA.fullmatch(name.strip()) and not _YEAR.fullmatch(name) for name in names):
         why = "its cells look like data; 0: there is none"
         return Finding("header", where, why, False, option)
+    if are_fillers(names):
+        return Finding("header", where, fillers.WHY, False, option)
     return Finding("header", where, option="--header-row")
 
 

@@ -7,6 +7,7 @@ said. To know, the sheet is read once before its rows are, in bounded memory bot
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from client.tables import fillers
 from client.tables.csv_footer import is_total
 from client.tables.errors import TableEmpty, TableFormat
 from client.tables.excel_cells import (
@@ -29,6 +31,7 @@ from client.tables.excel_cells import (
     is_whole,
     type_of,
 )
+from client.tables.fillers import are_fillers, past_fillers
 from client.tables.findings import Finding, demand_sure
 from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.source import (
@@ -58,6 +61,7 @@ class ExcelSource(FileSource):
             stamp, self._open = stamp_of(stream), Xls if stream.read(4) == _OLD else Xlsx
         with self._open(path) as workbook:
             self._sheet = _chosen(workbook.sheets, options)
+            sheet = _sheet_finding(self._sheet, workbook.sheets, options)
             rows = workbook.rows(self._sheet)
             sample = list(islice(rows, _SAMPLE_ROWS))
             header = _header(sample, options)
@@ -73,7 +77,7 @@ class ExcelSource(FileSource):
         super().__init__(path, stamp, columns, {"kind": "excel", "sheet": self._sheet})
         self.total_rows = self._survey.rows
         self.findings = (
-            Finding("sheet", self._sheet, option="--sheet"),
+            sheet,
             header.finding(),
             *self._survey.findings(options.footer),
         )
@@ -135,6 +139,8 @@ class _Header:
         if any(cell.kind is not Kind.TEXT for _, cell in self.cells):
             why = "its cells look like data; 0: there is none"
             return Finding("header", f"row {self.row}", why, False, option)
+        if are_fillers(_texts(self.cells)):
+            return Finding("header", f"row {self.row}", fillers.WHY, False, option)
         return Finding("header", f"row {self.row}", option="--header-row")
 
     def notes(self) -> tuple[str, ...]:
@@ -241,6 +247,13 @@ def _chosen(sheets: Sequence[str], options: ReadOptions) -> str:
     return sheets[0]
 
 
+def _sheet_finding(chosen: str, sheets: Sequence[str], options: ReadOptions) -> Finding:
+    if options.sheet is not None or len(sheets) == 1:
+        return Finding("sheet", chosen, option="--sheet")
+    why = f"the first of {len(sheets)} sheets"
+    return Finding("sheet", chosen, why, False, f"--sheet {shlex.quote(chosen)}")
+
+
 def _listed(sheets: Sequence[str]) -> str:
     return "say which with --sheet: " + ", ".join(repr(each) for each in sheets)
 
@@ -260,8 +273,13 @@ def _header(sample: Sequence[Row], options: ReadOptions) -> _Header:
         raise TableEmpty("the sheet is empty", hint="say which with --sheet")
     width = max(_filled(row) for row in sample)
     least = max(min(2, width), ceil(width / 2))
-    at = next(at for at, row in enumerate(sample) if _filled(row) >= least)
+    full = [at for at, row in enumerate(sample) if _filled(row) >= least]
+    at = past_fillers(full) if are_fillers(_texts(sample[full[0]][1])) else full[0]
     return _Header(sample[at][0], sample[at][1], at, told=False)
+
+
+def _texts(cells: Sequence[tuple[int, Cell]]) -> list[str]:
+    return [cell_text(cell) for _, cell in cells]
 
 
 def _filled(row: Row) -> int:

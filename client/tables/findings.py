@@ -37,9 +37,15 @@ def demand_sure(findings: Iterable[Finding]) -> None:
     doubts = [each for each in findings if not each.sure]
     if doubts:
         told = "; ".join(f"{each.what}: {each.value} ({each.why})" for each in doubts)
-        options = " ".join(each.option for each in doubts if each.option)
-        otherwise = f"say so, or otherwise: {options}; " if options else ""
+        options = options_of(doubts)
+        otherwise = f"say so, or otherwise: {options}" if options else ""
         raise TableUnsure(
             f"not sure enough to go on by itself: {told}",
             hint=f"{otherwise}--yes takes everything as it was found",
         )
+
+
+def options_of(doubts: Iterable[Finding]) -> str:
+    """Return the options that decide findings as they were found, to be followed by more."""
+    options = " ".join(dict.fromkeys(each.option for each in doubts if each.option))
+    return f"{options}; " if options else ""

@@ -27,6 +27,7 @@ from client.tables.errors import (
     TableTooLarge,
     TableUnsure,
 )
+from client.tables.findings import Finding
 from client.tables.options import NOTHING_SAID, ReadOptions
 from client.tables.packed import PlainStream, content_of
 from client.tables.source import FileSource, checked, exact_batches, named_columns, schema_of
@@ -69,6 +70,7 @@ class ContactsSource(FileSource):
         self._content = content_of(path)
         self._codec = None if options.encoding is None else codec_name(options.encoding)
         self._guess = options.guess
+        self._guessed = False
         self._order: dict[str, int] = {}
         rows = 0
         for contact in self._contacts():
@@ -83,6 +85,9 @@ class ContactsSource(FileSource):
         columns, _ = named_columns(names, [pa.string()] * len(names))
         super().__init__(path, self._content.stamp, columns, {"kind": "vcard"})
         self.total_rows = rows
+        if self._guessed:
+            why = "some of it is not UTF-8, and says nothing of its encoding"
+            self.findings = (Finding("encoding", "cp1252", why, False, "--encoding cp1252"),)
         self.note("contacts are written as a table; a .vcf file is not written again")
 
     def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
@@ -156,6 +161,7 @@ class ContactsSource(FileSource):
                 f"text that is not {named or 'UTF-8, without a word about its encoding'}",
                 hint="say --encoding cp1252 (Western Windows), gb18030 (Chinese) or another",
             )
+        self._guessed = self._codec is None
         try:
             return raw.decode(self._codec or "cp1252")
         except UnicodeError:

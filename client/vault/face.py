@@ -7,6 +7,7 @@ from typing import Final, Self
 from client.catalogs import read_names
 from client.crypto.identity import Identity
 from client.errors import InputError
+from client.journals import name_tag
 from client.likely import likely
 from client.session import Session
 from protocol.blocks import PEOPLE_COLLECTION
@@ -45,6 +46,10 @@ class Face:
         """Who this home is in the vault."""
         return self.session.identity
 
+    def _begun(self) -> set[tuple[bytes, str]]:
+        """Return where the uploads go that this home has not finished, and what stands for it."""
+        return {(each.collection, each.name) for each in self.session.store.uploads.unfinished()}
+
     async def _find_collection(self, text: str) -> Collection:
         known = [c for c in self.session.state.collections.values() if c.id != PEOPLE_COLLECTION]
         # Names are given by people: one that is another's id, or begins like it, must not win.
@@ -54,6 +59,8 @@ class Face:
             for c in known
             if names[c.id] == text or (len(text) >= PREFIX_LEAST and c.id.hex().startswith(text))
         ]
+        # One that nothing is visible of has its name in this home's journal alone.
+        found = found or [c for c in known if (c.id, name_tag(c.id, text)) in self._begun()]
         if len(found) != 1:
             how = "no collection" if not found else "several collections fit"
             hint = "'sealroom collection list' shows them."

@@ -1,0 +1,86 @@
+"""A name that an upload of this home holds before anything of it is visible (SPEC section 10.5).
+
+Until an upload to a new collection has landed, no catalog says what that is called. The journal
+does, so that another table does not become a second collection of that name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+
+from client.catalogs import names_in_journal
+from client.errors import Refused
+from client.journals import JournalledUpload, name_tag
+from client.plans import Plan
+from client.session import Session
+
+
+def under_way(session: Session, name: str) -> tuple[JournalledUpload, ...]:
+    """Return what this home has begun to upload to a new collection of this name, and not ended."""
+    state = session.state
+
+    def invisible(collection: bytes) -> bool:
+        where = state.collections.get(collection)
+        return collection not in state.retired and (where is None or not where.batches)
+
+    return tuple(
+        begun
+        for begun in session.store.uploads.unfinished()
+        if begun.name == name_tag(begun.collection, name)
+        and begun.upload not in state.uploads
+        and invisible(begun.collection)
+    )
+
+
+async def expect_free(session: Session, plan: Plan) -> None:
+    """Refuse a table whose name another one holds, before anybody is asked anything.
+
+    The file is read to its end only where something is under way to that name.
+
+    Raises:
+        Refused: as `giving_way`.
+    """
+    begun = under_way(session, plan.collection)
+    if begun and await asyncio.to_thread(plan.source_id) not in {each.source for each in begun}:
+        giving_way(session, plan)
+
+
+def giving_way(session: Session, plan: Plan) -> tuple[JournalledUpload, ...]:
+    """Return the uploads to a new collection of this name in whose place a table goes.
+
+    These are those of which nothing was sent, and that of the same file before it was mended: it
+    goes where that was going, and starts over, which is said.
+
+    Raises:
+        Refused: the upload of another file is unfinished, or it has other classes; how that goes
+            on, and how it is given up, is told.
+    """
+    begun = under_way(session, plan.collection)
+    for each in begun:
+        where = session.state.collections.get(each.collection)
+        sent = session.store.uploads.batches(each.upload)
+        file = names_in_journal(session, each).file or None
+        other = bool(sent) and file != plan.source.name
+        if where is not None and (other or where.classes != plan.classes):
+            raise _held(plan.collection, each, file, others=not other)
+        if sent:
+            plan.source.note(
+                f"{file or 'the table'} reads otherwise than when its upload to "
+                f"{plan.collection!r} was cut off, so it starts over"
+            )
+    return begun
+
+
+def _held(name: str, begun: JournalledUpload, file: str | None, *, others: bool) -> Refused:
+    """Return the refusal of a table; with `others` it is the one begun, with other classes."""
+    goes_on = shlex.join(["sealroom", "upload", file or "FILE", "--collection", name])
+    short = begun.collection.hex()[:16]
+    return Refused(
+        f"an upload of {file or 'another table'} to {name!r} is unfinished"
+        + (", with other classes" if others else ""),
+        code="conflict",
+        hint=f"Nothing was sent. '{goes_on}' goes on with it, with the options that it had; "
+        f"'sealroom collection retire {short} --reason mistake' gives it up. "
+        "Or upload under another name.",
+    )

@@ -150,13 +150,16 @@ class UploadJournal:
         """Let go of an upload that has landed; remember that it has."""
         with transaction(self._db):
             self.end(done.upload)
-            self._db.execute(
-                "INSERT OR REPLACE INTO finished VALUES (?, ?, ?)",
-                (done.source, done.collection, done.upload),
-            )
+            self.remember(done.source, done.collection, done.upload)
+
+    def remember(self, source: bytes, collection: bytes, upload: bytes) -> None:
+        """Remember that a source is in a collection, and by which upload; empty if by no one."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO finished VALUES (?, ?, ?)", (source, collection, upload)
+        )
 
     def finished(self, source: bytes, collection: bytes) -> bytes | None:
-        """Return the upload by which this source went into this collection, if it has."""
+        """Return the upload by which this source went into this collection, if it is there."""
         row = self._db.execute(
             "SELECT upload FROM finished WHERE source = ? AND collection = ?", (source, collection)
         ).fetchone()

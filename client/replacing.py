@@ -7,7 +7,9 @@ untouched, so the same command again does what is left, and nothing of what is d
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from client.errors import InputError, Refused
@@ -51,6 +53,7 @@ async def replace_records(
             survey = await surveyed(session, plan, key, on_progress)
             if survey is None:
                 return await upload_held(session, plan, started, on_progress)
+            before = set(survey.seen)
             done.unchanged = survey.unchanged - done.records if attempt else survey.unchanged
             try:
                 for part in survey.uploads():
@@ -61,6 +64,7 @@ async def replace_records(
                 await _expect_change(session, survey, error, attempt)
             else:
                 end_updates(session, survey.collection, plan.collection)
+                await _remember(session, survey, survey.seen - before)
                 return done.result(session, plan, survey.collection, time.monotonic() - started)
     raise AssertionError("unreachable")
 
@@ -98,6 +102,15 @@ class _Done:
             unchanged=self.unchanged,
             left=max(0, where.records - self.records - self.unchanged),
         )
+
+
+async def _remember(session: Session, survey: Survey, uploads: Set[bytes]) -> None:
+    """Remember that a file is there, though it went in as an update: it is not added unasked.
+
+    `uploads` brought it; none did where all of its rows were there as they are.
+    """
+    source = await asyncio.to_thread(survey.plan.source_id)
+    session.store.uploads.remember(source, survey.collection, max(uploads, default=b""))
 
 
 async def _expect_change(

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
@@ -25,6 +25,10 @@ from client.session import Session
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest
 from protocol.ledger.contents import Collection
+from protocol.limits import MIB
+
+RATE_BYTES: Final = MIB
+"""Of less the time goes into requests, whatever their size: a rate would tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Cargo(ABC):
     `classes` are those of the collection's fields. `erasures` are what its records replace, in
     the moment in which they become visible. `seen` are the uploads beside which alone it may
     become visible; None where it does not matter. The sizes of its cuts are told in `unit`; what
-    was sealed and sent in a second is remembered as `rate`, if that has a name.
+    was sealed and sent in a second is remembered as `rate`, if that has a name and it was enough.
     """
 
     classes: tuple[FieldClass, ...]
@@ -134,7 +138,7 @@ class Sender:
         await lookout.look()  # sending the last of it may have taken days, with sleep
         gone = [sequence for sequence in into.listed if sequence > last]
         into.session.store.uploads.drop(into.journal.upload, gone)
-        if self._sent_bytes and cargo.rate is not None:
+        if self._sent_bytes >= RATE_BYTES and cargo.rate is not None:
             seconds = max(time.monotonic() - started, 1e-6)
             into.session.store.keep_rate(cargo.rate, self._sent_bytes / seconds)
 

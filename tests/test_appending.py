@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from client import appending
+from client import appending, sending
 from client.catalogs import NamedField, Names, read_names
 from client.errors import InputError, Refused, Unreachable
 from client.results import PlannedField, UploadPlan
@@ -323,8 +323,9 @@ async def test_several_files_that_were_cut_off_go_on(
 
 
 async def test_a_rehearsal_says_what_the_upload_comes_to_and_sends_nothing(
-    mine: Vault, more: Path, name: str
+    mine: Vault, more: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sending, "RATE_BYTES", 1)
     await begun(mine, name)
     size = mine.session.believed.ledger.size
     watched = Watched(mine)
@@ -360,6 +361,19 @@ async def test_before_anything_was_sent_nobody_knows_how_long_it_takes(tmp_path:
             await deal.buyer.plan_upload(MORE, collection="customers")
         with pytest.raises(Refused):
             await deal.buyer.upload(MORE, collection="customers")
+
+
+async def test_an_upload_of_a_few_rows_says_nothing_of_how_long_others_take(tmp_path: Path) -> None:
+    async with a_vault(tmp_path) as (_, vault):
+        await vault.upload(FIRST, collection="few")
+        assert (await vault.plan_upload(MORE, collection="few")).seconds is None
+        long = pa.table({"a": ["x" * 250_000] * 5})
+        await vault.upload(long, collection="many")
+        seconds = (await vault.plan_upload(MORE, collection="few")).seconds
+        assert seconds is not None
+        # What is small since leaves it as it is.
+        await vault.upload(MORE, collection="few")
+        assert (await vault.plan_upload(MORE, collection="few", again=True)).seconds == seconds
 
 
 async def test_rows_too_large_for_one_batch_are_rehearsed_as_they_are_sent(

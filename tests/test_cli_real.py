@@ -118,7 +118,14 @@ def test_an_upload_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> 
         assert begun.returncode == 130, err
         assert json.loads(out)["error"]["code"] == "interrupted"
         assert err == "error: stopped\nhint: The same command goes on where it stopped.\n"
-        assert sealroom(*home, "collection", "show", "large").code == 1
+        shown = sealroom(*home, "collection", "show", "large").ok()
+        assert (shown["name"], shown["records"]) == (None, 0)
+        assert [each["file"] for each in shown["unfinished"]] == ["large.csv"]
+        (tmp_path / "part.csv").write_text("a,b\n1,2\n")
+        other = sealroom(*home, "upload", tmp_path / "part.csv", "--collection", "large")
+        assert other.document["error"]["message"] == (
+            "an upload of large.csv to 'large' is unfinished"
+        )
 
         done = sealroom(*upload).ok()
         assert done["records"] == 120_000

@@ -120,7 +120,7 @@ def test_a_rehearsal_says_what_would_be_done(world: World, capsys: Any) -> None:
     assert world.run(*arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("would seal and send 0 records of 1 field to a new collection: X\n")
-    assert "nobody knows: nothing was sent from this home yet" in out
+    assert "nobody knows: nothing of some size was sent from this home yet" in out
 
 
 def test_a_rehearsal_for_programs(world: World, capsys: Any) -> None:

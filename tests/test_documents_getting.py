@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import time
 from collections.abc import AsyncGenerator
@@ -16,6 +17,7 @@ from client.documents.local import PartFile
 from client.errors import InputError, Refused, Unreachable
 from client.results import Progress
 from client.tables import TableExists, TableUnwritable
+from client.tables.faults import writing
 from client.vault import Vault
 from protocol import api
 from tests.deals import (
@@ -79,6 +81,37 @@ async def test_a_document_that_broke_off_goes_on_after_what_was_verified(
     assert (done.resumed_bytes, whole.sent) == (kept * PIECE, 3 - kept)
     assert [path.name for path in out.iterdir()] == ["contract.pdf"]
     assert (out / "contract.pdf").read_bytes() == content_of(20_000)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+async def test_a_disk_that_is_full_is_told_with_what_waits_there(
+    mine: Vault, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    await mine.attach(file)
+    out, write = tmp_path / "out", PartFile.write
+
+    def filling(part: PartFile, content: memoryview) -> None:
+        with writing(out / "contract.pdf"):
+            left = room * PIECE + 10 - part.length()
+            if len(content) > left:
+                write(part, content[:left])
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(part, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartFile, "write", filling)
+        with pytest.raises(TableUnwritable, match="No space") as caught:
+            await mine.get_document("contract.pdf", folder=out)
+    hint = caught.value.hint or ""
+    assert hint.startswith("make room there, or write to another disk. ")
+    parts = list(out.iterdir())
+    if room:
+        assert f"{room * PIECE:,} bytes of it were verified and wait in {parts[0]}: " in hint
+    else:
+        assert (hint.endswith("Nothing of it was left there."), parts) == (True, [])
+    done = await mine.get_document("contract.pdf", folder=out)
+    assert done.resumed_bytes == room * PIECE
+    assert [path.name for path in out.iterdir()] == ["contract.pdf"]
 
 
 async def test_what_was_all_there_but_its_name_is_not_fetched_again(

@@ -125,6 +125,26 @@ async def test_the_same_update_again_does_nothing(mine: Vault, name: str) -> Non
     assert await acts_since(mine, size) == []
 
 
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_file_that_went_in_as_an_update_is_not_added_unasked(
+    mine: Vault, name: str, tmp_path: Path, there: bool
+) -> None:
+    new, file = changed(3, 21), tmp_path / "upd.parquet"
+    await begun(mine, name, pa.concat_tables([OLD, new.slice(1)]))
+    if there:
+        await update(mine, name, new)
+    pq.write_table(new, file)
+    done = await update(mine, name, file)
+    assert (done.records, done.unchanged) == ((0, 2) if there else (1, 1))
+    for asked in (mine.upload, mine.plan_upload):
+        with pytest.raises(Refused, match=r"upd\.parquet was uploaded to") as told:
+            await asked(file, collection=name, options=OPTIONS)
+        assert ("(act " in str(told.value)) is not there
+    # The same update, and an addition that is asked for, are another matter.
+    assert (await update(mine, name, file)).unchanged == 2
+    assert (await mine.upload(file, collection=name, options=OPTIONS, again=True)).records == 2
+
+
 async def test_an_update_of_nothing_there_is_an_upload(mine: Vault, name: str) -> None:
     size = mine.session.believed.ledger.size
     done = await update(mine, name, OLD)

@@ -48,7 +48,7 @@ def print_plan(plan: UploadPlan, replace_by: str | None) -> None:
             ("sealing", f"{duration(plan.sealing_seconds or 0)} on this machine"),
             (
                 "would take",
-                "nobody knows: nothing was sent from this home yet"
+                "nobody knows: nothing of some size was sent from this home yet"
                 if plan.seconds is None
                 else f"about {duration(plan.seconds)}, as fast as the last time",
             ),

@@ -24,6 +24,7 @@ from client.reading import ASK, Selection, read_batches
 from client.results import OnProgress, Progress
 from client.session import Session
 from client.tables import Column
+from client.tables.errors import TableUnwritable
 from client.tables.faults import writing
 from protocol.errors import IntegrityError, VerificationFailed
 from protocol.ledger.contents import Batch
@@ -69,7 +70,8 @@ async def get(
 
     Raises:
         TableExists: there is such a file, and it is not to be replaced.
-        InputError, TableUnwritable: it cannot be written there; what was written so far waits.
+        InputError, TableUnwritable: it cannot be written there; what was written so far waits, and
+            it is said where.
         Refused: not granted, or removed in part.
         VerificationFailed: it is not what was attached; nothing of it is left here.
         Unreachable: the server is gone; a repeat goes on.
@@ -81,12 +83,15 @@ async def get(
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
     part = PartFile(path, _tag(session, document, path), overwrite=overwrite)
+    work = _Getting(session, document, entry, part, on_progress)
     try:
-        work = _Getting(session, document, entry, part, on_progress)
         resumed = await work.run()
         await to_the_end(part.commit)
     except (Refused, VerificationFailed):
         part.give_up()
+        raise
+    except TableUnwritable as error:
+        error.hint = f"{error.hint}. {work.left_there()}"
         raise
     finally:
         part.close()
@@ -127,6 +132,18 @@ class _Getting:
             resumed = await self._try(())
         assert resumed is not None  # nothing was there before
         return resumed
+
+    def left_there(self) -> str:
+        """Say what waits for the next try, and where; remove what that could not go on from."""
+        chunks = sum(batch.records for batch in self._verified())
+        kept = bytes_before(self._entry.size, chunks)
+        if not kept:
+            self._part.give_up()
+            return "Nothing of it was left there."
+        return (
+            f"{kept:,} bytes of it were verified and wait in {self._part.temporary}: the same "
+            "command goes on after them, and whoever wants it no more removes that file."
+        )
 
     def _verified(self) -> tuple[Batch, ...]:
         """Return the batches whose content an earlier try has left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import time
@@ -56,6 +55,7 @@ from tests.uploading import (
     Restless,
     Watched,
     one_vault,
+    tasks_of_clients,
     with_ada,
 )
 
@@ -89,12 +89,12 @@ async def test_an_attachment_cut_at_any_request_goes_on(
     for cut in itertools.count():
         # The request is lost, or the answer to it.
         breaking = Breaking(honest(mine), cut, after=cut % 2 == 0)
-        before = asyncio.all_tasks()
+        before = tasks_of_clients()
         with through(mine, breaking):
             try:
                 await mine.attach(file)
             except Unreachable:
-                assert asyncio.all_tasks() == before
+                assert tasks_of_clients() == before
             else:
                 break
         kept = journal_of(mine)[1]
@@ -136,10 +136,10 @@ async def test_a_client_killed_at_any_request_goes_on_from_its_disk(
 async def test_ctrl_c_leaves_no_task_and_the_attachment_goes_on(
     mine: Vault, file: Path, tmp_path: Path, at: int
 ) -> None:
-    before = asyncio.all_tasks()
+    before = tasks_of_clients()
     async with hanging_at(mine, at, mine.attach(file)):
         pass
-    assert asyncio.all_tasks() == before
+    assert tasks_of_clients() == before
     await mine.attach(file)
     await exact(mine, tmp_path / "out")
 

@@ -35,7 +35,14 @@ from tests.deals import (
     rows,
     through,
 )
-from tests.uploading import Watched, called_like_its_test, one_vault, with_ada, with_empty_journal
+from tests.uploading import (
+    Watched,
+    called_like_its_test,
+    one_vault,
+    tasks_of_clients,
+    with_ada,
+    with_empty_journal,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -398,7 +405,7 @@ async def test_ctrl_c_while_keys_are_looked_at_waits_for_one_batch_at_most(
 ) -> None:
     await begun(mine, name)
     size = mine.session.believed.ledger.size
-    before, read = asyncio.all_tasks(), []
+    before, read = tasks_of_clients(), []
 
     class Slow(Derived):
         def batches(self, max_rows: int) -> Iterator[pa.RecordBatch]:
@@ -422,7 +429,7 @@ async def test_ctrl_c_while_keys_are_looked_at_waits_for_one_batch_at_most(
         await working
     assert len(seen) == 1
     assert len(read) <= 3
-    assert asyncio.all_tasks() == before
+    assert tasks_of_clients() == before
     assert await acts_since(mine, size) == []
 
 

@@ -44,6 +44,7 @@ from tests.uploading import (
     as_parquet,
     exact,
     one_vault,
+    tasks_of_clients,
     uploaded,
     with_empty_journal,
 )
@@ -63,12 +64,12 @@ async def test_an_upload_cut_at_any_request_goes_on(mine: Vault, file: Path) -> 
         name = f"cut {cut}"
         # The request is lost, or the answer to it.
         breaking = Breaking(honest(mine), cut, after=cut % 2 == 0)
-        before = asyncio.all_tasks()
+        before = tasks_of_clients()
         with through(mine, breaking):
             try:
                 await uploaded(mine, file, name)
             except Unreachable:
-                assert asyncio.all_tasks() == before
+                assert tasks_of_clients() == before
             else:
                 break
         kept = journal_of(mine)[1]
@@ -269,10 +270,10 @@ async def test_ctrl_c_leaves_no_task_and_the_upload_goes_on(
     mine: Vault, file: Path, at: int
 ) -> None:
     name = f"stopped {at}"
-    before = asyncio.all_tasks()
+    before = tasks_of_clients()
     async with hanging_at(mine, at, uploaded(mine, file, name)) as hung:
         assert hung
-    assert asyncio.all_tasks() == before
+    assert tasks_of_clients() == before
     await uploaded(mine, file, name)
     await exact(mine, name)
 
@@ -308,10 +309,10 @@ async def test_one_batch_that_fails_stops_the_others_on_their_way(mine: Vault, f
                     ended.append("stopped")
             await super().stage(*given)
 
-    before = asyncio.all_tasks()
+    before = tasks_of_clients()
     with through(mine, OneFails(mine)), pytest.raises(Unreachable):
         await uploaded(mine, file, "one fails")
-    assert asyncio.all_tasks() == before
+    assert tasks_of_clients() == before
     assert ended.count("stopped") == ended.count("begun") - 4 > 0
     await uploaded(mine, file, "one fails")
     await exact(mine, "one fails")

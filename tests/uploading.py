@@ -194,3 +194,13 @@ async def with_ada(directory: Path) -> AsyncIterator[tuple[Deal, Vault]]:
         joined(deal.lab, deal.seller, "Ada", Role.ADMIN) as ada,
     ):
         yield deal, ada
+
+
+def tasks_of_clients() -> set[asyncio.Task[Any]]:
+    """Return what runs here, but for what a service in this process ends by itself."""
+    theirs = ("Staging.", "Landing.")
+    return {
+        task
+        for task in asyncio.all_tasks()
+        if not getattr(task.get_coro(), "__qualname__", "").startswith(theirs)
+    }

@@ -40,7 +40,8 @@ def offer(
     Only the owner may. Offering is disclosing: from then on the bidder can open everything,
     accepted or not. Until it accepts or rejects, or the offer ends by itself, nobody uploads,
     erases, rotates, invites, confirms or grants; members can be removed. You cannot take an offer
-    back, so choose a short --expires. And you compare its twelve words yourself, unless you did at 'confirm'.
+    back, so choose a short --expires. And you compare its twelve words yourself, unless you did
+    at 'confirm'.
 
     Example:
       sealroom handover offer Ann --expires 7d --words "abandon ability able about above ..."

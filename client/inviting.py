@@ -134,6 +134,7 @@ async def confirm(session: Session, member: Member, *, words: str | None, yes: b
         raise Refused(
             "the twelve words were not compared",
             code="not_compared",
-            hint=f"Ask for theirs by voice; yours are: {words_with(session, member.id)}",
+            hint="Ask for theirs by voice, then give them with --words. "
+            f"Yours are: {words_with(session, member.id)}",
         )
     return await session.act(saying(acts.Confirm(member.id)))

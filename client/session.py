@@ -16,7 +16,7 @@ from client.crypto.identity import Identity
 from client.crypto.secrets import Share
 from client.crypto.wraps import NewEpoch, OpenedKey, create_epoch, make_sides
 from client.errors import Refused
-from client.standing import what_helps, who_may, your_role
+from client.standing import in_words, what_helps, who_may, your_role
 from client.store import VaultStore
 from client.transport import Transport
 from client.trust import FALSE_KEY, Believed
@@ -289,7 +289,7 @@ class Session:
         if isinstance(error, IntegrityError | CommitmentMismatch):
             return error
         hint = what_helps(self.state, who.member_id, type(draft.payload), error)
-        return Refused(str(error), code=error.code, hint=hint)
+        return Refused(in_words(str(error), draft.payload), code=error.code, hint=hint)
 
     def _place(self, envelope: bytes, start: int) -> int | None:
         """Return where the verified log has an act, if it does from `start` on."""

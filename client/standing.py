@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from protocol import acts
 from protocol.acts import Payload, Role
 from protocol.errors import NotAuthorised, SealroomError
 from protocol.ledger.parties import MemberStatus
@@ -13,12 +14,53 @@ from protocol.ledger.state import Phase, State
 from protocol.ledger.transitions import TRANSITIONS
 
 _FIRST: Final[Mapping[Phase, str]] = {
-    Phase.OFFERED: "'sealroom handover status' shows to whom it is offered, and until when.",
+    Phase.OFFERED: "The buyer answers it, or it ends; the owner cannot take it "
+    "back. 'sealroom handover status' shows to whom it is offered, and until when.",
     Phase.FROZEN: "The owner lifts it: 'sealroom unfreeze'.",
     Phase.FROZEN_OFFER: "The owner lifts the freeze: 'sealroom unfreeze'.",
     Phase.ENDED: "Its log stays: 'sealroom log' shows it.",
 }
 """What has to come first, or what is left, in each phase."""
+
+_DOING: Final[Mapping[type[Payload], str]] = {
+    acts.Genesis: "making a vault",
+    acts.Invite: "inviting somebody",
+    acts.WithdrawInvite: "withdrawing an invite",
+    acts.Join: "joining",
+    acts.Confirm: "confirming a member",
+    acts.ChangeRole: "changing a role",
+    acts.Revoke: "removing a member",
+    acts.RotateIdentity: "moving to new keys of one's own",
+    acts.DefineCollection: "making a collection",
+    acts.RetireCollection: "ending a collection",
+    acts.CreateEpoch: "making new keys",
+    acts.RetireEpoch: "retiring old keys",
+    acts.Grant: "granting",
+    acts.WithdrawGrant: "ending grants",
+    acts.Commit: "adding records",
+    acts.Erase: "erasing records",
+    acts.Replace: "replacing records",
+    acts.Reencrypt: "sealing anew",
+    acts.Offer: "offering the vault",
+    acts.Accept: "accepting the offer",
+    acts.Reject: "rejecting the offer",
+    acts.Expire: "ending what is over",
+    acts.Freeze: "freezing the vault",
+    acts.Unfreeze: "lifting a freeze",
+    acts.Destroy: "destroying the vault",
+    acts.ChangePolicy: "changing the policy",
+    acts.Custodians: "naming custodians",
+    acts.Release: "releasing a share",
+    acts.Attest: "attesting",
+    acts.Heartbeat: "signing the head",
+    acts.Noop: "an act that does nothing",
+}
+"""What somebody does who signs an act, in the words of the commands."""
+
+
+def in_words(message: str, payload: Payload) -> str:
+    """Return a refusal's message with the user's word for the act in place of the protocol's."""
+    return message.replace(f"({acts.kind_of(payload)})", f"({_DOING[type(payload)]})")
 
 
 def phase_at(state: State, time: int) -> Phase:

@@ -275,6 +275,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         "accepted: the vault is yours",
     ),
     ("handover reject --reason terms", ("reject", (Reason.TERMS,), {}), ACT, "rejected (leaf 7"),
+    ("handover reject", ("reject", (Reason.OTHER,), {}), ACT, "rejected (leaf 7"),
     ("handover status", ("status", (), {}), {"offer": OFFER}, "offered to "),
     ("log", ("log", (), {"verify": False}), LOG, "rules core, "),
     ("log --verify", ("log", (), {"verify": True}), LOG, "2 leaves, from the first"),

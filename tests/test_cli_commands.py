@@ -214,7 +214,6 @@ def test_two_fields_of_one_name_are_not_made_one(world: World, capsys: Any) -> N
         "invite bidder --name A --expires 14",
         "revoke Ann",
         "revoke Ann --reason spite",
-        "handover reject",
         "upload t.csv",
         "upload t.csv --collection X --class a",
         "upload t.csv --collection X --class a=core --class a=general",

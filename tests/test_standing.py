@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from client.errors import Refused
-from client.standing import phase_at, who_may, your_role
+from client.standing import _DOING, in_words, phase_at, who_may, your_role
 from client.vault import Vault
 from protocol import acts
 from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
 from protocol.ledger.state import Phase
+from protocol.ledger.transitions import TRANSITIONS
 from tests.company import ALL, TABLE, company
 
 Doing = Callable[[Vault], Awaitable[object]]
@@ -75,7 +76,7 @@ async def test_what_has_to_come_first_is_told_in_each_phase(tmp_path: Path) -> N
         assert await refused() == "The owner lifts it: 'sealroom unfreeze'."
         await olga.unfreeze()
         await olga.offer("Bo", yes=True)
-        assert (await refused()).startswith("'sealroom handover status' shows")
+        assert "the owner cannot take it back" in await refused()
         await olga.freeze(Reason.BREACH)
         assert await refused() == "The owner lifts the freeze: 'sealroom unfreeze'."
         await (await cast("bo")).reject(Reason.OTHER)
@@ -102,3 +103,9 @@ async def test_an_offer_binds_until_its_last_second_and_no_longer(tmp_path: Path
         assert opened is not None
         assert phase_at(olga.session.state, opened.expiry) is Phase.OFFERED
         assert phase_at(olga.session.state, opened.expiry + 1) is Phase.OPEN
+
+
+def test_every_act_has_a_word_of_the_users_in_place_of_the_protocols() -> None:
+    assert set(_DOING) == set(TRANSITIONS)
+    said = in_words("not while a handover offer is open (create-epoch)", acts.CreateEpoch(()))
+    assert said == "not while a handover offer is open (making new keys)"

@@ -38,7 +38,10 @@ def offer(
     """Offer the vault to a confirmed bidder: every key, with proofs.
 
     Only the owner may. Offering is disclosing: from then on the bidder can open everything,
-    accepted or not. So you compare its twelve words yourself, unless you did at 'confirm'.
+    accepted or not. Until it accepts or rejects, or the offer ends by itself, nobody uploads,
+    erases, rotates, invites, confirms or grants; members can be removed. You cannot take an offer
+    back, so choose a short --expires. And you compare its twelve words yourself, unless you did
+    at 'confirm'.
 
     Example:
       sealroom handover offer Ann --expires 7d --words "abandon ability able about above ..."
@@ -63,6 +66,8 @@ def _print_offered(member: str, done: OfferResult) -> None:
             ("took", duration(done.seconds)),
         ]
     )
+    say("Until the buyer accepts or rejects, or the offer ends then, nothing is uploaded, rotated,")
+    say("granted, and nobody is invited; members can be removed. It cannot be taken back.")
 
 
 @handover.command()
@@ -133,7 +138,13 @@ def takeover(invocation: Invocation) -> None:
 
 
 @handover.command()
-@options.reason_option
+@click.option(
+    "--reason",
+    default="other",
+    show_default=True,
+    type=click.Choice(options.REASONS),
+    help="Why; the log shows it.",
+)
 @click.pass_obj
 def reject(invocation: Invocation, reason: str) -> None:
     """Decline the offer that is open to you.

@@ -110,6 +110,8 @@ def invite_behind(session: Session, secret: InviteSecret) -> tuple[Identity, Inv
                 code="invite_closed",
                 hint="Ask for a new one.",
             )
+        if session.citation().time > found.expiry:  # which no act has said yet
+            raise Refused("the invite has expired", code="invite_closed", hint="Ask for a new one.")
         return identity, found
     raise Refused(
         "the link is not of an invite of this vault", code="not_found", hint="Ask for a new one."

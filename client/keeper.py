@@ -93,6 +93,7 @@ class Keeper(Folder):
         told = [
             f"{entry.title or 'untitled'!r} {entry.vault_id.hex()[:SHOWN_ID]} on "
             f"{entry.server.removeprefix('https://')}, since {_day(self._stored(entry.identity))}"
+            + (", join not finished" if entry.invite is not None else "")
             for entry in entries[:MOST_TOLD]
         ]
         more = f"; and {len(entries) - MOST_TOLD} more" if len(entries) > MOST_TOLD else ""

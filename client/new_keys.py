@@ -22,13 +22,13 @@ def new_keys(session: Session) -> NewKeys:
     me = state.members.get(session.identity.member_id)
     if me is None or not me.live or not may_replace(session):
         return NewKeys(len(waiting), 0, None)
-    if me.role is Role.OWNER and _seller_knows(state):
+    if me.role is Role.OWNER and seller_knows(state):
         return NewKeys(len(waiting), len(waiting), Way.TAKEOVER)
     mine = sum(session.holds(*each) for each in waiting)
     return NewKeys(len(waiting), mine, Way.ROTATE if mine else None)
 
 
-def _seller_knows(state: State) -> bool:
+def seller_knows(state: State) -> bool:
     """Say whether a key is in use that whoever sold the vault has had."""
     if not state.handovers:
         return False

@@ -186,6 +186,7 @@ async def test_an_invite_joined_too_late_is_refused_by_its_own_date(tmp_path: Pa
         now[0] += 15 * DAY
         with pytest.raises(Refused, match="has expired"):
             await home.join(cast.link)
+        assert not home.keyring_path.exists()  # nor anything that a later command could mean
 
 
 # --- V6: what the link's secret binds

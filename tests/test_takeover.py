@@ -118,6 +118,9 @@ async def test_only_the_owner_takes_over_and_again_changes_nothing_that_reads(
         with pytest.raises(Refused):
             await buyer.takeover()
         await buyer.accept(yes=True)
-        for _ in range(2):
-            await buyer.takeover()
-            assert (await buyer.read("customers")).equals(TABLE)
+        assert (await buyer.takeover()).reencrypted is not None
+        size = buyer.session.state.size
+        again = await buyer.takeover()
+        assert (again.index, again.fields, again.reencrypted) == (None, (), None)
+        assert buyer.session.state.size == size
+        assert (await buyer.read("customers")).equals(TABLE)

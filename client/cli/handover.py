@@ -125,7 +125,7 @@ def takeover(invocation: Invocation) -> None:
     """Seal everything anew under keys that the seller never had: the new owner's first work.
 
     Afterwards the server has nothing that the seller's keys open. After any interruption the
-    same command goes on.
+    same command goes on; once all is done it does nothing.
 
     Example:
       sealroom handover takeover
@@ -134,7 +134,14 @@ def takeover(invocation: Invocation) -> None:
         done = invocation.in_vault(
             lambda vault: vault.takeover(on_progress=on_progress), stopped=GOES_ON
         )
-    invocation.show(done, lambda: print_rotated(done))
+
+    def for_people() -> None:
+        if done.index is None:
+            say("taken over before: nothing is under a key that the seller had")
+        else:
+            print_rotated(done)
+
+    invocation.show(done, for_people)
 
 
 @handover.command()

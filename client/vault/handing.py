@@ -8,6 +8,7 @@ from client import handover
 from client.catalogs import read_names
 from client.documents.entries import documents_in, holds_documents
 from client.fields import held_fields
+from client.new_keys import seller_knows
 from client.people import find_member
 from client.removing import rotate_in_full
 from client.results import (
@@ -93,12 +94,16 @@ class Handing(Face):
     async def takeover(self, *, on_progress: OnProgress = no_progress) -> RotateResult:
         """Put everything under keys that the seller never had, and retire those it knows.
 
-        The first work of whoever has accepted. Safe to repeat: what was interrupted goes on.
+        The first work of whoever has accepted. Safe to repeat: what was interrupted goes on, and
+        once no key is in use that the seller had, nothing is done.
 
         Raises:
             Refused: this member is not the owner.
             IntegrityError: some blocks do not open; all others are done.
         """
+        started = time.monotonic()
         await self.session.sync_as_member()
         self.session.expect_may(acts.Offer)
+        if self.session.state.handovers and not seller_knows(self.session.state):
+            return RotateResult(None, (), 0, None, time.monotonic() - started)
         return await rotate_in_full(self.session, held_fields(self.session), on_progress)

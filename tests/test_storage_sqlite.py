@@ -390,3 +390,13 @@ async def test_a_torn_wal_opens_at_a_commit(tmp_path: Path) -> None:
         assert found == honest[: len(found)]
         sizes.add(len(found))
     assert len(sizes) > 2  # the damage was real, and of different depth
+
+
+async def test_what_an_operator_had_sqlite_measure_is_no_damage(tmp_path: Path) -> None:
+    async with await SqliteStorage.open(tmp_path) as storage:
+        await storage.create_vault(bytes(32), StoredLeaf(0, b"leaf"))
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as database:
+        database.execute("ANALYZE")
+    async with await SqliteStorage.open(tmp_path) as storage:
+        await storage.check()
+        assert await storage.size(bytes(32)) == 1

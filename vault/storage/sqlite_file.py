@@ -223,8 +223,12 @@ async def _claim(writer: aiosqlite.Connection) -> None:
             f"{FILE_NAME} has schema version {version}, this build knows {SCHEMA_VERSION}",
             hint="use the release that wrote it, or migrate it with one that knows both",
         )
-    # A changed word in it would change what is written from now on, and what is found.
-    tables = await writer.execute_fetchall("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    # A changed word in it would change what is written from now on, and what is found. Tables of
+    # SQLite's own are no part of it: an operator's ANALYZE makes one.
+    tables = await writer.execute_fetchall(
+        "SELECT sql FROM sqlite_schema"
+        " WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+    )
     if sorted(text for (text,) in tables) != sorted(SCHEMA):
         raise StorageFailed(
             f"the tables of {FILE_NAME} are not those of schema version {SCHEMA_VERSION}",

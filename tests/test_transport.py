@@ -317,6 +317,7 @@ async def test_a_refusal_is_told_as_it_is_and_at_once(tmp_path: Path) -> None:
             (404, "not_found"),
             (409, "stale_act"),
             (413, "limit_exceeded"),
+            (503, "storage_damaged"),
             (507, "storage_full"),
         ):
             server.asked.clear()

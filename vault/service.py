@@ -311,15 +311,15 @@ class VaultService:
             LimitExceeded: the member has more staged than the server keeps for one.
             SealroomError: the body is not what its manifest says (see `split_batch_body`).
         """
-        return await self._staged(vault_id, keyid, upload, [body], named=batch)
+        return await self._stage(vault_id, keyid, upload, [body], named=batch)
 
     async def stage_several(
         self, vault_id: bytes, keyid: bytes, upload: bytes, bodies: Sequence[bytes]
     ) -> Staged:
         """Store several batches of an upload, or none of them; as `stage` otherwise."""
-        return await self._staged(vault_id, keyid, upload, bodies)
+        return await self._stage(vault_id, keyid, upload, bodies)
 
-    async def _staged(
+    async def _stage(
         self,
         vault_id: bytes,
         keyid: bytes,

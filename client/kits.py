@@ -65,7 +65,8 @@ def parse_kit(text: str) -> Kit:
     """Find a kit's code in text, such as a whole page, and read it.
 
     Raises:
-        InputError: there is none, or not all of it; nothing of it is repeated.
+        InputError: there is none, not all of it, or one of another version; nothing of it is
+            repeated.
     """
     found = _CODE.search(text)
     if found is None:
@@ -78,8 +79,13 @@ def parse_kit(text: str) -> Kit:
         code = from_bytes(KitCode, base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
     except (ValueError, SealroomError):
         code = None
-    if code is None or code.version != KIT_VERSION:
+    if code is None:
         raise InputError("the recovery kit's code is not whole", hint="Scan it anew.")
+    if code.version != KIT_VERSION:
+        raise InputError(
+            f"the recovery kit is of version {code.version}, and this client reads {KIT_VERSION}",
+            hint="Restore it with a newer one.",
+        )
     return Kit(code.vault_id, code.server, code.tls_pin, Seed(code.seed))
 
 
@@ -91,11 +97,15 @@ def seed_of_words(text: str) -> Seed:
     """
     words = text.casefold().split()
     reader = Mnemonic("english")
-    if len(words) != SEED_WORDS or not reader.check(" ".join(words)):
+    wrong = ""
+    if len(words) != SEED_WORDS:  # fewer could fit together too, as another's shorter seed
+        wrong = f"there are {len(words)}"
+    elif not reader.check(" ".join(words)):
         unknown = next((at for at, word in enumerate(words, 1) if word not in reader.wordlist), 0)
-        where = f"word {unknown} is not on the list" if unknown else "they do not fit together"
+        wrong = f"word {unknown} is not on the list" if unknown else "they do not fit together"
+    if wrong:
         raise InputError(
-            f"these are not a kit's {SEED_WORDS} words: {where}",
+            f"these are not a kit's {SEED_WORDS} words: {wrong}",
             hint="Compare each with the page, in the order of its numbers.",
         )
     return Seed(bytes(reader.to_entropy(" ".join(words))))
@@ -106,16 +116,21 @@ def write_page(path: Path, kit: Kit, *, title: str, name: str, member_id: str) -
 
     Raises:
         InputError: there is a file already; it is left as it is.
+        OSError: it cannot be written there; half a page is not left.
     """
     page = _page(kit, title=title, name=name, member_id=member_id)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise InputError(f"there is a file {path} already", hint="Choose another name.") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def _page(kit: Kit, *, title: str, name: str, member_id: str) -> str:

@@ -18,8 +18,7 @@ OBSERVERS: Final = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN, Role.A
 def may_observe(session: Session) -> bool:
     """Say whether this member is told what the server served."""
     me = session.state.members.get(session.identity.member_id)
-    confirmed = me is not None and me.status is MemberStatus.CONFIRMED
-    return me is not None and confirmed and me.role in OBSERVERS
+    return me is not None and me.status is MemberStatus.CONFIRMED and me.role in OBSERVERS
 
 
 async def observations(session: Session) -> tuple[ObservationBody, ...]:

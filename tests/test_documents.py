@@ -284,8 +284,15 @@ async def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
     await mine.attach(a_file(tmp_path / "in"))
     out = tmp_path / "contract.pdf"
     out.write_text("mine")
-    with pytest.raises(TableExists):
-        await mine.get_document("contract.pdf", folder=tmp_path)
+    await mine.documents()
+    counting = Counting(mine)
+    with through(mine, counting):
+        with pytest.raises(TableExists):
+            await mine.get_document("contract.pdf", folder=tmp_path)
+        with pytest.raises(TableUnwritable, match="Is a directory"):
+            await mine.get_document("contract.pdf", path=tmp_path / "in", overwrite=True)
+    # Told before any of it was fetched.
+    assert counting.fetched == 0
     assert out.read_text() == "mine"
     await mine.get_document("contract.pdf", folder=tmp_path, overwrite=True)
     assert out.read_bytes() == content_of(20_000)

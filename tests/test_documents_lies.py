@@ -275,15 +275,22 @@ async def test_nobody_describes_another_s_document(sale: Sale, tmp_path: Path) -
     seen = {each.document_id: each for each in await sale.deal.buyer.documents()}
     assert seen[before.id.hex()].sha256 == hashlib.sha256(CONTENT_OF_IT).hexdigest()
     assert seen[alien].state == "damaged"
+    with pytest.raises(IntegrityError, match="other chunks than its entry counts"):
+        await sale.deal.buyer.get_document(alien, folder=tmp_path)
     # Of two entries the first counts.
     assert {each.name for each in seen.values()} == {"contract.pdf", "lie.pdf"}
     assert await got(sale.deal.buyer, before.id.hex(), tmp_path / "out") == CONTENT_OF_IT
 
 
-async def test_content_whose_name_was_lost_is_still_there_to_be_removed(sale: Sale) -> None:
+async def test_content_whose_name_was_lost_is_still_there_to_be_removed(
+    sale: Sale, tmp_path: Path
+) -> None:
     upload = (await commit_document(sale.eve, rows_of(ENTRY)[:1], [true_chunks()[:8]])).hex()
     shown = {each.document_id: each for each in await sale.seller.documents()}[upload]
     assert (shown.name, shown.size, shown.state) == (None, None, "damaged")
+    with pytest.raises(IntegrityError, match=f"nothing says what document {upload[:16]} is"):
+        await sale.seller.get_document(upload, path=tmp_path / "lie.pdf")
+    assert not (tmp_path / "lie.pdf").exists()
     done = await sale.seller.remove_document(upload)
     assert done.name is None
     assert (await only(sale.seller)).name == "contract.pdf"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 
 from client.crypto.secrets import Seed
 from client.errors import InputError
-from client.kits import KIT_PREFIX, Kit, parse_kit, seed_of_words, write_page
+from client.kits import KIT_PREFIX, Kit, KitCode, parse_kit, seed_of_words, write_page
+from protocol.wire import to_bytes
 
 seeds = st.binary(min_size=32, max_size=32).map(Seed)
 kits = st.builds(
@@ -53,10 +57,13 @@ def test_words_are_those_of_the_published_list() -> None:
     [
         (lambda words: [*words[:5], "sealrom", *words[6:]], "word 6 is not on the list"),
         (lambda words: [words[1], words[0], *words[2:]], "do not fit together"),
-        (lambda words: words[:-1], "do not fit together"),
-        (lambda words: [], "do not fit together"),
+        (lambda words: words[:-1], "there are 23"),
+        (lambda words: [*words, "art"], "there are 25"),
+        # Twelve words that do fit together: the seed of something else.
+        (lambda words: [*["abandon"] * 11, "about"], "there are 12"),
+        (lambda words: [], "there are 0"),
     ],
-    ids=["mistyped", "swapped", "one too few", "none"],
+    ids=["mistyped", "swapped", "one too few", "one too many", "another's", "none"],
 )
 def test_a_mistaken_word_is_named_and_no_seed_comes_of_it(change: object, said: str) -> None:
     assert callable(change)
@@ -76,6 +83,32 @@ def test_a_code_that_is_not_whole_is_none_and_is_not_repeated() -> None:
         parse_kit("a letter")
     with pytest.raises(InputError, match="no recovery kit"):
         parse_kit(KIT_PREFIX)
+
+
+def test_a_code_of_another_version_is_not_taken_for_ours() -> None:
+    later = KitCode(2, KIT.vault_id, KIT.server, KIT.tls_pin, KIT.seed.expose())
+    text = KIT_PREFIX + base64.urlsafe_b64encode(to_bytes(later)).decode().rstrip("=")
+    with pytest.raises(InputError, match="is of version 2, and this client reads 1"):
+        parse_kit(text)
+
+
+def test_a_page_takes_nobody_s_place_and_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kit.html"
+    path.write_text("the one before")
+    with pytest.raises(InputError, match=r"there is a file .*kit.html already"):
+        write_page(path, KIT, title="Lark", name="Olga", member_id="ab" * 32)
+    assert path.read_text() == "the one before"
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            write_page(tmp_path / "new.html", KIT, title="Lark", name="Olga", member_id="ab" * 32)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_page_has_both_and_shows_what_people_were_called_as_text(tmp_path: Path) -> None:

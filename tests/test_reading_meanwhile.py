@@ -81,6 +81,42 @@ async def nothing() -> None:
     pass
 
 
+# --- cut off
+
+
+@pytest.mark.parametrize(
+    ("waited", "cuts", "fetches"), [(False, 3, 4), (False, 99, 4), (True, 99, 1)]
+)
+async def test_a_connection_that_breaks_is_made_anew_a_few_times_from_where_it_broke(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch, waited: bool, cuts: int, fetches: int
+) -> None:
+    monkeypatch.setattr("client.fetching.PAUSE_SECONDS", 0.001)
+
+    class Cut(Meanwhile):
+        async def fetch(
+            self, vault_id: bytes, request: api.FetchBlocks, sizes: tuple[int, ...]
+        ) -> AsyncGenerator[bytes, None]:
+            self.fetches += 1
+            async with aclosing(ServiceTransport.fetch(self, vault_id, request, sizes)) as blocks:
+                yield await anext(blocks)
+                if self.fetches <= cuts:
+                    gone = Unreachable("the cable was cut")
+                    gone.waited = waited
+                    raise gone
+                async for block in blocks:
+                    yield block
+
+    await deal.buyer.collections()
+    cut = Cut(deal.buyer, BLOCKS, nothing)
+    with through(deal.buyer, cut):
+        if cuts < fetches:
+            assert (await deal.buyer.read("customers")).equals(TABLE)
+        else:
+            with pytest.raises(Unreachable, match="the cable was cut"):
+                await deal.buyer.read("customers")
+    assert cut.fetches == fetches
+
+
 # --- re-encrypted
 
 

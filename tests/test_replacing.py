@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
@@ -26,6 +27,7 @@ from protocol.errors import OutOfOrder
 from tests.deals import (
     Breaking,
     Tampering,
+    a_deal,
     a_vault,
     acts_since,
     as_killed,
@@ -36,6 +38,7 @@ from tests.deals import (
     through,
 )
 from tests.uploading import (
+    Counting,
     Watched,
     called_like_its_test,
     one_vault,
@@ -284,6 +287,30 @@ async def test_a_stream_cannot_be_read_as_often_as_an_update_needs(mine: Vault, 
         await update(mine, name, stream)
 
 
+async def test_a_file_whose_rows_nobody_has_counted_yet_can_be_read_as_often(
+    mine: Vault, name: str, tmp_path: Path
+) -> None:
+    old = pa.table({"name": ["Ann", "Bea"], "city": ["Aachen", "Bern"]})
+    await mine.upload(old, collection=name, default=GENERAL)
+    new = pa.table({"name": ["Bea", "Cy"], "city": ["Basel", "Cork"]})
+    pacsv.write_csv(new, path := tmp_path / "changed.csv")
+    source = open_source(path)
+    assert source.total_rows is None
+    await update(mine, name, source)
+    assert await by_key(mine, name) == updated(old, new)
+
+
+async def test_who_may_not_update_reads_nothing_for_it(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal:
+        await begun(deal.seller, "c")
+        await deal.seller.grant("Bo", classes=[GENERAL, CORE])
+        await deal.buyer.collections()
+        counting = Counting(deal.buyer)
+        with through(deal.buyer, counting), pytest.raises(Refused, match="bidder may not"):
+            await update(deal.buyer, "c", changed(3))
+        assert (counting.fetched, counting.stages) == (0, [])
+
+
 class Restless(Derived):
     """A database that gives its rows in another order at every reading, or loses some."""
 
@@ -518,6 +545,22 @@ async def test_a_refusal_that_trying_again_cannot_help_is_told_at_once(tmp_path:
         await deal.seller.unfreeze()
         await update(deal.seller, "c", changed(3))
         assert await by_key(deal.seller, "c") == updated(OLD, changed(3))
+
+
+async def test_a_refusal_is_told_at_once_though_others_were_at_work_too(tmp_path: Path) -> None:
+    async with with_ada(tmp_path) as (deal, ada):
+        await begun(deal.seller, "c")
+
+        class Busy(Watched):
+            async def stage(self, *given: Any) -> None:
+                await super().stage(*given)
+                await ada.upload(changed(30), collection="c", options=OPTIONS)
+                raise Refused("the server's disk is full", code="storage_full")
+
+        busy = Busy(deal.seller)
+        with through(deal.seller, busy), pytest.raises(Refused, match="disk is full"):
+            await update(deal.seller, "c", changed(3))
+        assert len(busy.stages) == 1
 
 
 async def test_a_collection_that_is_retired_meanwhile_takes_no_update(tmp_path: Path) -> None:

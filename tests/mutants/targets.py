@@ -50,7 +50,7 @@ TESTS: Final[dict[str, str]] = {
     "client/documents/attaching.py": "documents documents_cuts documents_entries documents_life",
     "client/documents/chunks.py": "documents_chunks documents_lies",
     "client/documents/entries.py": "documents_entries documents_getting documents_lies documents",
-    "client/documents/getting.py": "documents_getting documents_lies documents_life",
+    "client/documents/getting.py": "documents_getting documents documents_lies documents_life",
     "client/documents/local.py": "documents_getting documents_lies documents documents_cuts",
     "client/fetching.py": "reading reading_meanwhile catalogs resealing",
     "client/handover.py": "handover people takeover granting",

@@ -204,11 +204,11 @@ def test_an_epoch_that_is_not_there_yet_takes_nothing() -> None:
     world = World()
     world.people()
     collection = world.collection(GENERAL)
-    manifest = world.records(collection)
+    before = world.state
     world.epochs(world.owner, (collection, 0))
     later = world.records(collection)
-    assert later.batch_id != manifest.batch_id
-    fresh = World()
-    fresh.people()
-    assert not may_land(fresh.state, sealed_under(later, os.urandom(16)))
-    assert not may_land(fresh.state, sealed_under(later, None))
+    assert {ref.epoch for ref in later.blocks} == {2}
+    for each in (None, collection):
+        assert may_land(world.state, sealed_under(later, each))
+        assert not may_land(before, sealed_under(later, each))
+    assert not may_land(world.state, sealed_under(later, os.urandom(16)))

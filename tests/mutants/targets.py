@@ -66,8 +66,8 @@ TESTS: Final[dict[str, str]] = {
     "client/recovery.py": "rescue people",
     "client/replacing.py": "replacing",
     "client/rescue.py": "rescue",
-    "client/resealing.py": "resealing reencryption",
-    "client/row_hashes.py": "replacing recall_hashes",
+    "client/resealing.py": "reencryption rotation_resumed trust_sides documents_lies",
+    "client/row_hashes.py": "replacing row_numbers",
     "client/store.py": "store older_stores trust",
     "client/trust.py": (
         "trust trust_acts trust_sides spec_sync late_homes renewal head_age observing"

@@ -317,10 +317,24 @@ async def test_check_finds_a_damaged_page_of_whatever_table(tmp_path: Path) -> N
         page = (root - 1) * 4096
         file.write_bytes(whole[:page] + b"\xa5" * 64 + whole[page + 64 :])
         storage = await SqliteStorage.open(tmp_path)
+        print("damaged:", name)
         with pytest.raises(StorageFailed):
             await storage.check()
-            pytest.fail(f"a damaged page of {name} was not found")
         await storage.close()
+
+
+async def test_check_finds_what_stands_below_nothing(tmp_path: Path) -> None:
+    storage = await opened(tmp_path)
+    await stage(storage)
+    await storage.check()
+    await storage.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.execute("DELETE FROM uploads")
+        connection.commit()
+    storage = await SqliteStorage.open(tmp_path)
+    with pytest.raises(StorageFailed, match="stands below what is not there"):
+        await storage.check()
+    await storage.close()
 
 
 @pytest.mark.parametrize("lost", ["block", "part"])

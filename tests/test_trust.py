@@ -403,6 +403,23 @@ async def test_a_damaged_copy_is_not_believed(tmp_path: Path, damage: str) -> No
         await again.session.sync()
 
 
+@pytest.mark.parametrize(("more", "root"), [(0, bytes(32)), (1, None)])
+async def test_a_pin_that_a_server_signed_over_other_leaves_is_not_believed(
+    tmp_path: Path, more: int, root: bytes | None
+) -> None:
+    """Whoever writes to this disk may know a server that signs for it."""
+    async with company(tmp_path) as cast:
+        bo = await cast.actor("bo")
+        log = await ForgedLog.of(cast.lab, bo.session)
+        pin = log.claimed(log.size + more, root or log.tree.root()).note()
+        (path,) = (cast.lab.directory / "bo" / "vaults").glob("*.db")
+        with sqlite3.connect(path) as db:
+            assert db.execute("UPDATE pin SET note = ?", (pin,)).rowcount == 1
+        db.close()
+        with pytest.raises(IntegrityError):
+            bo.session.believed.verify_again()
+
+
 async def test_a_copy_that_a_newer_version_wrote_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

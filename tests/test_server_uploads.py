@@ -24,6 +24,7 @@ from protocol.blocks import (
     catalog_field,
     join_bundle,
 )
+from protocol.errors import LimitExceeded
 from protocol.ledger import act_leaf
 from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash
@@ -291,6 +292,9 @@ async def test_a_fetch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_as_many_blocks_as_the_limit_allows_are_not_too_many() -> None:
     batches = tuple(api.WantedBatch(os.urandom(16), (0, 1)) for _ in range(2_048))
     expect_bounded(api.FetchBlocks(bytes(16), batches))
+    one_more = api.WantedBatch(os.urandom(16), (0,))
+    with pytest.raises(LimitExceeded, match="at most 4096 blocks"):
+        expect_bounded(api.FetchBlocks(bytes(16), (*batches, one_more)))
 
 
 @pytest.mark.threat("S10")

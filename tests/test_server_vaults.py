@@ -548,6 +548,24 @@ async def test_a_grant_opens_at_once_and_its_end_closes(tmp_path: Path) -> None:
         assert (await live.fetch(bidder, cast.collection, wanted)).status == 404
 
 
+async def test_a_batch_is_served_as_one_of_its_own_collection_alone(tmp_path: Path) -> None:
+    """Under the number of a field that a bidder was granted, another table has another class."""
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        other = live.collection(FieldClass.CORE, FieldClass.GENERAL)
+        secret = live.records(other)
+        live.commit(live.owner, other, secret)
+        await live.push()
+        bidder, mine = cast["bidder"], cast.batch.batch_id
+        assert (await live.fetch(bidder, cast.collection, (mine, (0,)))).status == 200
+        size = await log_size(live)
+        for where in (cast.collection, other):
+            assert (await live.fetch(bidder, where, (secret.batch_id, (0,)))).status == 404
+            both = sorted([(mine, (0,)), (secret.batch_id, (0,))])
+            assert (await live.fetch(bidder, where, *both)).status == 404
+        assert await log_size(live) == size
+
+
 async def test_a_frozen_vault_serves_no_block_and_takes_none(tmp_path: Path) -> None:
     async with live_vault(tmp_path, request_burst=1_000) as (_, live):
         cast = await staged_cast(live)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from client.catalogs import Names, read_names
+from client.catalogs import Names, expect_all, read_names
 from client.errors import InputError, Refused
 from client.likely import spelt_otherwise
 from client.plans import Plan
@@ -42,11 +42,13 @@ async def collection_named(session: Session, name: str) -> tuple[Collection, Nam
 
     Raises:
         InputError: several have the name.
+        Refused: not every name is here.
     """
     found = []
     for where in session.state.collections.values():
         if where.id != PEOPLE_COLLECTION:
             names = await read_names(session, where.id)
+            expect_all(names.missing)
             if names.name == name:
                 found.append((where, names))
     if len(found) > 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
@@ -19,6 +19,7 @@ from client.fetching import fetch_blocks, open_committed
 from client.journals import JournalledUpload
 from client.session import Session
 from client.tables.type_texts import is_type_text
+from protocol import acts
 from protocol.blocks import (
     PEOPLE_COLLECTION,
     PEOPLE_FIELD,
@@ -59,7 +60,8 @@ class NamedField:
 class Names:
     """What this member may know of one collection's names.
 
-    `failure` is why a committed row did not open, for whoever then misses a name.
+    `failure` is why a committed row did not open, for whoever then misses a name. With `missing`
+    not every row is here: what they would have said is not known.
     """
 
     name: str | None = None
@@ -68,15 +70,20 @@ class Names:
     format: Mapping[str, Any] | None = None
     fields: dict[int, NamedField] = field(default_factory=dict)
     failure: SealroomError | None = None
+    missing: Refused | None = None
 
 
 @dataclass(slots=True)
 class People:
-    """What the people catalog says: the vault's title, and names by party id."""
+    """What the people catalog says: the vault's title, and names by party id.
+
+    With `missing` not every row is here.
+    """
 
     title: str | None = None
     names: dict[bytes, str] = field(default_factory=dict)
     notes: dict[bytes, str] = field(default_factory=dict)
+    missing: Refused | None = None
 
 
 async def read_people(session: Session) -> People:
@@ -89,12 +96,12 @@ async def read_people(session: Session) -> People:
     Raises:
         ManifestMismatch: the server sent a block that is not the committed one.
     """
-    people = People()
     state = session.state
-    rows, _ = await read_rows(session, state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD)
+    found = await read_rows(session, state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD)
+    people = People(missing=found.missing)
     owners = {*state.lineage(state.owner)}
     owners.update(*(state.lineage(each.seller) for each in state.handovers))
-    for each in rows:
+    for each in found.rows:
         author, row = each.batch.author, each.values
         if author in owners:
             people.title = _text(row, "title") or people.title
@@ -134,9 +141,10 @@ async def read_names(session: Session, collection: bytes) -> Names:
     if where is None:
         return names  # it was retired since the caller looked
     for number in where.catalogs:
-        rows, failure = await read_rows(session, where, number)
-        names.failure = names.failure or failure
-        for row in (each.values for each in rows):
+        found = await read_rows(session, where, number)
+        names.failure = names.failure or found.failure
+        names.missing = names.missing or found.missing
+        for row in (each.values for each in found.rows):
             names.name = _text(row, "collection") or names.name
             names.file = _text(row, "file") or names.file
             names.title = _text(row, "title") or names.title
@@ -240,18 +248,50 @@ class Row:
     values: Mapping[str, Value]
 
 
-async def read_rows(
-    session: Session, where: Collection, number: int
-) -> tuple[list[Row], SealroomError | None]:
-    """Return every row of a catalog, in commit order.
+class Rows(NamedTuple):
+    """Rows of a catalog, in commit order.
+
+    `failure` is why some of it did not open. `missing` is the refusal of a vault that is frozen, as
+    its log says, where this home does not have all of it: then nothing may be concluded of
+    what is not there.
+    """
+
+    rows: list[Row]
+    failure: SealroomError | None
+    missing: Refused | None
+
+
+def expect_all(missing: Refused | None) -> None:
+    """Check that nothing is missing before something is looked for by its name.
+
+    Another of that name could be among what is not here, or the one that is meant.
+
+    Raises:
+        Refused: something is.
+    """
+    if missing is not None:
+        raise Refused(
+            "a frozen vault serves no names, and this home does not have all of them",
+            code=Frozen.code,
+            hint="Say which one by its id: 'sealroom members' and 'sealroom collection list' show "
+            "them.",
+        ) from missing
+
+
+async def read_rows(session: Session, where: Collection, number: int) -> Rows:
+    """Return every row of a catalog.
 
     A block that is what was committed and yet does not open names nothing. That is its
     writer's doing, or that of whoever made its key: any admin could do it, and must not
     thereby close the vault to the others, so it is told beside the rows. Another block than
-    was committed is the server's doing, and raises.
+    was committed, and one withheld, is the server's doing, and raises.
+
+    Raises:
+        ManifestMismatch: so it is.
     """
-    failure = await _fetch_missing(session, where.id, number)
+    missing = await _fetch_missing(session, where.id, number)
     rows: list[Row] = []
+    failure: SealroomError | None = missing
     for batch, ref in _current(session, where.id, number):
         block = _kept(session, batch, ref)
         if block is None or not batch.records:
@@ -265,7 +305,7 @@ async def read_rows(
         else:
             session.opened[batch.id, ref.sha256] = known
             rows += known
-    return rows, failure
+    return Rows(rows, failure, missing)
 
 
 def _current(
@@ -278,30 +318,49 @@ def _current(
     return where.blocks(number)
 
 
-async def _fetch_missing(session: Session, collection: bytes, number: int) -> SealroomError | None:
+async def _fetch_missing(session: Session, collection: bytes, number: int) -> Refused | None:
     """Fetch and keep the blocks of a catalog that this home does not have as they are now.
 
     A vault that is frozen serves none: then what is kept has to do, and the refusal is returned.
+
+    Raises:
+        ManifestMismatch: another block came, or the server says that the vault is frozen, and the
+            log does not.
     """
     while True:
         listed = _current(session, collection, number)
         left = ((batch, ref) for batch, ref in listed if batch.records)
         missing = [(batch, ref) for batch, ref in left if _kept(session, batch, ref) is None]
+        known = session.believed.ledger.size
         try:
             async for batch, ref, block in fetch_blocks(session, collection, missing):
                 verify_block(ref, block)
                 session.store.keep_block(batch.id, ref.field, block)
         except (ManifestMismatch, Refused) as error:
-            if isinstance(error, Refused):
-                if error.refusal == Frozen.code:
-                    return error
-                if error.refusal != NotFound.code:
-                    raise
+            refusal = error.refusal if isinstance(error, Refused) else None
+            if refusal not in (None, NotFound.code, Frozen.code):
+                raise
             await session.sync_as_member()
-            if _current(session, collection, number) == listed:
+            if isinstance(error, Refused) and refusal == Frozen.code:
+                if session.state.frozen or session.state.ended:
+                    return error
+                _expect_was_frozen(session, known, error)
+            elif _current(session, collection, number) == listed:
                 raise
         else:
             return None
+
+
+def _expect_was_frozen(session: Session, known: int, error: Refused) -> None:
+    """Check that a vault was frozen, and is no more, since the log had `known` leaves.
+
+    Whoever believed a server that only says so would go on without the names that it withholds.
+    """
+    since = (act for act in session.believed.acts[known:] if act is not None)
+    if not any(isinstance(act.payload, acts.Freeze) for act in since):
+        raise ManifestMismatch(
+            "the server withholds names: it says that the vault is frozen, and the log does not"
+        ) from error
 
 
 def _kept(session: Session, batch: Batch, ref: BlockRef) -> bytes | None:

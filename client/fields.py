@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from client.catalogs import read_names
+from client.catalogs import expect_all, read_names
 from client.documents.entries import holds_documents
 from client.errors import InputError
 from client.likely import likely
@@ -42,7 +42,9 @@ async def _field_rule(session: Session, name: str, collection: bytes | None) -> 
     known = [each for each in session.state.collections if each != PEOPLE_COLLECTION]
     found, names = [], set()
     for each in [collection] if collection else known:
-        named = (await read_names(session, each)).fields
+        its_names = await read_names(session, each)
+        expect_all(its_names.missing)
+        named = its_names.fields
         names |= {field.name for field in named.values()}
         found += [(each, number) for number, field in named.items() if field.name == name]
     if not found:

@@ -6,7 +6,7 @@ import secrets
 from collections import Counter
 from typing import Final
 
-from client.catalogs import name_of, person_row, read_names, read_people, seal_rows
+from client.catalogs import expect_all, name_of, person_row, read_names, read_people, seal_rows
 from client.errors import InputError, Refused
 from client.results import MemberInfo
 from client.session import ATTEMPTS, Session, saying
@@ -53,17 +53,21 @@ async def find_party(
 
     Raises:
         InputError: nobody, or several.
+        Refused: not every name is here, and it is no id.
     """
     people = await read_people(session)
     wanted = text.strip().lower()
     live: list[Party] = list(session.state.parties())
     # Names are given by admins: one that is another's id, or begins like it, must not win.
-    found = [p for p in live if p.id.hex() == wanted] or [
-        p
-        for p in live
-        if (name_of(session.state, people, p.id) or "").lower() == wanted
-        or (len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted))
-    ]
+    found = [p for p in live if p.id.hex() == wanted]
+    if not found:
+        expect_all(people.missing)
+        found = [
+            p
+            for p in live
+            if (name_of(session.state, people, p.id) or "").lower() == wanted
+            or (len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted))
+        ]
     if members_first and any(isinstance(each, Member) for each in found):
         found = [each for each in found if isinstance(each, Member)]
     if removed and not found:

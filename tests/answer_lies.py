@@ -7,13 +7,16 @@ lied to has no reason to keep anything.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
+from client.errors import Refused
 from client.transport import Transport
 from protocol import api
 from protocol.blocks import is_catalog
 from protocol.errors import (
+    Frozen,
     IntegrityError,
     ManifestMismatch,
     Rollback,
@@ -114,6 +117,32 @@ NAME_LIES: Final[dict[str, Tamper]] = {
     "other names": at(0, lambda block: bytes(len(block))),
     "names backwards": lambda all: [block[::-1] for block in all],
 }
+
+
+class SaysFrozen(Lie):
+    """Says of names, once so many blocks of them were sent, that the vault is frozen."""
+
+    def __init__(self, after: int = 0) -> None:
+        super().__init__()
+        self.left = after
+        self.lies = 0
+
+    async def fetch(
+        self,
+        honest: Transport,
+        vault_id: bytes,
+        request: api.FetchBlocks,
+        sizes: tuple[int, ...],
+    ) -> AsyncGenerator[bytes, None]:
+        fields = [number for batch in request.batches for number in batch.fields]
+        async with aclosing(honest.fetch(vault_id, request, sizes)) as blocks:
+            async for block in blocks:
+                if all(map(is_catalog, fields)):
+                    if self.left == 0:
+                        self.lies += 1
+                        raise Refused("the vault is frozen", code=Frozen.code)
+                    self.left -= 1
+                yield block
 
 
 # --- what became of an act

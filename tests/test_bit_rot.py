@@ -150,6 +150,20 @@ async def test_a_damaged_vault_takes_nothing_more_and_gives_what_it_has(
     assert len(said) == 1
 
 
+async def test_a_server_looks_before_it_takes_an_erasure(made: Made, tmp_path: Path) -> None:
+    """It has found nothing yet when the first one comes."""
+    damaged(made, tmp_path)
+    before = everything(tmp_path / "server")
+    with cheap_keyrings(), short_chunks():
+        async with lab(tmp_path) as opened, opened.home("seller").vault() as vault:
+            with pytest.raises(Refused) as refused:
+                await vault.erase("customers", [12])
+            assert refused.value.refusal == StorageDamaged.code
+    after = everything(tmp_path / "server")
+    kinds = set(before) - {"a leaf", "a vault"}  # a read was observed
+    assert {each: after[each] for each in kinds} == {each: before[each] for each in kinds}
+
+
 async def another_vault(opened: Lab) -> None:
     """Make a vault beside a damaged one."""
     made = await opened.home("other").create_vault(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,21 +33,24 @@ from client.session import saying
 from client.transport import Transport
 from client.vault import Vault
 from protocol import api
-from protocol.acts import Commit, Role
+from protocol.acts import Commit, Reason, Role
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD, FieldClass, catalog_field
 from protocol.encoding import decode, encode
 from protocol.errors import IntegrityError, ManifestMismatch
 from protocol.limits import LIMITS
+from tests.answer_lies import SaysFrozen
 from tests.deals import (
     Tampering,
     a_deal,
     a_vault,
+    acts_since,
     commit_names,
     honest,
     joined,
     rows,
     through,
 )
+from tests.documents import a_file
 from tests.liars import Liar, Lie
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -345,6 +348,113 @@ async def test_a_refusal_that_no_change_explains_is_told_at_once(vault: Vault) -
         await read_names(vault.session, where)
     assert failing.pages == 0
     assert (await read_names(vault.session, where)).name == "failing"
+
+
+# --- a vault that is frozen, and one that is only said to be
+
+
+@pytest.mark.threat("C5")
+@pytest.mark.parametrize("after", [0, 1])
+async def test_whoever_is_told_that_a_vault_is_frozen_does_not_go_on_without_names(
+    tmp_path: Path, after: int
+) -> None:
+    """The upload would make a second collection, in which secret fields have the default class."""
+    async with a_deal(tmp_path) as deal, joined(deal.lab, deal.seller, "Ada", Role.ADMIN) as ada:
+        await deal.seller.upload(rows(5), collection="c", classes={"name": CORE}, default=GENERAL)
+        await deal.seller.attach(a_file(tmp_path))
+        size = deal.seller.session.believed.ledger.size
+        acting: list[Callable[[], Awaitable[Any]]] = [
+            lambda: ada.upload(rows(1), collection="c", default=GENERAL),
+            lambda: ada.grant("Bo", classes=[GENERAL]),
+            lambda: ada.read("c"),
+            ada.members,
+            ada.documents,
+            ada.collections,
+        ]
+        for act in acting:
+            forget(ada)
+            lie = SaysFrozen(after)
+            with (
+                through(ada, Liar(honest(ada), lie)),
+                pytest.raises(ManifestMismatch, match="frozen, and the log does not"),
+            ):
+                await act()
+            assert lie.lies == 1
+        assert await acts_since(ada, size) == []
+        done = await ada.upload(rows(1), collection="c", classes={"name": CORE}, default=GENERAL)
+        assert done.appended
+        assert len(await ada.collections()) == 2
+
+
+def forget(vault: Vault) -> None:
+    """Leave a home without the names that it had."""
+    vault.session.store._db.execute("DELETE FROM blocks")
+    vault.session.opened.clear()
+
+
+@pytest.mark.threat("C5")
+async def test_in_a_frozen_vault_nothing_is_called_by_a_name_while_some_are_missing(
+    tmp_path: Path,
+) -> None:
+    async with a_deal(tmp_path) as deal:
+        seller = deal.seller
+        await seller.upload(rows(5), collection="c", default=GENERAL)
+        await seller.attach(a_file(tmp_path))
+        await seller.documents()
+        await seller.freeze(Reason.BREACH)
+        # A home that has them goes by them.
+        assert [each.name for each in await seller.documents()] == ["contract.pdf"]
+        assert (await seller.status()).documents == 1
+        forget(seller)
+        assert {each.name for each in await seller.collections()} == {None}
+        buyer = next(each for each in await seller.members() if each.role == "bidder")
+        assert buyer.name is None
+        asked: list[Callable[[], Awaitable[Any]]] = [
+            lambda: seller.withdraw_grant("Bo", classes=[GENERAL]),
+            lambda: seller.revoke("Bo", Reason.LEFT),
+            lambda: seller.collection("c"),
+            lambda: seller.withdraw_grant(buyer.member_id, fields=["name"]),
+        ]
+        for ask in asked:
+            with pytest.raises(Refused, match="does not have all of them") as caught:
+                await ask()
+            assert (caught.value.refusal, "by its id" in str(caught.value.hint)) == ("frozen", True)
+        with pytest.raises(Refused) as caught:
+            await seller.documents()
+        assert caught.value.refusal == "frozen"
+        await seller.revoke(buyer.member_id, Reason.LEFT)
+
+
+async def test_a_vault_that_was_frozen_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal, joined(deal.lab, deal.seller, "Ada", Role.ADMIN) as ada:
+        await deal.seller.upload(rows(5), collection="c", default=GENERAL)
+
+        class Moment(Lie):
+            """An honest server, and an owner who is quick."""
+
+            asked = 0
+
+            async def fetch(
+                self, honest: Transport, vault_id: bytes, request: Any, sizes: tuple[int, ...]
+            ) -> AsyncGenerator[bytes, None]:
+                self.asked += 1
+                if self.asked == 1:
+                    await deal.seller.freeze(Reason.BREACH)
+                    try:
+                        async for block in honest.fetch(vault_id, request, sizes):
+                            yield block
+                    finally:
+                        await deal.seller.unfreeze()
+                else:
+                    async for block in honest.fetch(vault_id, request, sizes):
+                        yield block
+
+        with through(ada, Liar(honest(ada), moment := Moment())):
+            assert [each.name for each in await ada.collections()] == ["c"]
+        assert moment.asked > 1
+
+
+# --- at home
 
 
 async def test_names_are_fetched_once_and_kept_sealed(vault: Vault) -> None:

@@ -36,6 +36,7 @@ from tests.answer_lies import (
     NAME_LIES,
     READ_LIES,
     OtherBlocks,
+    SaysFrozen,
     lies_about_data,
 )
 from tests.commands_lied_to import COMMANDS, CREATE, OFFERED, SHOWING, WRITING
@@ -232,6 +233,14 @@ def test_a_lie_about_names_is_named_and_leaves_no_trace(stage: Stage, name: str)
         assert (lie.lies, told.sent) == (1, ())
 
 
+def test_a_vault_that_is_only_said_to_be_frozen_withholds_no_names(stage: Stage) -> None:
+    for command in NAMING:
+        lie = SaysFrozen()
+        told = stage.run(COMMANDS[command], lie, BARE)
+        expect_refused(told, ManifestMismatch)
+        assert (lie.lies, told.sent) == (1, ())
+
+
 # --- other answers
 
 
@@ -258,11 +267,11 @@ def test_no_vault_begins_weaker_than_it_may(stage: Stage, name: str) -> None:
 
 def test_security_md_says_how_many_lies_are_told_in_how_many_runs() -> None:
     others = (DATA_LIES, NAME_LIES, ACT_LIES, READ_LIES, INFO_LIES)
-    lies = len(LIES) + sum(map(len, others))
+    lies = len(LIES) + sum(map(len, others)) + 1
     log = sum(len(met(name)) for name in LIES) + len(READ_BY_ALL) * len(OFFERED)
     # Records: to two that read, one of them watched, one without --json; to the buyer; once to all.
     data = 5 * len(DATA_LIES) + len(SHOWING) - 2
-    rest = len(NAME_LIES) * len(NAMING) + len(ACT_LIES) * len(ACTING)
+    rest = (len(NAME_LIES) + 1) * len(NAMING) + len(ACT_LIES) * len(ACTING)
     runs = log + data + rest + len(READ_LIES) + len(INFO_LIES)
     said = " ".join(SECURITY.read_text(encoding="utf-8").split())
     assert f"told {lies} lies of a server in {runs} runs" in said

@@ -251,6 +251,12 @@ async def test_a_damaged_block_is_not_served_as_if_whole(tmp_path: Path) -> None
         await storage._queue.sql(f"UPDATE contents SET content = x'00' WHERE {of_field}", 1)
         with pytest.raises(aiohttp.ClientError):  # cut off after the first
             await live.fetch(live.owner, cast.collection, both)
+        wanted = api.FetchBlocks(cast.collection, (api.WantedBatch(cast.batch.batch_id, (0, 1)),))
+        owner = live.owner.member_id
+        _, pieces = await server.service.fetch(live.vault_id, owner, bytes(32), wanted)
+        assert len([await anext(pieces), await anext(pieces)]) == 2
+        with pytest.raises(StorageFailed, match="not as its manifest lists it"):
+            await anext(pieces)
         await storage._queue.sql(f"DELETE FROM contents WHERE {of_field}", 0)
         gone = await live.fetch(live.owner, cast.collection, first)
         assert (gone.status, gone.code) == (503, "storage_failed")
@@ -277,9 +283,10 @@ async def stopped_vault(data_dir: Path, factory: pytest.TempPathFactory) -> Live
     return live
 
 
-def edit(data_dir: Path, statement: str, *values: object) -> None:
+def edit(data_dir: Path, statements: str, *values: object) -> None:
     with sqlite3.connect(data_dir / FILE_NAME) as database:
-        database.execute(statement, values)
+        for statement in statements.split(";"):
+            database.execute(statement, values)
     database.close()
 
 
@@ -320,6 +327,8 @@ BITS = {
 }
 EDITS = {
     "a longer log": "UPDATE vaults SET size = size + 1",
+    "a last leaf that is told twice": "UPDATE vaults SET size = size + 1;"
+    " UPDATE leaves SET leaf_index = leaf_index + 1 WHERE observation IS NOT NULL",
     "a shorter log": "UPDATE vaults SET size = size - 1",
     "a lost act": "DELETE FROM leaves WHERE leaf_index = 9",
     "a lost side": "DELETE FROM sides WHERE leaf_index = 1 AND part = 0",
@@ -385,6 +394,9 @@ def test_sides_whose_part_was_deleted_give_no_wraps_and_those_of_another_act_non
     assert _stored_wraps(act, [SidePart(part.digest, None) for part in kept]) == {}
     with pytest.raises(ContextMismatch):
         _stored_wraps(act, kept[:1])
+    # A part that reads well, and is another than its digest says.
+    with pytest.raises(IntegrityError, match="not what its act's author signed"):
+        _stored_wraps(act, [SidePart(part.digest, sides[1 - at]) for at, part in enumerate(kept)])
 
 
 # --- the vaults in memory
@@ -436,6 +448,8 @@ async def test_many_who_ask_at_once_cause_one_replay(
         for vault_id, keyid in ((os.urandom(32), owner), (live.vault_id, os.urandom(32))):
             with pytest.raises(NotFound):
                 await service.log_page(vault_id, keyid, 0)
+        # Of a vault that is not there the store was not asked.
+        assert loads == 1
 
 
 async def test_a_damaged_vault_does_not_keep_a_server_from_starting(

@@ -23,9 +23,11 @@ from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, blocks_in, live_vault, made_anew
 from tests.world import of_class
 from vault.app import RunningServer
+from vault.storage.base import StorageFailed
 
 UPLOAD, OTHER = b"\x42" * 16, b"\x43" * 16
 RECORDS = 3
+MOVED = "a block was replaced while it was being sent"
 
 
 def told(answer: Answer) -> tuple[int, str]:
@@ -150,6 +152,32 @@ async def test_whoever_is_reading_is_told_and_finds_the_new_block(tmp_path: Path
         assert moved.value.hint
         assert await fetched(live, cast["admin"], cast) == [general, *bytes_of(live, moves)]
         assert core not in await fetched(live, cast["admin"], cast)
+
+
+@pytest.mark.parametrize("what", ["re-encrypted", "retired", "nothing"])
+async def test_what_goes_while_it_is_looked_for_moved_and_else_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        moves = live.moves(cast.collection, 0)
+        wanted = api.FetchBlocks(cast.collection, (api.WantedBatch(cast.batch.batch_id, (0,)),))
+        reader = cast["admin"].member_id
+        _, pieces = await server.service.fetch(live.vault_id, reader, bytes(32), wanted)
+        await live.pull()
+
+        async def gone(*_: object) -> None:
+            if what == "re-encrypted":
+                live.land(live.owner, acts.Reencrypt(UPLOAD, cast.collection, 0, True, moves))
+            elif what == "retired":
+                live.land(live.owner, acts.RetireCollection(cast.collection, Reason.OTHER))
+            await live.push()
+
+        monkeypatch.setattr(server.service._storage, "read_block", gone)
+        with pytest.raises(StorageFailed if what == "nothing" else Moved) as told:
+            await anext(pieces)
+        lost = "a block is not as its manifest lists it"
+        assert str(told.value) == (lost if what == "nothing" else MOVED)
 
 
 async def test_over_http_an_answer_that_moved_before_it_began_says_so(

@@ -112,16 +112,24 @@ async def test_a_reencryption_that_the_ledger_drops_goes_whole(tmp_path: Path) -
         assert await vanish(tmp_path, blocks)
 
 
-async def test_nothing_is_staged_that_could_not_land(tmp_path: Path) -> None:
-    async with live_vault(tmp_path) as (_, live):
+async def test_nothing_is_staged_that_could_not_land(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
         cast = await staged_cast(live)
         new, moved = live.records(cast.collection), anew(live, cast)
         live.remove(cast["bidder"])
         await live.push()
-        for upload, manifest in ((UPLOAD, new), (OTHER, moved)):
-            refused = await live.stage(live.owner, upload, manifest)
-            assert (refused.status, refused.code) == (409, "out_of_order")
-            assert await staged(live, live.owner, upload) == ()
+
+        def untouched(*_: object) -> None:
+            pytest.fail("it was written to the disk first")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.service._storage, "stage_batches", untouched)
+            for upload, manifest in ((UPLOAD, new), (OTHER, moved)):
+                refused = await live.stage(live.owner, upload, manifest)
+                assert (refused.status, refused.code) == (409, "out_of_order")
+                assert await staged(live, live.owner, upload) == ()
         live.epochs(
             live.owner, (cast.collection, 0), (cast.collection, 1), readers=(cast["admin"],)
         )

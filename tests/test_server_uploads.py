@@ -24,7 +24,7 @@ from protocol.blocks import (
     catalog_field,
     join_bundle,
 )
-from protocol.errors import LimitExceeded
+from protocol.errors import Frozen, LimitExceeded, NotFound
 from protocol.ledger import act_leaf
 from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash
@@ -295,6 +295,48 @@ def test_as_many_blocks_as_the_limit_allows_are_not_too_many() -> None:
     one_more = api.WantedBatch(os.urandom(16), (0,))
     with pytest.raises(LimitExceeded, match="at most 4096 blocks"):
         expect_bounded(api.FetchBlocks(bytes(16), (*batches, one_more)))
+
+
+async def test_an_upload_that_was_committed_takes_no_more(tmp_path: Path) -> None:
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        first, second = live.records(cast.collection), live.records(cast.collection)
+        assert (await live.stage(live.owner, UPLOAD, first)).status == 200
+        live.land(live.owner, acts.Commit(UPLOAD, cast.collection, 0, True, (first,)))
+        await live.push()
+        for who in (live.owner, cast["admin"]):
+            refused = await live.stage(who, UPLOAD, second)
+            assert (refused.status, refused.code) == (409, "conflict")
+        assert await staged(live, live.owner) == ()
+        assert (await live.stage(live.owner, os.urandom(16), second)).status == 200
+
+
+@pytest.mark.threat("S10")
+@pytest.mark.parametrize("what", ["removed", "withdrawn", "frozen"])
+async def test_what_is_being_sent_ends_at_the_block_before_which_it_may_be_read_no_more(
+    tmp_path: Path, what: str
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        bidder = cast["bidder"].member_id
+        more = live.records(cast.collection)
+        live.commit(live.owner, cast.collection, more)
+        await live.push()
+        named = sorted(each.batch_id for each in (cast.batch, more))
+        batches = tuple(api.WantedBatch(each, (0,)) for each in named)
+        wanted = api.FetchBlocks(cast.collection, batches)
+        _, pieces = await server.service.fetch(live.vault_id, bidder, bytes(32), wanted)
+        assert len([await anext(pieces), await anext(pieces)]) == 2
+        await live.pull()
+        if what == "removed":
+            live.remove(cast["bidder"])
+        elif what == "withdrawn":
+            live.land(live.owner, acts.WithdrawGrant(bidder, (of_class(FieldClass.GENERAL),)))
+        else:
+            live.land(live.owner, acts.Freeze(acts.Reason.BREACH))
+        await live.push()
+        with pytest.raises(Frozen if what == "frozen" else NotFound):
+            await anext(pieces)
 
 
 @pytest.mark.threat("S10")

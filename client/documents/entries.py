@@ -222,7 +222,8 @@ async def read_documents(session: Session) -> tuple[Document, ...]:
     """Return the documents whose catalogs this member holds, in the order of their commits.
 
     Raises:
-        ManifestMismatch: the server sent a block that is not the committed one.
+        ManifestMismatch: the server sent a block that is not the committed one, or withholds some.
+        Refused: as `documents_in`.
     """
     found: list[Document] = []
     for collection in tuple(session.state.collections):
@@ -234,14 +235,20 @@ async def documents_in(session: Session, collection: bytes) -> tuple[Document, .
     """Return the documents of one collection; a collection is of documents if it has any entry.
 
     What was removed whole is there no more.
+
+    Raises:
+        Refused: the vault is frozen, and this home does not know all of them.
+        ManifestMismatch: as `read_documents`.
     """
     where = session.state.collections.get(collection)
     if where is None or len(where.classes) != 1:
         return ()
-    rows, _ = await read_rows(session, where, where.catalogs[0])
+    found = await read_rows(session, where, where.catalogs[0])
+    if found.missing is not None:
+        raise found.missing
     # An upload describes itself and nothing else.
     described: dict[bytes, list[Row]] = {}
-    for row in rows:
+    for row in found.rows:
         if entry_of(row.values) is not None:
             described.setdefault(row.batch.upload, []).append(row)
     where = session.state.collections.get(collection)

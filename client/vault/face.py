@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Self
 
-from client.catalogs import read_names
+from client.catalogs import expect_all, read_names
 from client.crypto.identity import Identity
 from client.errors import InputError
 from client.journals import name_tag
@@ -53,12 +53,17 @@ class Face:
     async def _find_collection(self, text: str) -> Collection:
         known = [c for c in self.session.state.collections.values() if c.id != PEOPLE_COLLECTION]
         # Names are given by people: one that is another's id, or begins like it, must not win.
-        names = {c.id: (await read_names(self.session, c.id)).name for c in known}
-        found = [c for c in known if c.id.hex() == text] or [
-            c
-            for c in known
-            if names[c.id] == text or (len(text) >= PREFIX_LEAST and c.id.hex().startswith(text))
-        ]
+        read = {c.id: await read_names(self.session, c.id) for c in known}
+        names = {each: its.name for each, its in read.items()}
+        found = [c for c in known if c.id.hex() == text]
+        if not found:
+            expect_all(next((its.missing for its in read.values() if its.missing), None))
+            found = [
+                c
+                for c in known
+                if names[c.id] == text
+                or (len(text) >= PREFIX_LEAST and c.id.hex().startswith(text))
+            ]
         # One that nothing is visible of has its name in this home's journal alone.
         found = found or [c for c in known if (c.id, name_tag(c.id, text)) in self._begun()]
         if len(found) != 1:

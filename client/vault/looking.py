@@ -73,9 +73,11 @@ class Looking(Face):
 
     async def _documents(self, collection: bytes) -> int | None:
         """Return how many documents a collection holds, None where it is one of a table."""
-        if not holds_documents(await read_names(self.session, collection)):
+        names = await read_names(self.session, collection)
+        if not holds_documents(names):
             return None
-        return len(await documents_in(self.session, collection))
+        # Of a frozen vault this home may not have all names: then those that it has are counted.
+        return len(await documents_in(self.session, collection)) if not names.missing else 0
 
     async def _offer(self) -> OfferInfo | None:
         opened = self.session.state.offer

@@ -89,7 +89,8 @@ class VaultStatus:
     """A vault as replayed: sizes, phase, my place in it; ages in seconds.
 
     `collections` and `records` count tables, `documents` what lies beside them, as far as this
-    member may know the names of a collection: without them it counts as a table.
+    member may know the names of a collection: the `nameless` ones count as tables. `title_sealed`
+    says that no name opens to it, and so no title.
 
     `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
     somebody named by the policy, last signed, which writers let be `head_limit` at most.
@@ -115,6 +116,8 @@ class VaultStatus:
     head_age: int
     head_limit: int
     documents: int = 0
+    nameless: int = 0
+    title_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,8 @@ class UnfinishedUpload:
 class CollectionInfo:
     """One collection: names where this member may know them, and what the ledger says.
 
-    `documents` is how many it holds, None for a table, and where no name says what it is.
+    `documents` is how many it holds, None for a table, and where no name says what it is: it is
+    `closed` then, if it has names and this member may know none.
     `unfinished` are the uploads into it that this home has under way.
     """
 
@@ -172,6 +176,7 @@ class CollectionInfo:
     fields: tuple[FieldInfo, ...]
     documents: int | None = None
     unfinished: tuple[UnfinishedUpload, ...] = ()
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +340,10 @@ class InviteResult:
 
 @dataclass(frozen=True, slots=True)
 class JoinResult:
-    """A membership: `words` are to be compared with the inviter, by voice or in person."""
+    """A membership: `words` are to be compared with the inviter, by voice or in person.
+
+    `title_sealed` as in `VaultStatus`.
+    """
 
     vault_id: str
     title: str
@@ -346,6 +354,7 @@ class JoinResult:
     words: str
     compared: bool
     head_age: int
+    title_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +365,13 @@ class ActResult:
     index: int
     member_id: str | None = None
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatResult(ActResult):
+    """A head that was signed; `counts` where the policy lets its signer tell writers its age."""
+
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from tests.cli_world import (
     ROTATE_PLAN,
     ROTATED,
     SENSITIVE,
+    SIGNED,
     STATUS,
     WORDS,
     Call,
@@ -158,7 +159,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
     ),
     ("freeze --reason breach", ("freeze", (Reason.BREACH,), {}), ACT, "frozen (leaf 7"),
     ("unfreeze", ("unfreeze", (), {}), ACT, "no longer frozen (leaf 7"),
-    ("heartbeat", ("heartbeat", (), {}), ACT, "signed (leaf 7"),
+    ("heartbeat", ("heartbeat", (), {}), SIGNED, "signed (leaf 7"),
     (
         "vault destroy --reason terms --yes",
         ("destroy", (Reason.TERMS,), {}),

@@ -26,6 +26,7 @@ GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.
 LINK = f"sealroom://host:1/{ID}#{'A' * 43}"
 
 ACT = results.ActResult("grant", 7, ID, HOSTILE)
+SIGNED = results.HeartbeatResult("heartbeat", 7, ID)
 SOME = (
     results.FieldsOf(HOSTILE, (HOSTILE, "iban")),
     results.FieldsOf("orders", ("iban",)),
@@ -129,7 +130,7 @@ ANSWERS: Mapping[str, Any] = {
     "retire_collection": ACT,
     "freeze": ACT,
     "unfreeze": ACT,
-    "heartbeat": ACT,
+    "heartbeat": SIGNED,
     "destroy": ACT,
     "policy": POLICY,
     "change_policy": POLICY,

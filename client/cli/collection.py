@@ -9,7 +9,8 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, confirmed
-from client.cli.output import counted, print_facts, print_table, say, size, visible
+from client.cli.output import counted, note, print_facts, print_table, say, size, visible
+from client.cli.vault import closed_text
 from client.results import CollectionInfo, FieldInfo
 from protocol.limits import DAY, LIMITS
 
@@ -61,6 +62,9 @@ def list_collections(invocation: Invocation) -> None:
         for each in found:
             for line in _under_way(each):
                 say(line)
+        closed = sum(each.closed for each in found)
+        if closed:
+            note(closed_text(closed))
 
     invocation.show({"collections": found}, for_people)
 

@@ -11,6 +11,7 @@ from client.cli import options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import Cell, counted, duration, print_facts, print_table, say, size, visible
 from client.cli.progress import progress_bar
+from client.cli.vault import closed_text
 from client.results import AttachResult, DocumentInfo, GetResult, RemoveResult
 
 if TYPE_CHECKING:
@@ -90,8 +91,14 @@ def list_documents(invocation: Invocation) -> None:
     Example:
       sealroom documents list
     """
-    found = invocation.in_vault(lambda vault: vault.documents())
-    invocation.show({"documents": found}, lambda: _print_list(found))
+
+    async def listed(vault: Vault) -> tuple[tuple[DocumentInfo, ...], int]:
+        found = await vault.documents()
+        # Whose names are closed may be documents too: then nobody is told that there are none.
+        return found, 0 if found else sum(each.closed for each in await vault.collections())
+
+    found, closed = invocation.in_vault(listed)
+    invocation.show({"documents": found}, lambda: _print_list(found, closed))
 
 
 @documents.command()
@@ -204,7 +211,10 @@ def _print_attached(done: list[AttachResult]) -> None:
         )
 
 
-def _print_list(found: tuple[DocumentInfo, ...]) -> None:
+def _print_list(found: tuple[DocumentInfo, ...], closed: int) -> None:
+    if closed:
+        say(f"no documents whose names you may know; {closed_text(closed)}")
+        return
     if not found:
         say("no documents yet")
         return

@@ -28,6 +28,7 @@ from client.results import (
     no_progress,
 )
 from client.session import saying
+from client.standing import expect_reader
 from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.vault.face import Face
 from protocol import acts
@@ -243,6 +244,7 @@ class Data(Face):
         return await select_matching(self.session, found.id, fields, where, counted=numbers)
 
     async def _find_table(self, text: str) -> Collection:
+        expect_reader(self.session.state, self.identity.member_id)
         where = await self._find_collection(text)
         await self._expect_table(where)
         return where

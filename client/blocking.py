@@ -136,6 +136,7 @@ class Vault:
     close = _waiting(waiting_vault.Vault.close)
 
     title = _waiting(waiting_vault.Vault.title)
+    title_sealed = _waiting(waiting_vault.Vault.title_sealed)
     status = _waiting(waiting_vault.Vault.status)
     members = _waiting(waiting_vault.Vault.members)
     collections = _waiting(waiting_vault.Vault.collections)

@@ -77,11 +77,15 @@ class NewKeys:
 
     `mine` of them it may give new keys now, by the command `way`, which is None where there is
     nothing that it may do. A takeover is due as long as the seller knows a key in use.
+
+    `offered` are those to whom the vault was offered, who did not take it over, and who have keys
+    in use since then; whoever makes no keys is told of none.
     """
 
     fields: int
     mine: int
     way: Way | None
+    offered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,10 +155,10 @@ class Invocation:
         new = next(iter(self.waiting), None)
         if new is None or new.way is None or self.json:
             return
-        what, way = visible(advice.what_waits(new)), f"sealroom {new.way}"
+        what = visible(advice.what_waits(new))
         # A takeover seals everything anew: nobody is led into that by a question on the way.
         if new.way == advice.TAKEOVER or not somebody_there():
-            note(f"{what}: run '{way}'{' next' if new.way == advice.TAKEOVER else ''}.")
+            note(f"{what}: {visible(advice.which_way(new))}.")
             return
         try:
             sure = click.confirm(f"{what}. Replace now?", default=True, err=True)
@@ -168,6 +168,13 @@ class Invocation:
             done = self.in_vault(lambda vault: vault.rotate(tainted=True))
             where = "by somebody else" if done.index is None else f"leaf {done.index:,} of the log"
             note(f"replaced ({where})")
+            self.tell_what_is_left()
+
+    def tell_what_is_left(self) -> None:
+        """Say who could open what is stored, after new keys were made for what is to come."""
+        left = next((advice.what_is_left(each) for each in self.waiting), None)
+        if left is not None:
+            self.aside(visible(f"{left[:1].upper()}{left[1:]}."))
 
     def show(self, result: object, for_people: Callable[[], None]) -> None:
         """Print a result: as one JSON document with --json, else as the function prints it."""

@@ -168,6 +168,7 @@ def _print_status(stands: VaultStatus) -> None:
             ("frozen", _frozen(stands.phase)),
             ("handover", offer_text(stands.offer)),
             ("new keys", advice.told_to(stands)),
+            ("old keys", advice.what_is_left(stands.new_keys)),
         ]
     )
 

@@ -85,7 +85,7 @@ class Keys(Face):
 
     async def new_keys(self) -> NewKeys:
         """Say which fields wait for new keys as far as is known, and what this member can do."""
-        return new_keys(self.session)
+        return await new_keys(self.session)
 
     # --- the vault as a whole
 

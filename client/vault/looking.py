@@ -67,7 +67,7 @@ class Looking(Face):
             records=sum(state.collections[each].records for each in tables),
             offer=await self._offer(),
             tainted_fields=len(tainted_fields(state)),
-            new_keys=new_keys(self.session),
+            new_keys=await new_keys(self.session),
             phase=state.phase.value,
             head_age=self.session.head_age(),
             head_limit=state.policy.head_seconds,

@@ -224,6 +224,18 @@ class UploadResult:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Uploads that were begun and are over: how many, and the act that ended their collection.
+
+    That is None where it has records of others: it stays as it is.
+    """
+
+    collection_id: str
+    uploads: int
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedField:
     """One field of an upload that is planned: its class as it is, or would be.
 

@@ -55,6 +55,7 @@ FIELDS = (
 COLLECTION = results.CollectionInfo("c0" * 16, HOSTILE, HOSTILE, 50, 2, 123_456, ID, FIELDS)
 TABLE = pa.table({HOSTILE: [HOSTILE, None], "n": [1, 2]})
 UPLOADED = results.UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
+GIVEN_UP = results.GivenUp("c0" * 16, 2, None)
 PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1_194, 1, 9_999, 0.5, 90.0, (HOSTILE,))
 READ = results.ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
 DOCUMENT = results.DocumentInfo(
@@ -128,6 +129,7 @@ ANSWERS: Mapping[str, Any] = {
     "takeover": MOVED,
     "erase": ERASED,
     "retire_collection": ACT,
+    "give_up": GIVEN_UP,
     "freeze": ACT,
     "unfreeze": ACT,
     "heartbeat": SIGNED,

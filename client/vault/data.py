@@ -21,6 +21,7 @@ from client.errors import InputError
 from client.results import (
     ActResult,
     EraseResult,
+    GivenUp,
     OnProgress,
     ReadResult,
     UploadPlan,
@@ -153,6 +154,16 @@ class Data(Face):
         return plan_upload(
             source, collection, classes or {}, default, chosen.batch_rows, again=again
         )
+
+    async def give_up(self, collection: str) -> GivenUp:
+        """Let go of this home's unfinished uploads to a collection, found by name or id.
+
+        Raises as `client.table_uploads.give_up`.
+        """
+        from client.table_uploads import give_up
+
+        await self.session.sync_as_member()
+        return await give_up(self.session, await self._find_collection(collection))
 
     async def read(
         self,

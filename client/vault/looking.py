@@ -149,9 +149,15 @@ class Looking(Face):
             unfinished=tuple(
                 self._unfinished(begun, names)
                 for begun in self.session.store.uploads.unfinished()
-                if begun.collection == where.id and begun.upload not in self.session.state.uploads
+                if begun.collection == where.id and self._under_way(begun, where)
             ),
         )
+
+    def _under_way(self, begun: JournalledUpload, where: Collection) -> bool:
+        """Say whether an upload has not landed, and there is something of it to tell."""
+        if begun.upload in self.session.state.uploads:
+            return False
+        return not where.batches or bool(self.session.store.uploads.batches(begun.upload))
 
     def _unfinished(self, begun: JournalledUpload, names: Names) -> UnfinishedUpload:
         """Describe an upload that is under way; a collection that has names is called by them."""

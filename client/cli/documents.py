@@ -9,6 +9,7 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, confirmed
+from client.cli.meant import Choice
 from client.cli.output import Cell, counted, duration, print_facts, print_table, say, size, visible
 from client.cli.progress import progress_bar
 from client.cli.vault import closed_text
@@ -26,7 +27,7 @@ WAITS = "What was verified waits in a hidden .part file; the same command goes o
 @click.option(
     "--class",
     "field_class",
-    type=click.Choice(options.CLASSES),
+    type=Choice(options.CLASSES),
     default="sensitive",
     show_default=True,
     help="The class of all of them; grants are by class.",

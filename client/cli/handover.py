@@ -10,6 +10,7 @@ from client.cli import options
 from client.cli.advice import what_is_left
 from client.cli.invocation import Invocation, compared
 from client.cli.keys import GOES_ON, print_rotated
+from client.cli.meant import Choice
 from client.cli.output import counted, duration, moment, print_facts, say, size, visible
 from client.cli.progress import progress_bar
 from client.cli.vault import offer_text
@@ -150,7 +151,7 @@ def takeover(invocation: Invocation) -> None:
     "--reason",
     default="other",
     show_default=True,
-    type=click.Choice(options.REASONS),
+    type=Choice(options.REASONS),
     help="Why; the log shows it.",
 )
 @click.pass_obj

@@ -8,6 +8,7 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation
+from client.cli.meant import Choice
 from client.cli.output import age, moment, print_facts, rows_of_words, say, visible
 from client.cli.vault import title_text
 from client.results import InviteResult, JoinResult
@@ -16,7 +17,7 @@ INVITED_ROLES = tuple(each for each in options.ROLES if each != "owner")
 
 
 @click.command()
-@click.argument("role", type=click.Choice(INVITED_ROLES))
+@click.argument("role", type=Choice(INVITED_ROLES))
 @click.option(
     "--name",
     required=True,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from client.cli.meant import Choice, meant, not_one_of
 from client.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def classes(typed: str) -> tuple[str, ...]:
     listed = names(typed)
     for each in listed:
         if each not in CLASSES:
-            raise click.BadParameter(f"{each!r} is not one of {', '.join(CLASSES)}")
+            raise click.BadParameter(not_one_of(each, CLASSES))
     return listed
 
 
@@ -103,7 +104,8 @@ def class_of(typed: str) -> tuple[str, str]:
     """Return a field and its class from FIELD=CLASS; the field's name may have = in it."""
     field, sign, field_class = typed.rpartition("=")
     if not sign or not field or field_class not in CLASSES:
-        raise click.BadParameter(f"{typed!r} is not FIELD= and one of {', '.join(CLASSES)}")
+        wrong = f"{typed!r} is not FIELD= and one of {', '.join(CLASSES)}"
+        raise click.BadParameter(f"{wrong}. {meant(field_class, CLASSES)}".strip())
     return field, field_class
 
 
@@ -281,7 +283,7 @@ def words_options(command: F) -> F:
 def reason_option(command: F) -> F:
     """Add --reason."""
     return click.option(
-        "--reason", required=True, type=click.Choice(REASONS), help="Why; the log shows it."
+        "--reason", required=True, type=Choice(REASONS), help="Why; the log shows it."
     )(command)
 
 

@@ -18,6 +18,7 @@ from client import erasing
 from client.catalogs import read_names
 from client.documents.entries import holds_documents
 from client.errors import InputError
+from client.likely import likely
 from client.results import (
     ActResult,
     EraseResult,
@@ -57,7 +58,8 @@ def field_class(text: str) -> FieldClass:
     """
     by_name = {each.name.lower(): each for each in DATA_CLASSES}
     if text not in by_name:
-        raise InputError(f"no class {text!r}", hint="Classes are general, sensitive and core.")
+        hint = likely(text, by_name, "Classes are general, sensitive and core.")
+        raise InputError(f"no class {text!r}", hint=hint)
     return by_name[text]
 
 

@@ -186,12 +186,22 @@ def _usage_hint(error: click.UsageError) -> str | None:
         if context is root:
             return f"{ASKING} comes after the command, of those that ask."
         return f"'{context.command_path}' asks nothing that could be answered so: leave it out."
+    if isinstance(error, click.BadParameter) and (kind := _kind_of_place(error)) is not None:
+        return kind
     if isinstance(error, click.NoSuchCommand) and isinstance(context.command, click.Group):
         below = _groups_with(context.command, error.command_name)
         if below:
             named = " or ".join(f"'{root.info_name} {each}'" for each in below)
             return f"Did you mean {named}?"
     return f"Try '{context.command_path} --help'."
+
+
+def _kind_of_place(error: click.BadParameter) -> str | None:
+    """Return what to name where a file was named for a folder, or the other way round."""
+    wanted = None if error.param is None else error.param.type
+    if not isinstance(wanted, click.Path) or wanted.file_okay == wanted.dir_okay:
+        return None
+    return "Name a file in that folder." if wanted.file_okay else "Name a folder."
 
 
 def _groups_with(group: click.Group, name: str) -> list[str]:

@@ -73,8 +73,18 @@ class Invocation:
 
     @cached_property
     def directory(self) -> Path:
-        """Where the home is."""
-        return self.named_home or default_home()
+        """Where the home is.
+
+        Raises:
+            InputError: there is a file in its place.
+        """
+        home = self.named_home or default_home()
+        if home.is_file():
+            raise InputError(
+                f"{home} is a file, and a home is a folder",
+                hint="Name the folder that holds the keyring, with --home or SEALROOM_HOME.",
+            )
+        return home
 
     @cached_property
     def folder(self) -> Folder:
@@ -205,8 +215,11 @@ def _first_line(path: Path) -> str:
     except UnicodeDecodeError:
         line = ""
     except OSError as error:
+        hint = f"Is {path} right?"
+        if path.is_dir():
+            hint = f"{path} is a folder: name a file in it."
         raise InputError(
-            f"the passphrase file cannot be read: {error.strerror}", hint=f"Is {path} right?"
+            f"the passphrase file cannot be read: {error.strerror}", hint=hint
         ) from None
     if not line:
         raise InputError("the passphrase file has no passphrase in its first line")

@@ -33,6 +33,12 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PIN: Final = re.compile(r"[0-9a-f]{64}")
 _RECORDS: Final = re.compile(r"([0-9]{1,12})(?:\s*-\s*([0-9]{1,12}))?")
 _HOST: Final = re.compile(r"[a-z0-9.:\[\]_-]{1,260}")
+_PLAIN_HOST: Final = re.compile(
+    r"(?:[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\])"
+    r"(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4})?"
+)
+"""A host and perhaps a port that may be shown as what was likely meant."""
+_PORT_ALONE: Final = re.compile(r":?([0-9]{1,5})")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -139,10 +145,29 @@ def server_url(text: str) -> str:
         parts = urlsplit("")
     beyond = parts.path.rstrip("/") or parts.query or parts.fragment
     if parts.scheme != "https" or beyond or port == 0 or not _HOST.fullmatch(host):
-        raise InputError(
-            f"{text!r} is not a server's address", hint="For example vault.example.com:8443."
-        )
+        raise _no_address(text.strip())
+    if _PORT_ALONE.fullmatch(host):
+        raise _no_address(text.strip())
     return f"https://{host}"
+
+
+def _no_address(typed: str) -> InputError:
+    """Return what to write in place of what is no server's address."""
+    scheme, _, rest = typed.rpartition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    plain = host if _PLAIN_HOST.fullmatch(host) else "vault.example.com:8443"
+    if scheme == "sealroom":
+        # It holds a secret, and is not repeated.
+        return InputError("that is an invite link", hint="'sealroom join' takes it, in quotes.")
+    if port := _PORT_ALONE.fullmatch(rest):
+        hint = f"That is a port: put the host before it, such as 127.0.0.1:{port[1]}."
+    elif scheme == "http":
+        hint = f"Servers speak TLS alone: write {plain}, or https://{plain}."
+    elif plain == host:
+        hint = f"Write the host and the port alone: {plain}."
+    else:
+        hint = f"For example {plain}; a port is a number from 1 to 65535."
+    return InputError(f"{typed!r} is not a server's address", hint=hint)
 
 
 def tls_pin(text: str | None) -> bytes | None:

@@ -35,9 +35,12 @@ _RECORDS: Final = re.compile(r"([0-9]{1,12})(?:\s*-\s*([0-9]{1,12}))?")
 _HOST: Final = re.compile(r"[a-z0-9.:\[\]_-]{1,260}")
 _PLAIN_HOST: Final = re.compile(
     r"(?:[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\])"
-    r"(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4})?"
+    r"(?P<port>:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?"
 )
 """A host and perhaps a port that may be shown as what was likely meant."""
+USUAL_PORT: Final = ":8443"
+"""Where 'sealroom serve' listens unless it is told otherwise."""
+EXAMPLE: Final = f"vault.example.com{USUAL_PORT}"
 _PORT_ALONE: Final = re.compile(r":?([0-9]{1,5})")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -155,7 +158,8 @@ def _no_address(typed: str) -> InputError:
     """Return what to write in place of what is no server's address."""
     scheme, _, rest = typed.rpartition("://")
     host = rest.partition("/")[0].rpartition("@")[2]
-    plain = host if _PLAIN_HOST.fullmatch(host) else "vault.example.com:8443"
+    likely = _PLAIN_HOST.fullmatch(host)
+    plain = f"{host}{'' if likely['port'] else USUAL_PORT}" if likely else EXAMPLE
     if scheme == "sealroom":
         # It holds a secret, and is not repeated.
         return InputError("that is an invite link", hint="'sealroom join' takes it, in quotes.")
@@ -163,7 +167,7 @@ def _no_address(typed: str) -> InputError:
         hint = f"That is a port: put the host before it, such as 127.0.0.1:{port[1]}."
     elif scheme == "http":
         hint = f"Servers speak TLS alone: write {plain}, or https://{plain}."
-    elif plain == host:
+    elif likely:
         hint = f"Write the host and the port alone: {plain}."
     else:
         hint = f"For example {plain}; a port is a number from 1 to 65535."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -12,19 +11,7 @@ from client.cli import main, options
 from client.cli.meant import ASKING, OTHER_WORDS, not_one_of, option_message
 from client.errors import InputError
 from client.vault import field_class
-
-
-def every_command(
-    group: click.Group = main.cli, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        assert found is not None
-        if isinstance(found, click.Group):
-            yield from every_command(found, (*path, name))
-        else:
-            yield (*path, name), found
+from tests.every_command import every_command
 
 
 def known(command: click.Command) -> set[str]:

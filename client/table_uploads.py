@@ -17,7 +17,7 @@ from client.journals import JournalledUpload, name_tag
 from client.plans import Plan
 from client.results import GivenUp, OnProgress, UploadResult
 from client.session import Session, saying
-from client.under_way import giving_way
+from client.under_way import giving_way, tell_renamed
 from client.uploads import Upload, begin, interrupted
 from protocol import acts
 from protocol.ledger.contents import Collection
@@ -58,6 +58,8 @@ async def upload_held(
         plan.source.note(said)
     source = await asyncio.to_thread(plan.source_id)
     found = await interrupted(session, source)
+    if found is not None:
+        tell_renamed(session, plan, found[0])
     journal, resumed = found or (_begun_anew(session, plan, source), 0)
     return await _landed(session, plan, journal, resumed, started, on_progress)
 

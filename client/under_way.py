@@ -15,6 +15,7 @@ from client.errors import Refused
 from client.journals import JournalledUpload, name_tag
 from client.plans import Plan
 from client.session import Session
+from protocol.ledger.contents import Collection
 
 
 def under_way(session: Session, name: str) -> tuple[JournalledUpload, ...]:
@@ -84,8 +85,7 @@ def giving_way(session: Session, plan: Plan) -> tuple[JournalledUpload, ...]:
         other = bool(sent) and file != plan.source.name
         if where is not None and (other or where.classes != plan.classes):
             # It is told apart from another table by its content, which is read for it.
-            as_begun = replace(plan, classes=where.classes)
-            same = not other or as_begun.source_id() == each.source
+            same = not other or _is(plan, each, where)
             raise _held(plan, each, file, same=same)
         if sent:
             plan.source.note(
@@ -93,6 +93,13 @@ def giving_way(session: Session, plan: Plan) -> tuple[JournalledUpload, ...]:
                 f"{plan.collection!r} was cut off, so it starts over"
             )
     return begun
+
+
+def _is(plan: Plan, begun: JournalledUpload, where: Collection) -> bool:
+    """Say whether a table is the one that was begun, but for the classes of its columns."""
+    if len(where.classes) != len(plan.classes):
+        return False
+    return replace(plan, classes=where.classes).source_id() == begun.source
 
 
 def _held(plan: Plan, begun: JournalledUpload, file: str | None, *, same: bool) -> Refused:

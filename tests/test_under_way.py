@@ -190,6 +190,16 @@ async def test_another_table_under_another_name_is_told_with_both_names(
     assert (caught.value.hint or "").startswith(told)
 
 
+async def test_another_table_with_other_columns_is_told_so(
+    mine: Vault, file: Path, other: Path, name: str
+) -> None:
+    await cut_off(mine, file, name)
+    pq.write_table(pa.table({"a": [1], "b": [2]}), other)
+    with pytest.raises(Refused, match=r"an upload of customers\.parquet to") as caught:
+        await mine.upload(other, collection=name)
+    assert (caught.value.hint or "").startswith("part.parquet holds something else than ")
+
+
 async def test_a_table_in_memory_has_no_name_to_tell(mine: Vault, file: Path, name: str) -> None:
     await cut_off(mine, file, name)
     with pytest.raises(Refused, match=r"an upload of customers\.parquet to") as caught:

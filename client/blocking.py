@@ -136,6 +136,7 @@ class Vault:
     close = _waiting(waiting_vault.Vault.close)
 
     title = _waiting(waiting_vault.Vault.title)
+    title_sealed = _waiting(waiting_vault.Vault.title_sealed)
     status = _waiting(waiting_vault.Vault.status)
     members = _waiting(waiting_vault.Vault.members)
     collections = _waiting(waiting_vault.Vault.collections)
@@ -145,6 +146,7 @@ class Vault:
     upload = _waiting(waiting_vault.Vault.upload)
     plan_upload = _waiting(waiting_vault.Vault.plan_upload)
     erase = _waiting(waiting_vault.Vault.erase)
+    give_up = _waiting(waiting_vault.Vault.give_up)
     retire_collection = _waiting(waiting_vault.Vault.retire_collection)
     read = _waiting(waiting_vault.Vault.read)
     export = _waiting(waiting_vault.Vault.export)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from client.errors import Refused
 from client.people import remember_words, words_with
 from client.session import Draft, Session, saying
+from client.standing import who_may, your_role
 from protocol import acts
-from protocol.acts import CollectionReceipt, Reason
+from protocol.acts import CollectionReceipt, Reason, Role
 from protocol.ledger.parties import Member
 from protocol.ledger.state import OpenOffer, State
 
@@ -54,13 +55,12 @@ def open_offer(session: Session) -> OpenOffer:
     Raises:
         Refused: none is open, or it is to somebody else.
     """
-    opened = session.state.offer
-    if opened is None or opened.buyer != session.identity.member_id:
-        raise Refused(
-            "no handover is offered to you",
-            code="out_of_order",
-            hint="'sealroom handover status' shows whether one is. The owner offers it.",
-        )
+    opened, me = session.state.offer, session.state.members[session.identity.member_id]
+    if opened is None or opened.buyer != me.id:
+        hint = "'sealroom handover status' shows whether one is. The owner offers it."
+        if me.role is not Role.BIDDER:
+            hint = f"{your_role(me.role)}: this is for {who_may(acts.Accept)}."
+        raise Refused("no handover is offered to you", code="out_of_order", hint=hint)
     return opened
 
 

@@ -203,4 +203,5 @@ async def _join_result(vault: Vault, words: str | None, yes: bool) -> JoinResult
         words=words_with(session, inviter),
         compared=compared,
         head_age=max(0, int(session.clock()) - session.believed.pin.time),
+        title_sealed=await vault.title_sealed(),
     )

@@ -226,6 +226,12 @@ def checked_file(path: Path) -> KeyringFile:
         raise NoKeyring(
             f"there is no keyring at {path}", hint="create one, or name the right file"
         ) from None
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoKeyring(
+            f"{path} is a folder, and a keyring is a file",
+            hint="name the folder around the keyring as the home, or move that folder away",
+        )
     with os.fdopen(descriptor, "rb") as file:
         # Of the open file, not of the path: what was checked is what is read.
         if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:

@@ -24,6 +24,7 @@ from client.surveying import surveyed
 from client.table_uploads import refuse_repeated
 from client.tables import Column
 from client.under_way import expect_free
+from client.uploads import expect_open
 from protocol import acts
 from protocol.blocks import FieldClass
 
@@ -48,6 +49,7 @@ async def looked_at(session: Session, plan: Plan) -> UploadPlan:
         like = await asyncio.to_thread(likenesses, plan.source)
     else:
         plan = fitted(session, plan, *there)
+        expect_open(session, plan.classes)
     fields = tuple(
         _planned(column, its_class, None if column.name in plan.named else like.get(column.name))
         for column, its_class in zip(plan.source.columns, plan.classes, strict=True)

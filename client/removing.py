@@ -205,7 +205,7 @@ def _to_replace(session: Session) -> tuple[list[Field], list[Field]]:
 
 def may_replace(session: Session) -> bool:
     """Say whether this member may make new keys now."""
-    return _makes_keys(session) and _phase(session) is Phase.OPEN
+    return makes_keys(session) and _phase(session) is Phase.OPEN
 
 
 def invites_wait(session: Session) -> bool:
@@ -217,7 +217,7 @@ def keys_wait(session: Session) -> KeysWait | None:
     """Say why this member makes no new keys now: None where it may, or the vault has ended."""
     if _phase(session) is Phase.ENDED:
         return None
-    if not _makes_keys(session):
+    if not makes_keys(session):
         return KeysWait.ROLE
     return _WAITS.get(_phase(session))
 
@@ -229,7 +229,8 @@ _WAITS: Final[Mapping[Phase, KeysWait]] = {
 }
 
 
-def _makes_keys(session: Session) -> bool:
+def makes_keys(session: Session) -> bool:
+    """Say whether this member's role makes new keys at all, though not now perhaps."""
     me = session.state.members[session.identity.member_id]
     return me.status is MemberStatus.CONFIRMED and is_keyed(me.role)
 

@@ -77,11 +77,15 @@ class NewKeys:
 
     `mine` of them it may give new keys now, by the command `way`, which is None where there is
     nothing that it may do. A takeover is due as long as the seller knows a key in use.
+
+    `offered` are those to whom the vault was offered, who did not take it over, and who have keys
+    in use since then; whoever makes no keys is told of none.
     """
 
     fields: int
     mine: int
     way: Way | None
+    offered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ class VaultStatus:
     """A vault as replayed: sizes, phase, my place in it; ages in seconds.
 
     `collections` and `records` count tables, `documents` what lies beside them, as far as this
-    member may know the names of a collection: without them it counts as a table.
+    member may know the names of a collection: the `nameless` ones count as tables. `title_sealed`
+    says that no name opens to it, and so no title.
 
     `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
     somebody named by the policy, last signed, which writers let be `head_limit` at most.
@@ -115,6 +120,8 @@ class VaultStatus:
     head_age: int
     head_limit: int
     documents: int = 0
+    nameless: int = 0
+    title_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +165,8 @@ class UnfinishedUpload:
 class CollectionInfo:
     """One collection: names where this member may know them, and what the ledger says.
 
-    `documents` is how many it holds, None for a table, and where no name says what it is.
+    `documents` is how many it holds, None for a table, and where no name says what it is: it is
+    `closed` then, if it has names and this member may know none.
     `unfinished` are the uploads into it that this home has under way.
     """
 
@@ -172,6 +180,7 @@ class CollectionInfo:
     fields: tuple[FieldInfo, ...]
     documents: int | None = None
     unfinished: tuple[UnfinishedUpload, ...] = ()
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +221,18 @@ class UploadResult:
     replaced: int = 0
     unchanged: int = 0
     left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Uploads that were begun and are over: how many, and the act that ended their collection.
+
+    That is None where it has records of others: it stays as it is.
+    """
+
+    collection_id: str
+    uploads: int
+    index: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +356,10 @@ class InviteResult:
 
 @dataclass(frozen=True, slots=True)
 class JoinResult:
-    """A membership: `words` are to be compared with the inviter, by voice or in person."""
+    """A membership: `words` are to be compared with the inviter, by voice or in person.
+
+    `title_sealed` as in `VaultStatus`.
+    """
 
     vault_id: str
     title: str
@@ -346,6 +370,7 @@ class JoinResult:
     words: str
     compared: bool
     head_age: int
+    title_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +381,13 @@ class ActResult:
     index: int
     member_id: str | None = None
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatResult(ActResult):
+    """A head that was signed; `counts` where the policy lets its signer tell writers its age."""
+
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from client.errors import Refused
 from protocol import acts
 from protocol.acts import Payload, Role
 from protocol.errors import NotAuthorised, SealroomError
@@ -57,6 +58,20 @@ _DOING: Final[Mapping[type[Payload], str]] = {
 }
 """What somebody does who signs an act, in the words of the commands."""
 
+_READS_NONE: Final[Mapping[Role, tuple[str, str]]] = {
+    Role.AUDITOR: (
+        "an auditor reads no data, and no names of it",
+        "You are an auditor here: 'sealroom log --verify' says who did what, 'sealroom members' "
+        "who is here, and 'sealroom collection list' how much there is, all by ids.",
+    ),
+    Role.KEYLESS_ADMIN: (
+        "a keyless-admin reads no data",
+        "You are a keyless-admin here: names open to you, as 'sealroom collection list' shows. "
+        "Data is read by the owner, and by admins and bidders who were granted it.",
+    ),
+}
+"""Why those read nothing whose role holds no data whatever is granted, and what they can do."""
+
 
 def in_words(message: str, payload: Payload) -> str:
     """Return a refusal's message with the user's word for the act in place of the protocol's."""
@@ -82,6 +97,18 @@ def your_role(role: Role) -> str:
     """Return a member's role in words that are said to that member."""
     article = "an" if role in (Role.ADMIN, Role.AUDITOR) else "the" if role is Role.OWNER else "a"
     return f"You are {article} {role} here"
+
+
+def expect_reader(state: State, member_id: bytes) -> None:
+    """Refuse at once to read anything for a member whose role holds no data, whatever is named.
+
+    Raises:
+        Refused: it is such a member; what it can do instead is told.
+    """
+    member = state.members.get(member_id)
+    if member is not None and member.role in _READS_NONE:
+        why, instead = _READS_NONE[member.role]
+        raise Refused(why, code="not_authorised", hint=instead)
 
 
 def what_helps(

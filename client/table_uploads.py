@@ -12,14 +12,15 @@ import time
 from typing import Final
 
 from client.appending import collection_named, fitted, misspelt
-from client.errors import Refused
+from client.errors import InputError, Refused
 from client.journals import JournalledUpload, name_tag
 from client.plans import Plan
-from client.results import OnProgress, UploadResult
-from client.session import Session
-from client.under_way import giving_way
+from client.results import GivenUp, OnProgress, UploadResult
+from client.session import Session, saying
+from client.under_way import giving_way, tell_renamed
 from client.uploads import Upload, begin, interrupted
 from protocol import acts
+from protocol.ledger.contents import Collection
 
 UPDATING: Final = "update\0"
 
@@ -57,6 +58,8 @@ async def upload_held(
         plan.source.note(said)
     source = await asyncio.to_thread(plan.source_id)
     found = await interrupted(session, source)
+    if found is not None:
+        tell_renamed(session, plan, found[0])
     journal, resumed = found or (_begun_anew(session, plan, source), 0)
     return await _landed(session, plan, journal, resumed, started, on_progress)
 
@@ -85,9 +88,25 @@ async def _landed(
     if plan.seen is not None:
         plan.seen.add(journal.upload)
     if journal.upload not in session.state.uploads:
-        await Upload(session, plan, journal, on_progress).run()
+        try:
+            await Upload(session, plan, journal, on_progress).run()
+        except BaseException as error:
+            _leave_nothing(session, journal, error)
+            raise
     session.store.uploads.finish(journal)
     return _result(session, plan, journal, resumed, time.monotonic() - started)
+
+
+def _leave_nothing(session: Session, journal: JournalledUpload, error: BaseException) -> None:
+    """Forget an upload that ended before anything of it was sent: there is nothing to go on with.
+
+    A collection that was made for it, or may have been, stays with it: the name is nowhere else.
+    """
+    where = session.state.collections.get(journal.collection)
+    unmade = where is None and isinstance(error, Refused)
+    added_to = where is not None and bool(where.batches)
+    if (unmade or added_to) and not session.store.uploads.batches(journal.upload):
+        session.store.uploads.end(journal.upload)
 
 
 def _result(
@@ -151,6 +170,35 @@ def _begun_anew(session: Session, plan: Plan, source: bytes) -> JournalledUpload
 def _begin(session: Session, plan: Plan, source: bytes, collection: bytes) -> JournalledUpload:
     updating = "" if plan.seen is None else UPDATING
     return begin(session, collection, source, name_tag(collection, updating + plan.collection))
+
+
+async def give_up(session: Session, where: Collection) -> GivenUp:
+    """Let go of what this home has begun to upload to a collection and not ended.
+
+    The server deletes by itself what was sent of it and is in no act. A collection of which
+    nothing is visible yet ends with it.
+
+    Raises:
+        InputError: nothing is under way to it from this home.
+        Refused: the ledger does not let this member end the collection.
+    """
+    journal = session.store.uploads
+    begun = [
+        each
+        for each in journal.unfinished()
+        if each.collection == where.id and each.upload not in session.state.uploads
+    ]
+    if not begun:
+        raise InputError(
+            "this home has no unfinished upload to it",
+            hint="'sealroom collection list' shows those that it has.",
+        )
+    index = None
+    if not where.batches:
+        index = await session.act(saying(acts.RetireCollection(where.id, acts.Reason.MISTAKE)))
+    for each in begun:
+        journal.end(each.upload)
+    return GivenUp(where.id.hex(), len(begun), index)
 
 
 def end_updates(session: Session, collection: bytes, name: str) -> None:

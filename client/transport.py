@@ -301,8 +301,9 @@ class HttpTransport:
                 f"the certificate of {host} is not one that this machine trusts",
                 hint="Give the server's pin with --pin; 'sealroom serve' prints it.",
             )
+        port = "" if urlsplit(self._base).port else " Without a port it is 443."
         return Unreachable(
-            f"could not reach {host}", hint="Is the server running, and the address right?"
+            f"could not reach {host}", hint=f"Is the server running, and the address right?{port}"
         )
 
 

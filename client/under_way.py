@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from dataclasses import replace
 
 from client.catalogs import names_in_journal
 from client.errors import Refused
 from client.journals import JournalledUpload, name_tag
 from client.plans import Plan
 from client.session import Session
+from protocol.ledger.contents import Collection
 
 
 def under_way(session: Session, name: str) -> tuple[JournalledUpload, ...]:
@@ -42,8 +44,27 @@ async def expect_free(session: Session, plan: Plan) -> None:
         Refused: as `giving_way`.
     """
     begun = under_way(session, plan.collection)
-    if begun and await asyncio.to_thread(plan.source_id) not in {each.source for each in begun}:
+    if not begun:
+        return
+    source = await asyncio.to_thread(plan.source_id)
+    same = next((each for each in begun if each.source == source), None)
+    if same is None:
         giving_way(session, plan)
+    else:
+        tell_renamed(session, plan, same)
+
+
+def tell_renamed(session: Session, plan: Plan, begun: JournalledUpload) -> None:
+    """Say that a file goes on with an upload that was begun under another name: its content counts.
+
+    The vault has the old name, sealed, if anything of the upload was sent.
+    """
+    file = names_in_journal(session, begun).file
+    if file and file != plan.source.name:
+        plan.source.note(
+            f"{plan.source.name or 'this table'} is what was begun as {file}, and goes on with it: "
+            f"the vault calls it {file}"
+        )
 
 
 def giving_way(session: Session, plan: Plan) -> tuple[JournalledUpload, ...]:
@@ -63,7 +84,9 @@ def giving_way(session: Session, plan: Plan) -> tuple[JournalledUpload, ...]:
         file = names_in_journal(session, each).file or None
         other = bool(sent) and file != plan.source.name
         if where is not None and (other or where.classes != plan.classes):
-            raise _held(plan.collection, each, file, others=not other)
+            # It is told apart from another table by its content, which is read for it.
+            same = not other or _is(plan, each, where)
+            raise _held(plan, each, file, same=same)
         if sent:
             plan.source.note(
                 f"{file or 'the table'} reads otherwise than when its upload to "
@@ -72,15 +95,30 @@ def giving_way(session: Session, plan: Plan) -> tuple[JournalledUpload, ...]:
     return begun
 
 
-def _held(name: str, begun: JournalledUpload, file: str | None, *, others: bool) -> Refused:
-    """Return the refusal of a table; with `others` it is the one begun, with other classes."""
-    goes_on = shlex.join(["sealroom", "upload", file or "FILE", "--collection", name])
+def _is(plan: Plan, begun: JournalledUpload, where: Collection) -> bool:
+    """Say whether a table is the one that was begun, but for the classes of its columns."""
+    if len(where.classes) != len(plan.classes):
+        return False
+    return replace(plan, classes=where.classes).source_id() == begun.source
+
+
+def _held(plan: Plan, begun: JournalledUpload, file: str | None, *, same: bool) -> Refused:
+    """Return the refusal of a table; the `same` is the one begun, with other classes."""
+    name, mine = plan.collection, plan.source.name or None
+    renamed = same and file is not None and mine is not None and mine != file
+    again = mine if renamed and mine else file or "FILE"
+    goes_on = shlex.join(["sealroom", "upload", again, "--collection", name])
     short = begun.collection.hex()[:16]
+    what = f"an upload of {file or 'another table'} to {name!r} is unfinished"
+    if renamed:
+        what = f"{mine} is {file} under another name, and its upload to {name!r} is unfinished"
+    nothing = "Nothing was sent. "
+    if not same and mine is not None and file is not None:
+        nothing = f"{mine} holds something else than {file}, so nothing was sent. "
     return Refused(
-        f"an upload of {file or 'another table'} to {name!r} is unfinished"
-        + (", with other classes" if others else ""),
+        what + (", with other classes" if same else ""),
         code="conflict",
-        hint=f"Nothing was sent. '{goes_on}' goes on with it, with the options that it had; "
+        hint=f"{nothing}'{goes_on}' goes on with it, with the options that it had; "
         f"'sealroom collection retire {short} --reason mistake' gives it up. "
         "Or upload under another name.",
     )

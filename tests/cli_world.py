@@ -26,6 +26,7 @@ GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.
 LINK = f"sealroom://host:1/{ID}#{'A' * 43}"
 
 ACT = results.ActResult("grant", 7, ID, HOSTILE)
+SIGNED = results.HeartbeatResult("heartbeat", 7, ID)
 SOME = (
     results.FieldsOf(HOSTILE, (HOSTILE, "iban")),
     results.FieldsOf("orders", ("iban",)),
@@ -54,6 +55,7 @@ FIELDS = (
 COLLECTION = results.CollectionInfo("c0" * 16, HOSTILE, HOSTILE, 50, 2, 123_456, ID, FIELDS)
 TABLE = pa.table({HOSTILE: [HOSTILE, None], "n": [1, 2]})
 UPLOADED = results.UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
+GIVEN_UP = results.GivenUp("c0" * 16, 2, None)
 PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1_194, 1, 9_999, 0.5, 90.0, (HOSTILE,))
 READ = results.ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
 DOCUMENT = results.DocumentInfo(
@@ -127,9 +129,10 @@ ANSWERS: Mapping[str, Any] = {
     "takeover": MOVED,
     "erase": ERASED,
     "retire_collection": ACT,
+    "give_up": GIVEN_UP,
     "freeze": ACT,
     "unfreeze": ACT,
-    "heartbeat": ACT,
+    "heartbeat": SIGNED,
     "destroy": ACT,
     "policy": POLICY,
     "change_policy": POLICY,

@@ -88,11 +88,11 @@ async def a_server(directory: Path) -> AsyncIterator[Lab]:
 
 
 @asynccontextmanager
-async def a_vault(directory: Path) -> AsyncIterator[tuple[Lab, Vault]]:
+async def a_vault(directory: Path, title: str = "Project Lark") -> AsyncIterator[tuple[Lab, Vault]]:
     with cheap_keyrings():
         async with lab(directory) as made:
             seller = await made.home("seller").create_vault(
-                URL, title="Project Lark", name="Sue", token=made.token
+                URL, title=title, name="Sue", token=made.token
             )
             async with seller:
                 yield made, seller

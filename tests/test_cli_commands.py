@@ -491,9 +491,10 @@ def test_an_unfinished_upload_says_what_it_is_and_how_it_goes_on(world: World, c
     short = new.collection_id[:16]
     goes_on = "  The same 'sealroom upload' goes on; what was sent is kept for 7 days."
     gives_up = f"  'sealroom collection retire {short} --reason mistake' gives it up now."
-    assert out.splitlines()[-8:] == [
+    assert out.splitlines()[-9:] == [
         f"unfinished: {SHOWN}, from {SHOWN}: 1,200 records in 2 batches sent", goes_on, gives_up,
         f"unfinished: {SHOWN}: 5 records in 1 batch sent", goes_on,
+        f"  'sealroom collection give-up {short}' gives it up; what is there stays.",
         f"unfinished: {short}: 0 records in 0 batches sent", goes_on, gives_up,
     ]  # fmt: skip
     assert world.run("collection", "show", short) == 0

@@ -149,7 +149,7 @@ def test_the_vaults_of_a_home(home: Path, monkeypatch: Any, capsys: Any) -> None
     assert run(home, "vault", "list") == 0
     out = capsys.readouterr().out
     assert SHOWN in out
-    assert "untitled" in out
+    assert f"{'cd' * 8}  -  " in out  # nobody here knows whether it has a title
     assert "join not finished" in out
     assert run(home, "--json", "vault", "list") == 0
     assert [each["joined"] for each in json.loads(capsys.readouterr().out)["vaults"]] == [

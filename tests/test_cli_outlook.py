@@ -145,6 +145,33 @@ def test_what_looks_core_is_pointed_out_and_masked_until_it_has_a_class(
     assert ["cc", "sensitive", "(core?)", "string", MASK] in rows
 
 
+@pytest.mark.parametrize("width", [24, 40, 50, 60, 80, 100, 140])
+def test_the_class_is_shown_whole_whatever_the_width(
+    width: int, tmp_path: Path, screen: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    path = tmp_path / "t.csv"
+    row = "1990-01-01T10:00:00,a text that is so long that a screen does not hold it,1"
+    path.write_text(f"moment,the note that somebody wrote about it,n\n{row}\n{row}\n{row}\n")
+    planned = {
+        "moment": PlannedField("moment", "string", "sensitive", "birthdays", "its name", "core"),
+        "the note that somebody wrote about it": PlannedField("x", "string", "general"),
+        "n": PlannedField("n", "dictionary<values=" + "x" * 40, "core"),
+    }
+    Outlook(open_source(path), planned).print()
+    lines = plain(screen.text).splitlines()
+    assert all(len(line) <= width for line in lines)
+    at = next(n for n, line in enumerate(lines) if line.startswith("──")) - 1
+    shown = lines[at + 2 : at + 5]
+    for line, its_class in zip(shown, ("sensitive (core?)", "general", "core"), strict=True):
+        assert f"   {its_class}" in line
+    # What gives way first are the examples, then the type, and the name last.
+    assert ("row 1" in lines[at]) >= ("row 2" in lines[at]) >= ("row 3" in lines[at])
+    assert ("type" in lines[at]) >= ("row 1" in lines[at])
+    assert ("row 3" in lines[at]) == (width >= 80)
+
+
 def test_of_very_many_likenesses_the_first_are_told() -> None:
     many = [
         PlannedField(f"p {n}", "string", "general", "phone numbers", "its name", "sensitive")

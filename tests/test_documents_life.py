@@ -268,7 +268,7 @@ async def test_the_auditor_sees_who_fetched_which_document_and_when(tmp_path: Pa
         assert {each.fields for each in seen} == {(0,)}
         entries = {each.kind: each for each in (await aud.log()).entries if each.kind == "commit"}
         assert entries["commit"].detail["records"] == 20
-        with pytest.raises(InputError, match="no document"):
+        with pytest.raises(Refused, match="an auditor reads no data"):
             await aud.get_document("contract.pdf", folder=tmp_path)
 
 

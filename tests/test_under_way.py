@@ -129,3 +129,79 @@ async def test_an_unfinished_upload_is_found_by_its_name(
     assert [each.file for each in found.unfinished] == ["customers.parquet"]
     with pytest.raises(InputError, match="no collection"):
         await mine.collection(f"{name}, or not")
+
+
+# --- under another name
+
+
+async def test_a_file_that_was_renamed_goes_on_by_its_content_and_says_what_it_is_called(
+    mine: Vault, file: Path, name: str
+) -> None:
+    await cut_off(mine, file, name)
+    renamed = file.rename(file.with_name("renamed.parquet"))
+    looked = await mine.plan_upload(
+        renamed, collection=name, classes=CLASSES, default=GENERAL, options=OPTIONS, rehearse=False
+    )
+    done = await uploaded(mine, renamed, name)
+    assert done.resumed_batches == 4
+    said = (
+        "renamed.parquet is what was begun as customers.parquet, and goes on with it: "
+        "the vault calls it customers.parquet"
+    )
+    for notes in (looked.notes, done.notes):
+        assert [each for each in notes if "begun as" in each] == [said]
+    assert (await mine.collection(name)).file == "customers.parquet"
+    await exact(mine, name)
+
+
+async def test_a_file_that_goes_on_under_its_own_name_says_nothing_of_it(
+    mine: Vault, file: Path, name: str
+) -> None:
+    await cut_off(mine, file, name)
+    assert not any("begun as" in each for each in (await uploaded(mine, file, name)).notes)
+
+
+async def test_a_file_that_was_renamed_with_other_classes_is_known_by_its_content(
+    mine: Vault, file: Path, name: str
+) -> None:
+    collection = await cut_off(mine, file, name)
+    renamed = file.rename(file.with_name("renamed.parquet"))
+    for asked in (mine.upload, mine.plan_upload):
+        with pytest.raises(Refused) as caught:
+            await asked(
+                renamed, collection=name, classes={"name": FieldClass.CORE}, options=OPTIONS
+            )
+        assert str(caught.value) == (
+            "renamed.parquet is customers.parquet under another name, "
+            f"and its upload to {name!r} is unfinished, with other classes"
+        )
+        hint = caught.value.hint or ""
+        assert f"'sealroom upload renamed.parquet --collection {name}' goes on with it" in hint
+        assert f"'sealroom collection retire {collection[:16]} --reason mistake'" in hint
+
+
+async def test_another_table_under_another_name_is_told_with_both_names(
+    mine: Vault, file: Path, other: Path, name: str
+) -> None:
+    await cut_off(mine, file, name)
+    with pytest.raises(Refused, match=r"an upload of customers\.parquet to") as caught:
+        await uploaded(mine, other, name)
+    told = "part.parquet holds something else than customers.parquet, so nothing was sent. "
+    assert (caught.value.hint or "").startswith(told)
+
+
+async def test_another_table_with_other_columns_is_told_so(
+    mine: Vault, file: Path, other: Path, name: str
+) -> None:
+    await cut_off(mine, file, name)
+    pq.write_table(pa.table({"a": [1], "b": [2]}), other)
+    with pytest.raises(Refused, match=r"an upload of customers\.parquet to") as caught:
+        await mine.upload(other, collection=name)
+    assert (caught.value.hint or "").startswith("part.parquet holds something else than ")
+
+
+async def test_a_table_in_memory_has_no_name_to_tell(mine: Vault, file: Path, name: str) -> None:
+    await cut_off(mine, file, name)
+    with pytest.raises(Refused, match=r"an upload of customers\.parquet to") as caught:
+        await uploaded(mine, TABLE.slice(0, 3), name)
+    assert (caught.value.hint or "").startswith("Nothing was sent. ")

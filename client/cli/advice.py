@@ -11,6 +11,7 @@ from client.results import KeysWait, NewKeys, VaultStatus, Way
 TAKEOVER: Final = Way.TAKEOVER
 FORMER: Final = ("revoked", "replaced")
 SELLER_KNOWS: Final = "the seller still knows the keys that are in use"
+SEAL_ANEW: Final = "sealroom rotate --reencrypt"
 
 WHY_NO_KEYS: Final[Mapping[KeysWait, str]] = {
     KeysWait.OFFER: "the vault is offered, and nobody makes new keys until the buyer has answered "
@@ -34,8 +35,39 @@ def what_waits(new: NewKeys) -> str:
     """Return what waits for this member, as the beginning of a sentence."""
     if new.way == TAKEOVER:
         return SELLER_KNOWS.capitalize()
-    what = f"{counted(new.mine, 'field takes', 'fields take')} no new data until "
+    what = f"{_offered(new)}. " if new.offered else ""
+    what += f"{counted(new.mine, 'field takes', 'fields take')} no new data until "
     return what + ("its key is replaced" if new.mine == 1 else "their keys are replaced")
+
+
+def which_way(new: NewKeys) -> str:
+    """Return the command that replaces what waits, as the end of a sentence."""
+    if new.way == TAKEOVER:
+        return f"run 'sealroom {new.way}' next"
+    if new.offered:
+        return (
+            f"run '{SEAL_ANEW}', which also seals anew what is stored, or at least "
+            f"'sealroom {new.way}'"
+        )
+    return f"run 'sealroom {new.way}'"
+
+
+def what_is_left(new: NewKeys) -> str | None:
+    """Return who could open what is stored, once what waited has new keys; None where nobody."""
+    if not new.offered:
+        return None
+    has = "has" if len(new.offered) == 1 else "have"
+    whose = f"keys that {', '.join(new.offered)} {has} since the vault was offered"
+    return f"what is stored opens with {whose}: '{SEAL_ANEW}' seals it anew"
+
+
+def _offered(new: NewKeys) -> str:
+    names, one = ", ".join(new.offered), len(new.offered) == 1
+    were = "was" if one else "were"
+    return (
+        f"{names} {were} offered the vault, did not take it over, and still "
+        f"{'has' if one else 'have'} its keys"
+    )
 
 
 def told_to(stands: VaultStatus) -> str | None:

@@ -9,8 +9,9 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, confirmed
-from client.cli.output import counted, print_facts, print_table, say, size, visible
-from client.results import CollectionInfo, FieldInfo
+from client.cli.output import counted, note, print_facts, print_table, say, size, visible
+from client.cli.vault import closed_text
+from client.results import CollectionInfo, FieldInfo, GivenUp
 from protocol.limits import DAY, LIMITS
 
 LIES_DAYS: Final = LIMITS.staged_seconds // DAY
@@ -61,6 +62,9 @@ def list_collections(invocation: Invocation) -> None:
         for each in found:
             for line in _under_way(each):
                 say(line)
+        closed = sum(each.closed for each in found)
+        if closed:
+            note(closed_text(closed))
 
     invocation.show({"collections": found}, for_people)
 
@@ -99,6 +103,30 @@ def retire(invocation: Invocation, name: str, reason: str, yes: bool) -> None:
     confirmed(f"Delete the collection {visible(name)}, for ever?", yes)
     done = invocation.in_vault(lambda vault: vault.retire_collection(name, Reason(reason)))
     invocation.show(done, lambda: say(f"retired: {visible(name)} (leaf {done.index:,} of the log)"))
+
+
+@collection.command(name="give-up")
+@click.argument("name")
+@click.pass_obj
+def give_up(invocation: Invocation, name: str) -> None:
+    """Give up the uploads to a collection that this home has begun and not finished.
+
+    NAME is a name, an id, or the beginning of an id. What was sent of them nobody ever saw, and
+    the server deletes it. The records that the collection has stay; one that has none ends.
+
+    Example:
+      sealroom collection give-up customers
+    """
+    done = invocation.in_vault(lambda vault: vault.give_up(name))
+    invocation.show(done, lambda: _print_given_up(name, done))
+
+
+def _print_given_up(name: str, done: GivenUp) -> None:
+    say(f"given up: {counted(done.uploads, 'upload')} to {visible(name)}")
+    if done.index is None:
+        say(f"The server deletes what was sent after {LIES_DAYS} days; what was there stays.")
+    else:
+        say(f"The collection had no records, and is retired (leaf {done.index:,} of the log).")
 
 
 def _print_collection(found: CollectionInfo) -> None:
@@ -161,7 +189,9 @@ def _under_way(found: CollectionInfo) -> Iterator[str]:
         sent = f"{counted(each.records, 'record')} in {counted(each.batches, 'batch', 'batches')}"
         yield f"unfinished: {what}: {sent} sent"
         yield f"  The same 'sealroom upload' goes on; what was sent is kept for {LIES_DAYS} days."
-        if not found.batches:
+        if found.batches:
+            yield f"  'sealroom collection give-up {short}' gives it up; what is there stays."
+        else:
             yield f"  'sealroom collection retire {short} --reason mistake' gives it up now."
 
 

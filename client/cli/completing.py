@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from client.cli.invocation import Invocation
+from client.cli.meant import Choice
 from client.cli.output import say
 from client.places import default_home, known_vaults
 
@@ -24,7 +25,7 @@ VARIABLE: Final = "_SEALROOM_COMPLETE"
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print the script that has a shell complete what you type, to be loaded by it.

@@ -7,7 +7,7 @@ import click
 from client.cli import options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import print_facts, say, visible
-from client.results import ActResult, AttestResult, PolicyInfo
+from client.results import ActResult, AttestResult, HeartbeatResult, PolicyInfo
 
 
 @click.command()
@@ -53,7 +53,14 @@ def heartbeat(invocation: Invocation) -> None:
       sealroom heartbeat
     """
     done = invocation.in_vault(lambda vault: vault.heartbeat())
-    invocation.show(done, lambda: _print_done("signed", done))
+    invocation.show(done, lambda: _print_signed(done))
+
+
+def _print_signed(done: HeartbeatResult) -> None:
+    say(f"signed (leaf {done.index:,} of the log)")
+    if not done.counts:
+        say("Writers go by the owner's signature, and those that the policy names; yours is none")
+        say("of them. The owner can name you: 'sealroom policy set --head-signers'.")
 
 
 def _print_done(what: str, done: ActResult) -> None:

@@ -9,8 +9,10 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, confirmed
+from client.cli.meant import Choice
 from client.cli.output import Cell, counted, duration, print_facts, print_table, say, size, visible
 from client.cli.progress import progress_bar
+from client.cli.vault import closed_text
 from client.results import AttachResult, DocumentInfo, GetResult, RemoveResult
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ WAITS = "What was verified waits in a hidden .part file; the same command goes o
 @click.option(
     "--class",
     "field_class",
-    type=click.Choice(options.CLASSES),
+    type=Choice(options.CLASSES),
     default="sensitive",
     show_default=True,
     help="The class of all of them; grants are by class.",
@@ -90,8 +92,14 @@ def list_documents(invocation: Invocation) -> None:
     Example:
       sealroom documents list
     """
-    found = invocation.in_vault(lambda vault: vault.documents())
-    invocation.show({"documents": found}, lambda: _print_list(found))
+
+    async def listed(vault: Vault) -> tuple[tuple[DocumentInfo, ...], int]:
+        found = await vault.documents()
+        # Whose names are closed may be documents too: then nobody is told that there are none.
+        return found, 0 if found else sum(each.closed for each in await vault.collections())
+
+    found, closed = invocation.in_vault(listed)
+    invocation.show({"documents": found}, lambda: _print_list(found, closed))
 
 
 @documents.command()
@@ -204,7 +212,10 @@ def _print_attached(done: list[AttachResult]) -> None:
         )
 
 
-def _print_list(found: tuple[DocumentInfo, ...]) -> None:
+def _print_list(found: tuple[DocumentInfo, ...], closed: int) -> None:
+    if closed:
+        say(f"no documents whose names you may know; {closed_text(closed)}")
+        return
     if not found:
         say("no documents yet")
         return

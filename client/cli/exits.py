@@ -18,6 +18,7 @@ from typing import Any, Final
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from client.cli.meant import ASKING, asks_nothing, option_message
 from client.cli.output import note, print_json, visible
 from client.errors import Interrupted, Refused, Unreachable
 from client.results import as_json as as_document
@@ -151,6 +152,8 @@ def _told(error: BaseException) -> Told:
             return Told(error.code, str(error), error.hint or LAST_HINTS.get(exit_code(error)))
         case NoArgsIsHelpError():
             return Told("usage", "no command was given", "Try --help.")
+        case click.NoSuchOption():
+            return Told("usage", option_message(error), _usage_hint(error))
         case click.UsageError():
             return Told("usage", " ".join(error.format_message().split()), _usage_hint(error))
         case click.ClickException():
@@ -179,12 +182,26 @@ def _usage_hint(error: click.UsageError) -> str | None:
         if error.option_name in known:
             first = f"{root.info_name} {error.option_name}"
             return f"{error.option_name} comes before the command: {first} ..."
+    if isinstance(error, click.NoSuchOption) and asks_nothing(error):
+        if context is root:
+            return f"{ASKING} comes after the command, of those that ask."
+        return f"'{context.command_path}' asks nothing that could be answered so: leave it out."
+    if isinstance(error, click.BadParameter) and (kind := _kind_of_place(error)) is not None:
+        return kind
     if isinstance(error, click.NoSuchCommand) and isinstance(context.command, click.Group):
         below = _groups_with(context.command, error.command_name)
         if below:
             named = " or ".join(f"'{root.info_name} {each}'" for each in below)
             return f"Did you mean {named}?"
     return f"Try '{context.command_path} --help'."
+
+
+def _kind_of_place(error: click.BadParameter) -> str | None:
+    """Return what to name where a file was named for a folder, or the other way round."""
+    wanted = None if error.param is None else error.param.type
+    if not isinstance(wanted, click.Path) or wanted.file_okay == wanted.dir_okay:
+        return None
+    return "Name a file in that folder." if wanted.file_okay else "Name a folder."
 
 
 def _groups_with(group: click.Group, name: str) -> list[str]:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from client.cli import options
+from client.cli.advice import what_is_left
 from client.cli.invocation import Invocation, compared
 from client.cli.keys import GOES_ON, print_rotated
+from client.cli.meant import Choice
 from client.cli.output import counted, duration, moment, print_facts, say, size, visible
 from client.cli.progress import progress_bar
 from client.cli.vault import offer_text
@@ -149,7 +151,7 @@ def takeover(invocation: Invocation) -> None:
     "--reason",
     default="other",
     show_default=True,
-    type=click.Choice(options.REASONS),
+    type=Choice(options.REASONS),
     help="Why; the log shows it.",
 )
 @click.pass_obj
@@ -173,5 +175,12 @@ def status(invocation: Invocation) -> None:
     Example:
       sealroom handover status
     """
-    offered = invocation.in_vault(lambda vault: vault.status()).offer
-    invocation.show({"offer": offered}, lambda: say(visible(offer_text(offered))))
+    stands = invocation.in_vault(lambda vault: vault.status())
+
+    def for_people() -> None:
+        say(visible(offer_text(stands.offer)))
+        left = what_is_left(stands.new_keys)
+        if left is not None:
+            say(visible(left))
+
+    invocation.show({"offer": stands.offer}, for_people)

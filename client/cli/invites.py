@@ -8,15 +8,16 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation
+from client.cli.meant import Choice
 from client.cli.output import age, moment, print_facts, rows_of_words, say, visible
-from client.cli.vault import UNTITLED
+from client.cli.vault import title_text
 from client.results import InviteResult, JoinResult
 
 INVITED_ROLES = tuple(each for each in options.ROLES if each != "owner")
 
 
 @click.command()
-@click.argument("role", type=click.Choice(INVITED_ROLES))
+@click.argument("role", type=Choice(INVITED_ROLES))
 @click.option(
     "--name",
     required=True,
@@ -108,7 +109,7 @@ def _print_joined(done: JoinResult) -> None:
     print_facts(
         [
             ("vault", done.vault_id),
-            ("title", done.title or UNTITLED),
+            ("title", title_text(done.title, sealed=done.title_sealed)),
             ("you", f"{done.role}, {done.status} ({done.member_id[:16]})"),
             ("inviter", done.inviter_id[:16]),
             ("head", f"{age(done.head_age)} old"),

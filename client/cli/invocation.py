@@ -73,8 +73,18 @@ class Invocation:
 
     @cached_property
     def directory(self) -> Path:
-        """Where the home is."""
-        return self.named_home or default_home()
+        """Where the home is.
+
+        Raises:
+            InputError: there is a file in its place.
+        """
+        home = self.named_home or default_home()
+        if home.is_file():
+            raise InputError(
+                f"{home} is a file, and a home is a folder",
+                hint="Name the folder that holds the keyring, with --home or SEALROOM_HOME.",
+            )
+        return home
 
     @cached_property
     def folder(self) -> Folder:
@@ -155,10 +165,10 @@ class Invocation:
         new = next(iter(self.waiting), None)
         if new is None or new.way is None or self.json:
             return
-        what, way = visible(advice.what_waits(new)), f"sealroom {new.way}"
+        what = visible(advice.what_waits(new))
         # A takeover seals everything anew: nobody is led into that by a question on the way.
         if new.way == advice.TAKEOVER or not somebody_there():
-            note(f"{what}: run '{way}'{' next' if new.way == advice.TAKEOVER else ''}.")
+            note(f"{what}: {visible(advice.which_way(new))}.")
             return
         try:
             sure = click.confirm(f"{what}. Replace now?", default=True, err=True)
@@ -168,6 +178,13 @@ class Invocation:
             done = self.in_vault(lambda vault: vault.rotate(tainted=True))
             where = "by somebody else" if done.index is None else f"leaf {done.index:,} of the log"
             note(f"replaced ({where})")
+            self.tell_what_is_left()
+
+    def tell_what_is_left(self) -> None:
+        """Say who could open what is stored, after new keys were made for what is to come."""
+        left = next((advice.what_is_left(each) for each in self.waiting), None)
+        if left is not None:
+            self.aside(visible(f"{left[:1].upper()}{left[1:]}."))
 
     def show(self, result: object, for_people: Callable[[], None]) -> None:
         """Print a result: as one JSON document with --json, else as the function prints it."""
@@ -198,8 +215,11 @@ def _first_line(path: Path) -> str:
     except UnicodeDecodeError:
         line = ""
     except OSError as error:
+        hint = f"Is {path} right?"
+        if path.is_dir():
+            hint = f"{path} is a folder: name a file in it."
         raise InputError(
-            f"the passphrase file cannot be read: {error.strerror}", hint=f"Is {path} right?"
+            f"the passphrase file cannot be read: {error.strerror}", hint=hint
         ) from None
     if not line:
         raise InputError("the passphrase file has no passphrase in its first line")

@@ -78,6 +78,8 @@ def rotate(
             stopped=GOES_ON,
         )
     invocation.show(done, lambda: print_rotated(done))
+    if not reencrypt:
+        invocation.tell_what_is_left()
 
 
 def print_rotated(done: RotateResult) -> None:

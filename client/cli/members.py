@@ -8,6 +8,7 @@ import click
 
 from client.cli import options
 from client.cli.invocation import Invocation, compared
+from client.cli.meant import Choice
 from client.cli.output import note, print_table, rows_of_words, say, visible
 from client.results import ActResult, MemberInfo
 
@@ -88,7 +89,7 @@ def confirm(invocation: Invocation, member: str, words: str | None, yes: bool) -
 
 @click.command()
 @click.argument("member")
-@click.argument("role", type=click.Choice(options.ROLES))
+@click.argument("role", type=Choice(options.ROLES))
 @click.pass_obj
 def role(invocation: Invocation, member: str, role: str) -> None:
     """Give a confirmed member another role. Only the owner may.

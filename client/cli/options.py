@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from client.cli.meant import Choice, meant, not_one_of
 from client.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PIN: Final = re.compile(r"[0-9a-f]{64}")
 _RECORDS: Final = re.compile(r"([0-9]{1,12})(?:\s*-\s*([0-9]{1,12}))?")
 _HOST: Final = re.compile(r"[a-z0-9.:\[\]_-]{1,260}")
+_PLAIN_HOST: Final = re.compile(
+    r"(?:[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\])"
+    r"(?P<port>:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?"
+)
+"""A host and perhaps a port that may be shown as what was likely meant."""
+USUAL_PORT: Final = ":8443"
+"""Where 'sealroom serve' listens unless it is told otherwise."""
+EXAMPLE: Final = f"vault.example.com{USUAL_PORT}"
+_PORT_ALONE: Final = re.compile(r":?([0-9]{1,5})")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,7 +97,7 @@ def classes(typed: str) -> tuple[str, ...]:
     listed = names(typed)
     for each in listed:
         if each not in CLASSES:
-            raise click.BadParameter(f"{each!r} is not one of {', '.join(CLASSES)}")
+            raise click.BadParameter(not_one_of(each, CLASSES))
     return listed
 
 
@@ -103,7 +113,8 @@ def class_of(typed: str) -> tuple[str, str]:
     """Return a field and its class from FIELD=CLASS; the field's name may have = in it."""
     field, sign, field_class = typed.rpartition("=")
     if not sign or not field or field_class not in CLASSES:
-        raise click.BadParameter(f"{typed!r} is not FIELD= and one of {', '.join(CLASSES)}")
+        wrong = f"{typed!r} is not FIELD= and one of {', '.join(CLASSES)}"
+        raise click.BadParameter(f"{wrong}. {meant(field_class, CLASSES)}".strip())
     return field, field_class
 
 
@@ -137,10 +148,30 @@ def server_url(text: str) -> str:
         parts = urlsplit("")
     beyond = parts.path.rstrip("/") or parts.query or parts.fragment
     if parts.scheme != "https" or beyond or port == 0 or not _HOST.fullmatch(host):
-        raise InputError(
-            f"{text!r} is not a server's address", hint="For example vault.example.com:8443."
-        )
+        raise _no_address(text.strip())
+    if _PORT_ALONE.fullmatch(host):
+        raise _no_address(text.strip())
     return f"https://{host}"
+
+
+def _no_address(typed: str) -> InputError:
+    """Return what to write in place of what is no server's address."""
+    scheme, _, rest = typed.rpartition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    likely = _PLAIN_HOST.fullmatch(host)
+    plain = f"{host}{'' if likely['port'] else USUAL_PORT}" if likely else EXAMPLE
+    if scheme == "sealroom":
+        # It holds a secret, and is not repeated.
+        return InputError("that is an invite link", hint="'sealroom join' takes it, in quotes.")
+    if port := _PORT_ALONE.fullmatch(rest):
+        hint = f"That is a port: put the host before it, such as 127.0.0.1:{port[1]}."
+    elif scheme == "http":
+        hint = f"Servers speak TLS alone: write {plain}, or https://{plain}."
+    elif likely:
+        hint = f"Write the host and the port alone: {plain}."
+    else:
+        hint = f"For example {plain}; a port is a number from 1 to 65535."
+    return InputError(f"{typed!r} is not a server's address", hint=hint)
 
 
 def tls_pin(text: str | None) -> bytes | None:
@@ -281,7 +312,7 @@ def words_options(command: F) -> F:
 def reason_option(command: F) -> F:
     """Add --reason."""
     return click.option(
-        "--reason", required=True, type=click.Choice(REASONS), help="Why; the log shows it."
+        "--reason", required=True, type=Choice(REASONS), help="Why; the log shows it."
     )(command)
 
 

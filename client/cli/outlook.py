@@ -33,7 +33,7 @@ _LONGEST_CELL: Final = 60
 _LONGEST_TYPE: Final = 20
 _MOST_ADVISED: Final = 12
 _LEAST_CELL: Final = 6
-_GAP: Final = 2
+_GAP: Final = 3
 _STYLES: Final = {"general": "green", "sensitive": "yellow", "core": "red"}
 
 
@@ -126,26 +126,28 @@ class Outlook:
         from rich.table import Table
 
         columns = self._source.columns
-        head = [
-            ("field", [Text(visible(column.name), "bold") for column in columns], width // 4),
-            ("class", [_class(each) for each in self._planned], width),
-            ("type", [Text(_kind(column.type), "dim") for column in columns], _LONGEST_TYPE),
-        ]
+        head = {
+            "field": [Text(visible(column.name), "bold") for column in columns],
+            "class": [_class(each) for each in self._planned],
+            "type": [Text(_kind(column.type), "dim") for column in columns],
+        }
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
         left = width
-        for title, cells, most in head:
-            widest = min(max(cell.cell_len for cell in cells), most)
-            table.add_column(title, no_wrap=True, width=max(widest, len(title)))
-            left -= max(widest, len(title)) + _GAP
-            for cell in cells:
-                cell.truncate(widest, overflow="ellipsis")
-        each_row = max(left // max(len(self._rows), 1) - _GAP, _LEAST_CELL)
-        for number in range(1, len(self._rows) + 1):
+        widths = _fitting({title: _widest(title, cells) for title, cells in head.items()}, width)
+        for title, most in widths.items():
+            table.add_column(title, no_wrap=True, width=most)
+            left -= most + _GAP
+            for cell in head[title]:
+                cell.truncate(most, overflow="ellipsis")
+        # Examples that there is no room for are left out, rather than cut what has to be seen.
+        rows = self._rows[: max(0, left + _GAP) // (_LEAST_CELL + _GAP)]
+        for number in range(1, len(rows) + 1):
             table.add_column(f"row {number}", no_wrap=True)
+        each_row = (left + _GAP) // max(len(rows), 1) - _GAP
         for at, field in enumerate(self._planned):
             masked = "core" in (field.field_class, field.advised)
-            shown = [_cell(row[at], masked, each_row) for row in self._rows]
-            table.add_row(*(cells[at] for _, cells, _ in head), *shown)
+            shown = [_cell(row[at], masked, each_row) for row in rows]
+            table.add_row(*(head[title][at] for title in widths), *shown)
         return table
 
 
@@ -172,6 +174,23 @@ def _class(field: PlannedField) -> Text:
     if field.advised is not None:
         its_class.append(f" ({field.advised}?)", _STYLES[field.advised])
     return its_class
+
+
+def _widest(title: str, cells: Iterable[Text]) -> int:
+    return max(len(title), *(cell.cell_len for cell in cells))
+
+
+def _fitting(widest: Mapping[str, int], width: int) -> dict[str, int]:
+    """Return how wide each column is that leads: a class is seen whole, whatever the width.
+
+    A type that there is no room for is left out, and then a name is cut as far as it has to be.
+    """
+    field = min(widest["field"], max(width // 4, _LEAST_CELL))
+    kind = min(widest["type"], _LONGEST_TYPE, width - field - widest["class"] - 2 * _GAP)
+    if kind < len("type"):
+        left = max(width - widest["class"] - _GAP, 1)
+        return {"field": min(widest["field"], left), "class": widest["class"]}
+    return {"field": field, "class": widest["class"], "type": kind}
 
 
 def _kind(text: str) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from client.cli.meant import Choice
+
 if TYPE_CHECKING:
     from client.tables.options import ReadOptions, WriteOptions
 
@@ -60,7 +62,7 @@ _READING: Final = (
     ),
     click.option(
         "--on-error",
-        type=click.Choice(["stop", "set-aside"]),
+        type=Choice(["stop", "set-aside"]),
         default="stop",
         show_default=True,
         help="What to do about rows that cannot be read.",
@@ -76,7 +78,7 @@ _READING: Final = (
     click.option("--query", metavar="SQL", help="A SELECT whose rows are the table."),
     click.option(
         "--types",
-        type=click.Choice(["source", "infer"]),
+        type=Choice(["source", "infer"]),
         default="source",
         show_default=True,
         help="Types as the source has them, or also such as all cells of a text column allow.",
@@ -100,12 +102,12 @@ _WRITING: Final = (
     ),
     click.option(
         "--quoting",
-        type=click.Choice(["minimal", "all", "nonnumeric"]),
+        type=Choice(["minimal", "all", "nonnumeric"]),
         help="Which cells are quoted beside those that must be.",
     ),
     click.option(
         "--newline",
-        type=click.Choice(list(_NEWLINES)),
+        type=Choice(list(_NEWLINES)),
         help="What ends lines; as it came in if not given.",
     ),
     click.option("--null-text", metavar="TEXT", help="What a null is written as in CSV."),

@@ -11,6 +11,7 @@ import click
 from client.cli import options, table_options
 from client.cli.completing import files
 from client.cli.invocation import Invocation, somebody_there
+from client.cli.meant import Choice
 from client.cli.output import note, say, visible
 from client.cli.progress import progress_bar
 from client.cli.uploaded import print_plan, print_uploaded
@@ -41,7 +42,7 @@ GOES_ON = "The same command goes on where it stopped."
 )
 @click.option(
     "--default-class",
-    type=click.Choice(options.CLASSES),
+    type=Choice(options.CLASSES),
     help="The class of every other field; sensitive if not given, or what it is there.",
 )
 @click.option(

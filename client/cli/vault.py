@@ -10,6 +10,8 @@ from client.cli.output import age, counted, moment, print_facts, print_table, sa
 from client.results import OfferInfo, VaultInfo, VaultStatus
 
 UNTITLED = "untitled"
+SEALED_TITLE = "sealed from you"
+NO_TITLE_HERE = "-"
 
 
 @click.group()
@@ -101,7 +103,7 @@ def list_vaults(invocation: Invocation) -> None:
     rows = [
         (
             each.vault_id[:16],
-            visible(each.title) or UNTITLED,
+            visible(each.title) or NO_TITLE_HERE,
             visible(each.server),
             visible(each.identity),
             moment(each.since),
@@ -155,7 +157,7 @@ def _print_status(stands: VaultStatus) -> None:
     print_facts(
         [
             ("vault", stands.vault_id),
-            ("title", stands.title or UNTITLED),
+            ("title", title_text(stands.title, sealed=stands.title_sealed)),
             ("server", stands.server),
             ("you", _you(stands)),
             ("members", f"{stands.members:,}, and {counted(stands.open_invites, 'open invite')}"),
@@ -166,6 +168,7 @@ def _print_status(stands: VaultStatus) -> None:
             ("frozen", _frozen(stands.phase)),
             ("handover", offer_text(stands.offer)),
             ("new keys", advice.told_to(stands)),
+            ("old keys", advice.what_is_left(stands.new_keys)),
         ]
     )
 
@@ -178,7 +181,23 @@ def _you(stands: VaultStatus) -> str:
 
 def _holds(stands: VaultStatus) -> str:
     tables = f"{counted(stands.collections, 'collection')}, {counted(stands.records, 'record')}"
-    return f"{tables}, {counted(stands.documents, 'document')}" if stands.documents else tables
+    holds = f"{tables}, {counted(stands.documents, 'document')}" if stands.documents else tables
+    return f"{holds}; {closed_text(stands.nameless)}" if stands.nameless else holds
+
+
+def title_text(title: str, *, sealed: bool) -> str:
+    """Return a vault's title, or why none is shown."""
+    return title or (SEALED_TITLE if sealed else UNTITLED)
+
+
+def closed_text(collections: int) -> str:
+    """Return that of so many collections this member knows no names, and so not what they are."""
+    if collections == 1:
+        return "the names of 1 collection are closed to you: it may be a table, or documents"
+    return (
+        f"the names of {collections:,} collections are closed to you: each may be a table, "
+        "or documents"
+    )
 
 
 def offer_text(offer: OfferInfo | None) -> str:

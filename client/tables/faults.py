@@ -24,12 +24,12 @@ def unreadable(path: Path, error: OSError) -> TableUnreadable:
     """Return what to raise where a file cannot be read."""
     hint = "check the path and its owner"
     if error.errno == errno.EISDIR:
-        hint = f"a folder holds tables: name the files in it, such as {path.name}/*.csv"
+        hint = f"a folder holds tables: name the files in it, such as {Path(path.name) / '*.csv'}"
     elif error.errno == errno.ENOENT:
         hint = f"check the path: {_folder(path)} has no such file"
     elif error.errno in _FORBIDDEN:
         hint = "you may not read it: ask its owner, or copy it as somebody who may"
-    return TableUnreadable(f"{path.name} cannot be read: {what_is_wrong(error)}", hint=hint)
+    return TableUnreadable(f"{path.name or path} cannot be read: {what_is_wrong(error)}", hint=hint)
 
 
 def why_unwritable(path: Path, error: OSError) -> tuple[str, str]:

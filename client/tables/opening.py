@@ -19,7 +19,7 @@ from client.tables.csv_in import CsvSource
 from client.tables.csv_out import CsvSink
 from client.tables.endings import WORKBOOK_ENDINGS, expect_no_text, told_apart
 from client.tables.errors import TableFormat
-from client.tables.faults import writing
+from client.tables.faults import expect_no_folder, writing
 from client.tables.inferring import inferred
 from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.tables.packed import content_of, is_workbook
@@ -92,6 +92,7 @@ def open_sink(
     Raises: TableError: the file is there and not to be overwritten, or cannot hold a column.
     """
     target = Path(path)
+    expect_no_folder(target)
     kind = _BY_SUFFIX.get(target.suffix.lower())
     if kind is None:
         raise TableFormat(

@@ -18,9 +18,11 @@ from client import erasing
 from client.catalogs import read_names
 from client.documents.entries import holds_documents
 from client.errors import InputError
+from client.likely import likely
 from client.results import (
     ActResult,
     EraseResult,
+    GivenUp,
     OnProgress,
     ReadResult,
     UploadPlan,
@@ -28,6 +30,7 @@ from client.results import (
     no_progress,
 )
 from client.session import saying
+from client.standing import expect_reader
 from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions
 from client.vault.face import Face
 from protocol import acts
@@ -55,7 +58,8 @@ def field_class(text: str) -> FieldClass:
     """
     by_name = {each.name.lower(): each for each in DATA_CLASSES}
     if text not in by_name:
-        raise InputError(f"no class {text!r}", hint="Classes are general, sensitive and core.")
+        hint = likely(text, by_name, "Classes are general, sensitive and core.")
+        raise InputError(f"no class {text!r}", hint=hint)
     return by_name[text]
 
 
@@ -153,6 +157,16 @@ class Data(Face):
             source, collection, classes or {}, default, chosen.batch_rows, again=again
         )
 
+    async def give_up(self, collection: str) -> GivenUp:
+        """Let go of this home's unfinished uploads to a collection, found by name or id.
+
+        Raises as `client.table_uploads.give_up`.
+        """
+        from client.table_uploads import give_up
+
+        await self.session.sync_as_member()
+        return await give_up(self.session, await self._find_collection(collection))
+
     async def read(
         self,
         collection: str,
@@ -243,6 +257,7 @@ class Data(Face):
         return await select_matching(self.session, found.id, fields, where, counted=numbers)
 
     async def _find_table(self, text: str) -> Collection:
+        expect_reader(self.session.state, self.identity.member_id)
         where = await self._find_collection(text)
         await self._expect_table(where)
         return where

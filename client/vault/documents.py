@@ -17,6 +17,7 @@ from client.results import (
     RemoveResult,
     no_progress,
 )
+from client.standing import expect_reader
 from client.vault.face import Face
 from protocol import acts
 from protocol.acts import Reason
@@ -72,6 +73,7 @@ class Documents(Face):
 
         started = time.monotonic()
         await self.session.sync_as_member()
+        expect_reader(self.session.state, self.identity.member_id)
         found = await self._find_document(document)
         place = place_of(found, Path(folder)) if path is None else Path(path)
         got = await get(

@@ -10,6 +10,7 @@ from client.errors import InputError
 from client.journals import name_tag
 from client.likely import likely
 from client.session import Session
+from protocol.acts import Role
 from protocol.blocks import PEOPLE_COLLECTION
 from protocol.ledger.contents import Collection
 
@@ -67,13 +68,20 @@ class Face:
         # One that nothing is visible of has its name in this home's journal alone.
         found = found or [c for c in known if (c.id, name_tag(c.id, text)) in self._begun()]
         if len(found) != 1:
-            how = "no collection" if not found else "several collections fit"
+            how, among = "no collection" if not found else "several collections fit", ""
             hint = "'sealroom collection list' shows them."
-            closed = sum(name is None for name in names.values())
+            closed = sum(names[c.id] is None and bool(c.batches) for c in known)
             if not found and closed:
-                hint = f"The names of {closed} are closed to you, as what you were not granted is. "
+                among = " among those whose names you may know"
+                hint = f"The names of {closed} are closed to you, {self._why_closed()}. "
                 hint += "'sealroom collection list' shows their ids."
             if not found:
                 hint = likely(text, filter(None, names.values()), hint)
-            raise InputError(f"{how} {text!r}", hint=hint)
+            raise InputError(f"{how} {text!r}{among}", hint=hint)
         return found[0]
+
+    def _why_closed(self) -> str:
+        me = self.session.state.members[self.identity.member_id]
+        if me.role is Role.AUDITOR:
+            return "as to every auditor"
+        return "as what you were not granted is"

@@ -12,6 +12,7 @@ from client.new_keys import new_keys
 from client.people import find_member
 from client.results import (
     ActResult,
+    HeartbeatResult,
     NewKeys,
     OnProgress,
     PolicyInfo,
@@ -84,7 +85,7 @@ class Keys(Face):
 
     async def new_keys(self) -> NewKeys:
         """Say which fields wait for new keys as far as is known, and what this member can do."""
-        return new_keys(self.session)
+        return await new_keys(self.session)
 
     # --- the vault as a whole
 
@@ -100,9 +101,11 @@ class Keys(Face):
         """End the vault for ever: the server deletes all blocks and wraps; the log stays."""
         return await self._say(acts.Destroy(reason))
 
-    async def heartbeat(self) -> ActResult:
-        """Sign the log's head, so that writers know that it is new."""
-        return await self._say(acts.Heartbeat())
+    async def heartbeat(self) -> HeartbeatResult:
+        """Sign the log's head, so that writers know that it is new, if they go by its signer."""
+        done = await self._say(acts.Heartbeat())
+        counts = self.session.signs_heads()
+        return HeartbeatResult(done.kind, done.index, done.member_id, counts=counts)
 
     async def _say(self, payload: acts.Payload) -> ActResult:
         await self.session.sync_as_member()

@@ -19,7 +19,7 @@ from client.results import (
     VaultStatus,
 )
 from client.vault.face import Face
-from protocol.blocks import PEOPLE_COLLECTION
+from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD
 from protocol.ledger.contents import Collection
 
 
@@ -36,6 +36,13 @@ class Looking(Face):
             if names.title:
                 return names.title
         return self._title
+
+    async def title_sealed(self) -> bool:
+        """Say whether there may be a title that this member cannot know: no name opens to it."""
+        if self.session.may_open(PEOPLE_COLLECTION, PEOPLE_FIELD) or await self.title():
+            return False
+        names = [await read_names(self.session, each) for each in self._listed()]
+        return all(each.name is None for each in names)
 
     async def status(self) -> VaultStatus:
         """Sync, and say how the vault stands."""
@@ -60,16 +67,24 @@ class Looking(Face):
             records=sum(state.collections[each].records for each in tables),
             offer=await self._offer(),
             tainted_fields=len(tainted_fields(state)),
-            new_keys=new_keys(self.session),
+            new_keys=await new_keys(self.session),
             phase=state.phase.value,
             head_age=self.session.head_age(),
             head_limit=state.policy.head_seconds,
             documents=sum(count or 0 for count in holding.values()),
+            nameless=len([each for each in tables if await self._closed(each)]),
+            title_sealed=await self.title_sealed(),
         )
 
     def _listed(self) -> tuple[bytes, ...]:
         known = self.session.state.collections
         return tuple(each for each in known if each != PEOPLE_COLLECTION)
+
+    async def _closed(self, collection: bytes) -> bool:
+        """Say whether a collection has names, and this member may know none of them."""
+        where = self.session.state.collections.get(collection)
+        visible = where is not None and bool(where.batches)
+        return visible and (await read_names(self.session, collection)).name is None
 
     async def _documents(self, collection: bytes) -> int | None:
         """Return how many documents a collection holds, None where it is one of a table."""
@@ -132,12 +147,19 @@ class Looking(Face):
             root=where.root().hex(),
             fields=tuple(fields),
             documents=await self._documents(where.id),
+            closed=await self._closed(where.id),
             unfinished=tuple(
                 self._unfinished(begun, names)
                 for begun in self.session.store.uploads.unfinished()
-                if begun.collection == where.id and begun.upload not in self.session.state.uploads
+                if begun.collection == where.id and self._under_way(begun, where)
             ),
         )
+
+    def _under_way(self, begun: JournalledUpload, where: Collection) -> bool:
+        """Say whether an upload has not landed, and there is something of it to tell."""
+        if begun.upload in self.session.state.uploads:
+            return False
+        return not where.batches or bool(self.session.store.uploads.batches(begun.upload))
 
     def _unfinished(self, begun: JournalledUpload, names: Names) -> UnfinishedUpload:
         """Describe an upload that is under way; a collection that has names is called by them."""

@@ -282,7 +282,9 @@ def _of_data(addresses: Iterable[Address]) -> set[Address]:
 
 def _check_rules(state: State, role: Role, rules: tuple[Rule, ...]) -> None:
     if rules and role not in DATA_ROLES:
-        raise NotAuthorised(f"the role {role} holds no data")
+        raise NotAuthorised(
+            f"the role {role} holds no data", hint="Admins and bidders are granted data."
+        )
     for rule in rules:
         if rule.collection is None:
             continue

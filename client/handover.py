@@ -30,10 +30,12 @@ async def offer(
     owner itself compares the buyer's words: any admin could have confirmed somebody else, and
     written the buyer's name beside it.
 
+    Safe to repeat: the same offer to the same buyer, which is open, is not made again.
+
     Raises:
         PinMismatch: the words differ.
         Refused: they were never compared, this member is not the owner, the bidder is not
-            confirmed, or an offer is open.
+            confirmed, or another offer is open.
     """
     if not remember_words(session, buyer.id, words, yes):
         raise Refused(
@@ -46,6 +48,12 @@ async def offer(
     def draft(state: State) -> Draft:
         return Draft(acts.Offer(buyer.id, session.citation().time + seconds, state.roots()))
 
+    opened = session.state.offer
+    if opened is not None and opened.buyer == buyer.id:
+        made = session.believed.acts[opened.index]
+        assert made is not None
+        if opened.expiry == made.cited_time + seconds:
+            return opened.index
     return await session.act(draft)
 
 
@@ -123,8 +131,25 @@ def accepted(session: Session) -> Accepted | None:
 async def reject(session: Session, reason: Reason) -> int:
     """Decline the open offer; every key it disclosed takes no more commits.
 
+    Safe to repeat: whoever declined the last offer, for the same reason, is told so again.
+
     Raises:
         Refused: nothing is offered to this member.
     """
     await session.sync_as_member()
+    if (done := _rejected(session, reason)) is not None:
+        return done
     return await session.act(saying(acts.Reject(open_offer(session).index, reason)))
+
+
+def _rejected(session: Session, reason: Reason) -> int | None:
+    """Return where this member declined the last offer there was, if it did and none is open."""
+    answers = (acts.Offer, acts.Reject, acts.Accept)
+    known = session.believed.acts
+    for index in range(len(known) - 1, -1, -1):
+        act = known[index]
+        if act is not None and isinstance(act.payload, answers):
+            mine = act.author == session.identity.member_id
+            same = isinstance(act.payload, acts.Reject) and act.payload.reason is reason
+            return index if mine and same else None
+    return None

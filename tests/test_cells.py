@@ -155,6 +155,7 @@ class TestKeySchedule:
         extracted = hmac.digest(bytes(32), key, "sha256")
         return hmac.digest(extracted, info + b"\x01", "sha256")
 
+    @pytest.mark.threat("C13")
     def test_salt_batch_key_cell_keys_and_cells(self, monkeypatch: pytest.MonkeyPatch) -> None:
         drawn = iter([b"B" * 16, b"R" * 32])
         monkeypatch.setattr(secrets, "token_bytes", lambda size: next(drawn))
@@ -205,6 +206,7 @@ class TestKeySchedule:
         sealed = seal(column([b"same"] * 1_000))
         assert len({sealed.cell(at) for at in range(1_000)}) == 1_000
 
+    @pytest.mark.threat("C16")
     @pytest.mark.threat("C12")
     def test_every_call_draws_its_own_batch_id_and_salt(self) -> None:
         drawn = [seal(column()) for _ in range(50)]

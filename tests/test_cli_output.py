@@ -26,6 +26,7 @@ class Tty(io.StringIO):
         return True
 
 
+@pytest.mark.threat("L6")
 @given(st.text(st.characters(codec=None)))
 def test_visible_text_has_nothing_that_a_terminal_acts_on(text: str) -> None:
     shown = output.visible(text)

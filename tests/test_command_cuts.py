@@ -58,6 +58,32 @@ async def test_an_acceptance_cut_anywhere_is_made_once(tmp_path: Path) -> None:
         assert (await buyer.read("customers")).equals(TABLE.slice(0, 3))
 
 
+@pytest.mark.threat("R10")
+async def test_an_offer_cut_anywhere_is_made_once(tmp_path: Path) -> None:
+    async def prepare(deal: Deal) -> None:
+        await deal.seller.upload(TABLE.slice(0, 3), collection="customers")
+
+    async for deal, seller in cut_everywhere(
+        tmp_path, prepare, lambda seller: seller.offer("Bo"), "seller"
+    ):
+        assert (await acts_since(seller, 0)).count("offer") == 1
+        await deal.accept()
+        assert (await deal.buyer.read("customers")).equals(TABLE.slice(0, 3))
+
+
+@pytest.mark.threat("R10")
+async def test_a_rejection_cut_anywhere_is_made_once(tmp_path: Path) -> None:
+    async def prepare(deal: Deal) -> None:
+        await deal.seller.upload(TABLE.slice(0, 3), collection="customers")
+        await deal.offer()
+
+    async for deal, buyer in cut_everywhere(
+        tmp_path, prepare, lambda buyer: buyer.reject(Reason.TERMS), "buyer"
+    ):
+        assert (await acts_since(buyer, 0)).count("reject") == 1
+        assert (await deal.seller.status()).offer is None
+
+
 async def test_a_rotation_cut_anywhere_ends_with_fresh_keys(tmp_path: Path) -> None:
     async def prepare(deal: Deal) -> None:
         await deal.seller.upload(TABLE.slice(0, 3), collection="customers")

@@ -139,6 +139,7 @@ def test_a_seed_gives_its_keys_and_no_other() -> None:
     assert Identity.generate().member_id != Identity.generate().member_id
 
 
+@pytest.mark.threat("K12")
 def test_the_keys_are_derived_as_specified() -> None:
     seed = b"a" * 32
     scalar = int.from_bytes(hkdf(seed, framed(Label.SEED_REWRAP), length=64), "little") % ORDER

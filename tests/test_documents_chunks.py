@@ -70,6 +70,15 @@ def test_whatever_was_cut_is_put_together_again(size: int) -> None:
     assert joined(size, cells) == content_of(size)
 
 
+@pytest.mark.threat("C15")
+@pytest.mark.parametrize("size", [1, CHUNK, 3 * CHUNK + 7])
+def test_nothing_in_a_chunk_is_compressed(size: int) -> None:
+    """A page of blanks, which a compressor would make short, and one that none can."""
+    seen = [[len(cell) for cell in cut(ID, size, 0, of)] for of in (bytes(size), content_of(size))]
+    assert seen[0] == seen[1]
+    assert sum(seen[0]) == size + len(seen[0]) * HEADER_BYTES
+
+
 @given(st.integers(0, 7 * CHUNK), st.integers(1, 4))
 def test_it_is_cut_alike_in_one_piece_or_in_several(size: int, chunks_a_piece: int) -> None:
     whole, length = content_of(size), chunks_a_piece * CHUNK

@@ -190,6 +190,7 @@ def test_an_act_of_another_vault_is_refused(quiet: World) -> None:
         quiet.ledger.check(leaf_of(quiet, act, quiet.owner))
 
 
+@pytest.mark.threat("K4")
 def test_an_act_in_another_s_name_is_refused(quiet: World) -> None:
     mallory = Identity.generate()
     with pytest.raises(IntegrityError):

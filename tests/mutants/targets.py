@@ -49,7 +49,9 @@ TESTS: Final[dict[str, str]] = {
     "client/crypto/wraps.py": "crypto_wraps trust_sides",
     "client/documents/attaching.py": "documents documents_cuts documents_entries documents_life",
     "client/documents/chunks.py": "documents_chunks documents_lies",
-    "client/documents/entries.py": "documents_entries documents_getting documents_lies documents",
+    "client/documents/entries.py": (
+        "documents_entries documents_getting documents_lies documents catalogs"
+    ),
     "client/documents/getting.py": "documents_getting documents documents_lies documents_life",
     "client/documents/local.py": "documents_getting documents_lies documents documents_cuts",
     "client/fetching.py": "reading reading_meanwhile catalogs resealing",

@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 
 from client import reencryption, resealing
+from client.crypto.wraps import OpenedKey
 from client.errors import Refused, Unreachable
 from client.results import Progress, RotateResult
 from client.session import Draft
 from client.vault import Vault
 from protocol.acts import CreateEpoch, Reencrypt, Role
 from protocol.api import FetchBlocks
-from protocol.blocks import BlockRef
+from protocol.blocks import Address, BlockRef
 from protocol.errors import CommitmentMismatch, IntegrityError, ManifestMismatch
 from protocol.limits import LIMITS
 from tests.company import named
@@ -376,6 +377,27 @@ async def test_another_block_than_the_committed_one_is_the_servers_lie(
     assert epochs_in_use(seller, 0) == {1}
     await seller.rotate(collection="customers", fields=["name"], reencrypt=True)
     assert epochs_in_use(seller, 0) == live_epochs(seller, 0) == {2}
+
+
+async def test_a_block_that_no_key_opens_is_the_committed_one_or_the_servers_lie(
+    made: tuple[Lab, Vault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a server that sends anything instead would be covered by whoever made the false key."""
+    _, seller = made
+    await seller.session.sync()
+    false, key = Address(collection_of(seller), 0, 1), seller.session.key
+
+    def opened(address: Address) -> OpenedKey:
+        if address == false:
+            raise CommitmentMismatch("not the key that was published")
+        return key(address)
+
+    monkeypatch.setattr(seller.session, "key", opened)
+    liar = Tampering(honest(seller), lambda _, blocks: [bytes(len(each)) for each in blocks])
+    with through(seller, liar), pytest.raises(ManifestMismatch):
+        await seller.rotate(collection="customers", fields=["name"], reencrypt=True)
+    with pytest.raises(IntegrityError, match="blocks do not open"):
+        await seller.rotate(collection="customers", fields=["name"], reencrypt=True)
 
 
 async def test_a_new_salt_and_a_new_key_for_every_block(made: tuple[Lab, Vault]) -> None:

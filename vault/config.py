@@ -27,7 +27,8 @@ class Config:
     `max_connections` one remote address (of IPv6, one /64 network) has at most
     `max_connections_per_address`; behind a proxy all come from one. A body must arrive within
     `body_deadline_seconds`, and after `body_grace_seconds` at `body_bytes_per_second` or
-    faster on average. `staged_bytes_per_member` caps what a member has uploaded and not
+    faster on average; of bodies above a mebibyte each path takes `concurrent_uploads` at once
+    (see `vault.places`). `staged_bytes_per_member` caps what a member has uploaded and not
     committed. `hosts` are the names and addresses in a certificate that the server makes.
     `authorities` are the names, with ports other than 443, by which clients reach this server;
     requests signed for others are refused. Where none is given any will do (see `vault.auth`).

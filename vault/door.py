@@ -47,6 +47,7 @@ from vault.config import Config
 from vault.handlers.calls import Call, Reply
 from vault.handlers.vaults import owner_keys
 from vault.logs import Event, IdPrefix, Loggable, PathTemplate, RequestId, log_event
+from vault.places import Places
 from vault.rates import RateLimit
 from vault.routes import ROUTES, Route, SignedBy, route_of
 from vault.service import VaultService
@@ -114,9 +115,7 @@ class Door:
         self._idle.set()
         self._draining = False
         # Each route has places of its own, so that uploads cannot keep acts waiting.
-        self._places = {
-            route.template: asyncio.Semaphore(config.concurrent_uploads) for route in ROUTES
-        }
+        self._places = {route.template: Places(config.concurrent_uploads) for route in ROUTES}
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever happens, one line is logged and no detail of a bug told."""
@@ -185,12 +184,14 @@ class Door:
         if route.admit is not None:
             await route.admit(self._service, call)
         # (5)
-        async with self._place(route, length):
+        async with self._place(route, call):
             call = await self._with_body(request, call, head, length)
             return await route.handler(self._service, call)
 
-    def _place(self, route: Route, length: int) -> AbstractAsyncContextManager[None]:
-        return self._places[route.template] if length > LARGE_BODY else nullcontext()
+    def _place(self, route: Route, call: Call) -> AbstractAsyncContextManager[None]:
+        if call.length <= LARGE_BODY:
+            return nullcontext()
+        return self._places[route.template].one(call.vault, call.keyid)
 
     async def _with_body(
         self, request: web.BaseRequest, call: Call, head: VerifiedHead, length: int

@@ -193,10 +193,15 @@ class VaultService:
         Raises:
             NotAuthorised: an access key; or a former member, if it is more than an attestation.
             NotFound: a closed invite.
+            LimitExceeded: longer than an act of this key can be.
         """
         vault = await self._open(vault_id)
-        if not _brought(vault, keyid):
-            _known(vault, keyid).expect_author(length)
+        newcomer = _brought(vault, keyid)
+        # A join that is sent again passes on no more than the newcomer holds by it.
+        caller = _known(vault, keyid) if newcomer is None else Caller(newcomer)
+        if newcomer is None:
+            caller.expect_author(length)
+        caller.expect_plausible(vault.state, length)
         self._soundness.expect_undamaged(vault_id)
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
@@ -450,6 +455,7 @@ def _token_needed() -> NotAuthorised:
     )
 
 
-def _brought(vault: OpenVault, keyid: bytes) -> bool:
-    """Say whether a key is that of an invite with which a live member joined."""
-    return any(each.invite == keyid and each.live for each in vault.state.members.values())
+def _brought(vault: OpenVault, keyid: bytes) -> bytes | None:
+    """Return who is a live member by the invite with this key, if anybody."""
+    members = vault.state.members.values()
+    return next((each.id for each in members if each.invite == keyid and each.live), None)

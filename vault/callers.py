@@ -97,14 +97,15 @@ class Caller:
         Raises:
             LimitExceeded: it is longer than that.
         """
-        if length <= ACT_BYTES or self._commits:
+        if length <= ACT_BYTES or self.commits:
             return
         most = ACT_BYTES + SHARE_BYTES * len(held(state, self.id))
         if length > most:
             raise LimitExceeded(f"an act of {length} bytes, this key's have at most {most}")
 
     @property
-    def _commits(self) -> bool:
+    def commits(self) -> bool:
+        """Whether this is somebody who may commit: a confirmed owner or admin of either kind."""
         member = self.member
         if member is None or member.status is not MemberStatus.CONFIRMED:
             return False
@@ -142,3 +143,9 @@ def caller_of(state: State, keyid: bytes, behind: bytes | None) -> Caller | None
         return Caller(keyid, rebuilds=True)
     invite = state.invites.get(keyid if behind is None else behind)
     return None if invite is None else Caller(keyid, invite=invite)
+
+
+def brought(state: State, keyid: bytes) -> bytes | None:
+    """Return who is a live member by the invite with this key, if anybody."""
+    members = state.members.values()
+    return next((each.id for each in members if each.invite == keyid and each.live), None)

@@ -40,7 +40,8 @@ from protocol.errors import (
 )
 from protocol.ledger import Ledger, act_leaf
 from protocol.limits import LIMITS, MIB, limits_table
-from vault.callers import COMMITTERS, OBSERVERS, Caller, not_found
+from vault.allowance import Standing
+from vault.callers import COMMITTERS, OBSERVERS, Caller, brought, not_found
 from vault.checkpoints import SignedObservation
 from vault.config import Config
 from vault.fetches import expect_bounded
@@ -196,13 +197,20 @@ class VaultService:
             LimitExceeded: longer than an act of this key can be.
         """
         vault = await self._open(vault_id)
-        newcomer = _brought(vault, keyid)
+        newcomer = brought(vault.state, keyid)
         # A join that is sent again passes on no more than the newcomer holds by it.
         caller = _known(vault, keyid) if newcomer is None else Caller(newcomer)
         if newcomer is None:
             caller.expect_author(length)
         caller.expect_plausible(vault.state, length)
         self._soundness.expect_undamaged(vault_id)
+
+    async def standing(self, vault_id: bytes, keyid: bytes) -> Standing:
+        """Say whose allowance of the log a key spends."""
+        vault = await self._open(vault_id)
+        caller = vault.caller(keyid)
+        since = vault.state.lineage(keyid)[-1]
+        return Standing(since, caller is not None and caller.commits)
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
         """Append an act that its author sent, with its sides (SPEC section 10.2).
@@ -453,9 +461,3 @@ def _token_needed() -> NotAuthorised:
         "vaults are created with the token that this server printed at its first start",
         hint="Ask whoever runs the server for it.",
     )
-
-
-def _brought(vault: OpenVault, keyid: bytes) -> bytes | None:
-    """Return who is a live member by the invite with this key, if anybody."""
-    members = vault.state.members.values()
-    return next((each.id for each in members if each.invite == keyid and each.live), None)

@@ -34,7 +34,12 @@ from vault.storage.sqlite import SqliteStorage
 
 PASSPHRASE: Final = "a passphrase"
 COLUMNS: Final = ("name", "orders", "note")
-GENEROUS: Final = {"requests_per_second": 100_000, "request_burst": 100_000, "act_cost": 1}
+GENEROUS: Final = {
+    "requests_per_second": 100_000,
+    "request_burst": 100_000,
+    "act_cost": 1,
+    "acts_per_day": 1_000_000,
+}
 MOST_BETWEEN: Final = 3
 """So many answers at most are waited for before the next kill."""
 MOST_LATER: Final = 0.03

@@ -27,7 +27,12 @@ from tests.servers import running_server
 
 TABLE = rows(9)
 SLICE = 14
-GENEROUS: dict[str, Any] = {"requests_per_second": 100_000, "request_burst": 100_000, "act_cost": 1}
+GENEROUS: dict[str, Any] = {
+    "requests_per_second": 100_000,
+    "request_burst": 100_000,
+    "act_cost": 1,
+    "acts_per_day": 1_000_000,
+}
 
 
 def places(edges: dict[Way, list[int]]) -> Iterator[tuple[Way, int]]:

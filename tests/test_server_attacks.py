@@ -237,6 +237,22 @@ async def test_an_act_never_costs_more_than_a_burst(tmp_path: Path) -> None:
         assert (await live.submit(live.owner, noop(live, live.owner))).status == 200
 
 
+@pytest.mark.threat("D4")
+async def test_a_reader_cannot_flood_the_log_with_what_it_read(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"requests_per_second": 1, "request_burst": 400, "fetch_cost": 130}
+    async with live_vault(tmp_path, **settings) as (_, live):
+        cast = await staged_cast(live)
+        size = live.ledger.size
+        wanted = (cast.batch.batch_id, (0,))
+        answers = [await live.fetch(cast["bidder"], cast.collection, wanted) for _ in range(6)]
+        assert [answer.status for answer in answers] == [200, 200, 200, 429, 429, 429]
+        assert answers[-1].code == "rate_limited"
+        page = (await live.get(live.owner, live.at(api.LOG) + "?from=0")).read(api.LogPage)
+        assert len(page.leaves) == size + 3
+        # the others read on
+        assert (await live.fetch(live.owner, cast.collection, wanted)).status == 200
+
+
 async def answered_by_the_head(
     server: RunningServer, live: LiveVault, who: Any, path: str, size: int = 9_000
 ) -> int | None:

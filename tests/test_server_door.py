@@ -480,7 +480,7 @@ async def test_large_bodies_take_turns(tmp_path: Path, monkeypatch: pytest.Monke
         finally:
             at_once[0] -= 1
 
-    async with live_vault(tmp_path, concurrent_uploads=2) as (_, live):
+    async with live_vault(tmp_path, concurrent_uploads=3) as (_, live):
         cast = await staged_cast(live)
         monkeypatch.setattr(door_module, "read_body", counted)
         answers = await asyncio.gather(

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.acts import Role
-from protocol.errors import NotAuthorised, NotFound
+from protocol.errors import LimitExceeded, NotAuthorised, NotFound
+from protocol.ledger.holders import held
 from protocol.ledger.parties import InviteState, Member, MemberStatus
 from protocol.ledger.state import State
 from protocol.limits import KIB
@@ -24,6 +25,13 @@ COMMITTERS: Final = frozenset({Role.OWNER, Role.ADMIN, Role.KEYLESS_ADMIN})
 OBSERVERS: Final = COMMITTERS | {Role.AUDITOR}
 ATTESTATION_BYTES: Final = 4 * KIB
 """More than an attestation has, and little enough to read from somebody who was removed."""
+ACT_BYTES: Final = 512 * KIB
+"""More than any act has beside its sides that those send who commit nothing.
+
+The longest is the acceptance of a vault with as many collections as there may be.
+"""
+SHARE_BYTES: Final = 320
+"""More than an epoch's share takes in an act's sides: its part of wraps, and 32 bytes in a box."""
 
 
 def not_found() -> NotFound:
@@ -80,6 +88,29 @@ class Caller:
         elif self.former and length > ATTESTATION_BYTES:
             raise _removed()
 
+    def expect_plausible(self, state: State, length: int) -> None:
+        """Check that this may have an act of so many bytes to send, with all that goes beside it.
+
+        Who commits may send as much as the path takes. Whoever else signs passes on what it
+        holds at most, to a new identity of its own: the place of a large body is not for them.
+
+        Raises:
+            LimitExceeded: it is longer than that.
+        """
+        if length <= ACT_BYTES or self.commits:
+            return
+        most = ACT_BYTES + SHARE_BYTES * len(held(state, self.id))
+        if length > most:
+            raise LimitExceeded(f"an act of {length} bytes, this key's have at most {most}")
+
+    @property
+    def commits(self) -> bool:
+        """Whether this is somebody who may commit: a confirmed owner or admin of either kind."""
+        member = self.member
+        if member is None or member.status is not MemberStatus.CONFIRMED:
+            return False
+        return member.role in COMMITTERS
+
     def expect_role(self, roles: frozenset[Role]) -> Member:
         """Return the member, who is confirmed, was not removed, and has one of these roles.
 
@@ -112,3 +143,9 @@ def caller_of(state: State, keyid: bytes, behind: bytes | None) -> Caller | None
         return Caller(keyid, rebuilds=True)
     invite = state.invites.get(keyid if behind is None else behind)
     return None if invite is None else Caller(keyid, invite=invite)
+
+
+def brought(state: State, keyid: bytes) -> bytes | None:
+    """Return who is a live member by the invite with this key, if anybody."""
+    members = state.members.values()
+    return next((each.id for each in members if each.invite == keyid and each.live), None)

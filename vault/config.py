@@ -21,13 +21,16 @@ class Config:
     """The settings of a server; valid once constructed.
 
     `requests_per_second` and `request_burst` hold for each member; an act counts as `act_cost`
-    requests (or as one burst, if that is less), because each is stored for ever and replayed by
-    everybody.
+    requests and a fetch as `fetch_cost` (or as one burst, if that is less), because each is
+    stored for ever and replayed by everybody. For the same reason whoever commits has
+    `acts_per_day`, and everybody else a tenth of that; a fetch counts as a twentieth of an act
+    there (see `vault.allowance`).
     `creates_per_second` and `create_burst` hold for all together who create vaults. Of
     `max_connections` one remote address (of IPv6, one /64 network) has at most
     `max_connections_per_address`; behind a proxy all come from one. A body must arrive within
     `body_deadline_seconds`, and after `body_grace_seconds` at `body_bytes_per_second` or
-    faster on average. `staged_bytes_per_member` caps what a member has uploaded and not
+    faster on average; of bodies above a mebibyte each path takes `concurrent_uploads` at once
+    (see `vault.places`). `staged_bytes_per_member` caps what a member has uploaded and not
     committed. `hosts` are the names and addresses in a certificate that the server makes.
     `authorities` are the names, with ports other than 443, by which clients reach this server;
     requests signed for others are refused. Where none is given any will do (see `vault.auth`).
@@ -48,6 +51,8 @@ class Config:
     requests_per_second: int = 50
     request_burst: int = 200
     act_cost: int = 5
+    fetch_cost: int = 2
+    acts_per_day: int = 10_000
     creates_per_second: int = 10
     create_burst: int = 20
     body_deadline_seconds: int = 300
@@ -75,6 +80,8 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "requests_per_second": (1, 1_000_000),
     "request_burst": (1, 1_000_000),
     "act_cost": (1, 1_000_000),
+    "fetch_cost": (1, 1_000_000),
+    "acts_per_day": (1, 10_000_000),
     "creates_per_second": (1, 1_000_000),
     "create_burst": (1, 1_000_000),
     "body_deadline_seconds": (1, 86_400),

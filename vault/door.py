@@ -7,8 +7,9 @@ whatever they ask for:
     length are the route's, by the head alone;
 (2) the request is signed by a key that the vault knows, and was not used before; whoever is
     not known gets the answer of a vault that is not there;
-(3) the key has not asked too often, where an act counts as several requests;
-(4) what the head shows to be no use is refused before the body is read;
+(3) the key has not asked too often, where an act or a fetch counts as several requests;
+(4) what the head shows to be no use is refused before the body is read, and so is what would
+    make the log longer than one member may in a day;
 (5) the body came in time, and is the one that was signed.
 
 Only then the handler is called. Every answer but a success is an `ErrorBody`.
@@ -39,6 +40,7 @@ from protocol.errors import (
 )
 from protocol.limits import LIMITS, MIB
 from protocol.requests import VerifiedHead
+from vault.allowance import LEAVES, Allowance
 from vault.answers import refused, send
 from vault.auth import ReplayGuard, RequestParts, Stranger, authenticate, authenticate_head
 from vault.bodies import Pace, declared_length, read_body
@@ -47,6 +49,7 @@ from vault.config import Config
 from vault.handlers.calls import Call, Reply
 from vault.handlers.vaults import owner_keys
 from vault.logs import Event, IdPrefix, Loggable, PathTemplate, RequestId, log_event
+from vault.places import Places
 from vault.rates import RateLimit
 from vault.routes import ROUTES, Route, SignedBy, route_of
 from vault.service import VaultService
@@ -103,7 +106,11 @@ class Door:
         self._pace = Pace.of(config)
         self._authorities = frozenset(config.authorities) or None
         self._rates = RateLimit(config.requests_per_second, config.request_burst)
-        self._costs = {api.ACTS: min(config.act_cost, config.request_burst)}
+        self._costs = {
+            path: min(cost, config.request_burst)
+            for path, cost in ((api.ACTS, config.act_cost), (api.BLOCKS, config.fetch_cost))
+        }
+        self._allowance = Allowance(config.acts_per_day)
         self._creates = RateLimit(config.creates_per_second, config.create_burst)
         # Strangers' requests get a guard of their own: they must not fill the members', nor
         # move the time that it keeps across restarts. This one forgets everything at a restart,
@@ -114,9 +121,7 @@ class Door:
         self._idle.set()
         self._draining = False
         # Each route has places of its own, so that uploads cannot keep acts waiting.
-        self._places = {
-            route.template: asyncio.Semaphore(config.concurrent_uploads) for route in ROUTES
-        }
+        self._places = {route.template: Places(config.concurrent_uploads) for route in ROUTES}
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever happens, one line is logged and no detail of a bug told."""
@@ -184,13 +189,19 @@ class Door:
         # (4)
         if route.admit is not None:
             await route.admit(self._service, call)
+        if route.template in LEAVES:
+            whose = await self._service.standing(call.vault, call.keyid)
+            now = asyncio.get_running_loop().time()
+            self._allowance.spend(route.template, call.vault, whose, now)
         # (5)
-        async with self._place(route, length):
+        async with self._place(route, call):
             call = await self._with_body(request, call, head, length)
             return await route.handler(self._service, call)
 
-    def _place(self, route: Route, length: int) -> AbstractAsyncContextManager[None]:
-        return self._places[route.template] if length > LARGE_BODY else nullcontext()
+    def _place(self, route: Route, call: Call) -> AbstractAsyncContextManager[None]:
+        if call.length <= LARGE_BODY:
+            return nullcontext()
+        return self._places[route.template].one(call.vault, call.keyid)
 
     async def _with_body(
         self, request: web.BaseRequest, call: Call, head: VerifiedHead, length: int

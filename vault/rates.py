@@ -22,8 +22,16 @@ class _Bucket:
 class RateLimit:
     """Lets each key spend `burst` tokens at once, and `per_second` a second for ever."""
 
-    def __init__(self, per_second: int, burst: int, *, buckets: int = BUCKETS) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        burst: int,
+        *,
+        buckets: int = BUCKETS,
+        told: str = "too many requests",
+    ) -> None:
         self._per_second = per_second
+        self._told = told
         self._burst = burst
         self._most = buckets
         self._buckets: OrderedDict[bytes, _Bucket] = OrderedDict()
@@ -45,5 +53,5 @@ class RateLimit:
         bucket.at = now
         if bucket.tokens < cost:
             wait = ceil((cost - bucket.tokens) / self._per_second)
-            raise RateLimited("too many requests", retry_after=wait, hint=f"Wait {wait} s.")
+            raise RateLimited(self._told, retry_after=wait, hint=f"Wait {wait} s.")
         bucket.tokens -= cost

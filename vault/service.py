@@ -40,7 +40,8 @@ from protocol.errors import (
 )
 from protocol.ledger import Ledger, act_leaf
 from protocol.limits import LIMITS, MIB, limits_table
-from vault.callers import COMMITTERS, OBSERVERS, Caller, not_found
+from vault.allowance import Standing
+from vault.callers import COMMITTERS, OBSERVERS, Caller, brought, not_found
 from vault.checkpoints import SignedObservation
 from vault.config import Config
 from vault.fetches import expect_bounded
@@ -193,11 +194,23 @@ class VaultService:
         Raises:
             NotAuthorised: an access key; or a former member, if it is more than an attestation.
             NotFound: a closed invite.
+            LimitExceeded: longer than an act of this key can be.
         """
         vault = await self._open(vault_id)
-        if not _brought(vault, keyid):
-            _known(vault, keyid).expect_author(length)
+        newcomer = brought(vault.state, keyid)
+        # A join that is sent again passes on no more than the newcomer holds by it.
+        caller = _known(vault, keyid) if newcomer is None else Caller(newcomer)
+        if newcomer is None:
+            caller.expect_author(length)
+        caller.expect_plausible(vault.state, length)
         self._soundness.expect_undamaged(vault_id)
+
+    async def standing(self, vault_id: bytes, keyid: bytes) -> Standing:
+        """Say whose allowance of the log a key spends."""
+        vault = await self._open(vault_id)
+        caller = vault.caller(keyid)
+        since = vault.state.lineage(keyid)[-1]
+        return Standing(since, caller is not None and caller.commits)
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
         """Append an act that its author sent, with its sides (SPEC section 10.2).
@@ -448,8 +461,3 @@ def _token_needed() -> NotAuthorised:
         "vaults are created with the token that this server printed at its first start",
         hint="Ask whoever runs the server for it.",
     )
-
-
-def _brought(vault: OpenVault, keyid: bytes) -> bool:
-    """Say whether a key is that of an invite with which a live member joined."""
-    return any(each.invite == keyid and each.live for each in vault.state.members.values())

@@ -595,7 +595,10 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LogResult:
-    """The replayed log; `verified` says how many leaves were checked from the genesis on."""
+    """The replayed log; `verified` says how many leaves were checked from the genesis on.
+
+    What the server says of the reads at `false_observations` the log rules out.
+    """
 
     vault_id: str
     size: int
@@ -604,6 +607,7 @@ class LogResult:
     checkpoint_age: int
     verified: int
     entries: tuple[LogEntry, ...]
+    false_observations: tuple[int, ...] = ()
 
 
 def as_json(value: object) -> Any:

@@ -92,7 +92,8 @@ class VaultStatus:
     member may know the names of a collection: without them it counts as a table.
 
     `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
-    somebody named by the policy, last signed, which writers let be `head_limit` at most.
+    somebody named by the policy, last signed, which writers let be `head_limit` at most, and
+    which is negative where that time is yet to come.
     """
 
     vault_id: str

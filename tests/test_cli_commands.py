@@ -640,6 +640,7 @@ def test_a_member_with_new_keys_is_told_the_words(world: World, capsys: Any) -> 
     [
         ("open", 7_200, "signed 2 h ago\n", "frozen"),
         ("open", 604_801, "signed 7 d ago, too long ago to write", "frozen"),
+        ("open", -7_200, "signed by a clock that is 2 h ahead, too far to write", "frozen"),
         ("frozen", 60, "frozen    yes: nothing but removals lands", "destroyed"),
         ("frozen offer", 60, "frozen    yes: nothing but removals lands", "destroyed"),
         ("ended", 60, "frozen    the vault is destroyed", "removals"),

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from client.catalogs import People, name_of, read_people
-from client.observing import may_observe, observations
+from client.observing import Observed, may_observe, observations
 from client.people import collection_labels, rule_text
 from client.results import OBSERVATION, LogEntry
 from client.session import Session
 from protocol import acts
 from protocol.acts import Act
 from protocol.blocks import PEOPLE_COLLECTION
-from protocol.observations import ObservationBody
 
 
 async def log_entries(session: Session) -> tuple[LogEntry, ...]:
     """Describe every leaf of the verified log; names as far as this member may know them.
 
-    Of an observation it is told who read what and when, where this member may know that.
+    Of an observation it is told who read what and when, where this member may know that, and
+    why it is `untrue`, where the log rules it out.
 
     Raises: as `client.observing.observations`.
     """
@@ -41,19 +41,22 @@ async def log_entries(session: Session) -> tuple[LogEntry, ...]:
 def _observed(
     session: Session,
     index: int,
-    seen: ObservationBody | None,
+    seen: Observed | None,
     people: People,
     labels: Mapping[bytes, str],
 ) -> LogEntry:
     if seen is None:
         return LogEntry(index, OBSERVATION, None, None, {})
-    where = "names of people" if seen.collection == PEOPLE_COLLECTION else seen.collection.hex()[:8]
+    body = seen.body
+    where = "names of people" if body.collection == PEOPLE_COLLECTION else body.collection.hex()[:8]
     detail = {
-        "who": name_of(session.state, people, seen.member) or seen.member.hex()[:16],
-        "collection": labels.get(seen.collection, where),
-        "blocks": len(seen.fields) * len(seen.batches),
-        "time": seen.time,
+        "who": name_of(session.state, people, body.member) or body.member.hex()[:16],
+        "collection": labels.get(body.collection, where),
+        "blocks": len(body.fields) * len(body.batches),
+        "time": body.time,
     }
+    if seen.untrue is not None:
+        detail["untrue"] = seen.untrue
     return LogEntry(index, OBSERVATION, None, None, detail)
 
 

@@ -169,7 +169,8 @@ async def _what_it_had(session: Session, before: State, member: bytes) -> Revoke
     people = await read_people(session)
     known = _knew(session.state, before, member)
     mine = [field for field in known if session.holds(*field)]
-    reads = [seen for seen in await observations(session) if seen.member == member]
+    admitted = [seen.body for seen in await observations(session) if seen.untrue is None]
+    reads = [body for body in admitted if body.member == member]
     voided = [i.id for i in before.invites.values() if i.live and i.inviter == member]
     state = session.state
     return RevokePlan(
@@ -177,7 +178,7 @@ async def _what_it_had(session: Session, before: State, member: bytes) -> Revoke
         name=name_of(state, people, member),
         could_read=await field_names(session, known),
         admitted_reads=len(reads),
-        admitted_blocks=sum(len(seen.batches) * len(seen.fields) for seen in reads),
+        admitted_blocks=sum(len(body.batches) * len(body.fields) for body in reads),
         voided_invites=tuple(name_of(state, people, each) or each.hex()[:16] for each in voided),
         replaced=await field_names(session, mine if may_replace(session) else ()),
         keys_wait=keys_wait(session),

@@ -97,7 +97,8 @@ class VaultStatus:
     says that no name opens to it, and so no title.
 
     `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
-    somebody named by the policy, last signed, which writers let be `head_limit` at most.
+    somebody named by the policy, last signed, which writers let be `head_limit` at most, and
+    which is negative where that time is yet to come.
     """
 
     vault_id: str
@@ -627,7 +628,10 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LogResult:
-    """The replayed log; `verified` says how many leaves were checked from the genesis on."""
+    """The replayed log; `verified` says how many leaves were checked from the genesis on.
+
+    What the server says of the reads at `false_observations` the log rules out.
+    """
 
     vault_id: str
     size: int
@@ -636,6 +640,7 @@ class LogResult:
     checkpoint_age: int
     verified: int
     entries: tuple[LogEntry, ...]
+    false_observations: tuple[int, ...] = ()
 
 
 def as_json(value: object) -> Any:

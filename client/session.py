@@ -30,7 +30,7 @@ from protocol.ledger import Landed, State, act_leaf, sides_root
 from protocol.ledger.holders import held, holds, may_read
 from protocol.ledger.sides import SHARE_BYTES, required_entries
 from protocol.ledger.transitions import TRANSITIONS
-from protocol.limits import DAY
+from protocol.limits import DAY, LIMITS
 from protocol.merkle import leaf_hash
 from protocol.wire import Envelope, pae, to_bytes
 
@@ -181,8 +181,12 @@ class Session:
             )
 
     def head_age(self) -> int:
-        """Return how many seconds ago somebody whom the policy names saw a head of this log."""
-        return max(0, int(self.clock()) - self.state.head_time)
+        """Return how many seconds ago somebody whom the policy names saw a head of this log.
+
+        Negative where the time that it cites has not come yet, by more than clocks may differ.
+        """
+        age = int(self.clock()) - self.state.head_time
+        return age if age < -LIMITS.checkpoint_age_seconds else max(0, age)
 
     def signs_heads(self) -> bool:
         """Say whether this member's own acts tell writers how new the log is."""
@@ -197,17 +201,25 @@ class Session:
         such a person itself says so now, if it is time.
 
         Raises:
-            Stale: it is longer ago than the policy lets it be.
+            Stale: it is longer ago than the policy lets it be, or said to be yet to come.
         """
-        most = self.state.policy.head_seconds
+        most, age = self.state.policy.head_seconds, self.head_age()
         if self.signs_heads():
             # Whoever has created the vault just now signs with what it does next.
-            if self.state.head_time and self.head_age() > most // HEAD_RENEWALS:
+            if self.state.head_time and not 0 <= age <= most // HEAD_RENEWALS:
                 await self.act(saying(acts.Heartbeat()))
             return
-        if self.head_age() > most:
+        if age < 0:
+            # A time to come would be new enough until then, whoever is removed meanwhile.
             raise Stale(
-                f"the owner last signed the head of this log {in_days(self.head_age())} ago, "
+                f"the head of this log was signed by a clock that is {in_days(-age)} ahead of "
+                "this machine's",
+                hint="Check this machine's clock; if it is right, ask the owner to run "
+                "'sealroom heartbeat'.",
+            )
+        if age > most:
+            raise Stale(
+                f"the owner last signed the head of this log {in_days(age)} ago, "
                 f"and this vault's policy is {in_days(most)} at most",
                 hint="Ask the owner to run 'sealroom heartbeat', or any command that writes.",
             )

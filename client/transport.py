@@ -24,6 +24,7 @@ from yarl import URL
 
 from client.errors import InputError, Refused, Unreachable
 from client.pinning import as_pin_error, client_ssl_context
+from client.refusals import hint_of, quoted, refused
 from client.request_signing import sign_request
 from protocol import api
 from protocol.blocks import join_bundle
@@ -313,8 +314,8 @@ def _refusal(status: int, body: bytes) -> SealroomError:
     except SealroomError:
         return _no_server_of_ours(status)
     if status >= 500 and told.code not in _FOR_PEOPLE:
-        return Unreachable(f"the server failed: {told.message}", hint=told.hint)
-    return Refused(told.message, code=told.code, hint=told.hint)
+        return Unreachable(f"the server failed: {quoted(told)}", hint=hint_of(told))
+    return refused(told)
 
 
 def _no_server_of_ours(status: int) -> Unreachable:

@@ -9,8 +9,8 @@ that fails changes nothing, in memory or on disk.
 from __future__ import annotations
 
 import asyncio
-from collections import ChainMap
-from collections.abc import Callable, Collection, Mapping
+from collections import ChainMap, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -334,10 +334,15 @@ class Believed:
 
     def state_at(self, size: int) -> State:
         """Replay the kept log again, and return the state after its first `size` leaves."""
+        (state,) = deque(self.states(size), maxlen=1)
+        return state
+
+    def states(self, size: int) -> Iterator[State]:
+        """Replay the kept log again, and yield the state after each of its first `size` leaves."""
         ledger = Ledger()
         for leaf in islice(self._store.leaves(), size):
             ledger.append(ledger.check(leaf))
-        return ledger.state
+            yield ledger.state
 
     # --- keys
 

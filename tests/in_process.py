@@ -15,8 +15,10 @@ from typing import TypeVar
 
 from client.errors import Refused, Unreachable
 from client.home import Home
+from client.refusals import refused
 from client.transport import Signer, Transport
 from protocol import api
+from protocol.api import ErrorBody
 from protocol.errors import SealroomError
 from vault.config import Config
 from vault.service import VaultService
@@ -92,7 +94,7 @@ class ServiceTransport:
 
 
 def _refused(error: SealroomError) -> Refused:
-    return Refused(str(error), code=error.code, hint=error.hint)
+    return refused(ErrorBody(error.code, str(error), error.hint, 0))
 
 
 class Lab:

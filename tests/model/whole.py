@@ -89,7 +89,7 @@ class Model(Data):
     def saw(self, author: bytes, now: int, owner_before: bytes, signers: set[bytes]) -> None:
         """Note how far whoever counts has seen the log, by an act that landed."""
         if author in (owner_before, self.owner) or author in signers:
-            self.head_time = max(self.head_time, now)
+            self.head_time = now
 
     # --- recovery
 

@@ -1,0 +1,106 @@
+"""What a server says when it refuses, told as what it says (SPEC section 10.3).
+
+Whoever runs the server words its refusals. So they are quoted, the hints are ours, and the codes
+are those that a refusal may have: nothing that a server sends speaks in this program's voice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from client.errors import Refused
+from protocol.api import ErrorBody
+
+NO_CODE: Final = "refused"
+"""The code of a refusal with one that is not a server's to give: what a client itself found."""
+
+_RESTORE: Final = ("Restore a backup. Nothing is deleted until then.", "Restore a backup.")
+_ROTATE: Final = "Someone who held a key was removed. Run 'sealroom rotate', then try again."
+
+HINTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "malformed": (),
+    "non_canonical": (),
+    "no_length": (),
+    "wrong_content_type": (),
+    "wrong_method": (),
+    "too_slow": ("Send it again.",),
+    "unsupported": ("Update sealroom.",),
+    "limit_exceeded": (
+        "Ask another custodian.",
+        "Ask for fewer.",
+        "Ask for fewer blocks.",
+        "Commit what was uploaded, then go on.",
+        "Wait N s.",
+    ),
+    "rate_limited": ("Wait N s.",),
+    "not_found": (
+        "Check the vault's id and the identity: whoever is not a member is told nothing.",
+    ),
+    "replay": ("sign it again, and send it",),
+    "server_restarted": ("sign the request again, and send it",),
+    "clock_skew": ("set the clock of the machine that sent it",),
+    "unauthenticated": ("reach the server by the name it was configured with",),
+    "not_authorised": (
+        "Ask the owner.",
+        "Ask whoever runs the server for it.",
+        "The members changed meanwhile: look again, and try again.",
+    ),
+    "out_of_order": (
+        "A grant ends as it was made: a class as a class, a field as a field.",
+        "Ask for a new one.",
+        "Compare the twelve words, then confirm it.",
+        "Run 'sealroom identity rotate'.",
+        "Run 'sealroom rotate' first.",
+        "Run 'sealroom rotate --reencrypt' again.",
+        "Someone who held its key was removed. Run 'sealroom rotate', then try again.",
+        _ROTATE,
+        "Sync first.",
+        "Sync, and erase again.",
+        "Upload it again, then commit.",
+    ),
+    "frozen": ("The owner lifts it, with 'sealroom unfreeze'.",),
+    "moved": ("Sync, and ask again.", "Sync, and seal it once more."),
+    "stale_act": ("Look at what changed, and try again.", "Sync, and try again."),
+    "conflict": (
+        "Begin another one.",
+        "Make a new identity and try again.",
+        "Sync, and sign it anew.",
+    ),
+    "already_exists": (),
+    "not_staged": ("upload it again, then commit",),
+    "size_moved": ("sync and append again",),
+    "internal": ("Its operator finds it logged.",),
+    "storage_failed": ("Ask again.", "see the server's disk and log"),
+    "storage_full": ("Have whoever runs it free some space, then repeat the command.",),
+    "storage_damaged": (*_RESTORE, "restore a backup"),
+    "busy": (),
+    NO_CODE: (
+        "Ask this server for its key again.",
+        "Erase all records of its batch: then nothing of it need be understood.",
+        "Its author was shown another history. Compare checkpoints with its author.",
+    ),
+}
+"""Every code that a refusal may come with, and the hints that a server may choose from with it."""
+
+
+def code_of(told: ErrorBody) -> str:
+    """Return the code of a refusal: the server's, if it is one that a server gives."""
+    return told.code if told.code in HINTS else NO_CODE
+
+
+def hint_of(told: ErrorBody) -> str | None:
+    """Return the hint of a refusal if it is one of ours, whatever number of seconds is in it."""
+    hint = told.hint or ""
+    return told.hint if re.sub(r"\b[0-9]{1,5}\b", "N", hint) in HINTS[code_of(told)] else None
+
+
+def quoted(told: ErrorBody) -> str:
+    """Return a refusal's words as what the server says, which no quote in them can end."""
+    return 'the server says: "' + told.message.replace('"', "'") + '"'
+
+
+def refused(told: ErrorBody) -> Refused:
+    """Return the error of a refusal."""
+    return Refused(quoted(told), code=code_of(told), hint=hint_of(told))

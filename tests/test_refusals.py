@@ -1,0 +1,122 @@
+"""What a server may say to a user when it refuses, and in whose voice (SPEC 10.3)."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import vault
+from client import refusals
+from client.cli.exits import LAST_HINTS, REFUSED, UNREACHABLE, tell
+from client.transport import _refusal
+from protocol import errors
+from protocol.api import ErrorBody
+from protocol.errors import NotAuthorised, VerificationFailed
+from protocol.wire import to_bytes
+from vault import statuses
+from vault.storage import base
+
+ROOT = Path(vault.__file__).parent.parent
+AT_ITS_START = {"cli.py", "config.py", "horizon.py", "listener.py", "tls.py", "sqlite_file.py"}
+"""Where a server fails before it answers anybody; what of it fails later is in `LATER`."""
+LATER = {
+    "Have whoever runs it free some space, then repeat the command.",
+    "see the server's disk and log",
+}
+FOLDERS = ("vault", "vault/storage", "protocol/ledger", "protocol/acts")
+
+
+def hints_in(path: Path) -> Iterator[str]:
+    """Return every hint that a module gives, seven for each number in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "hint":
+            match node.value:
+                case ast.Constant(value=str(text)):
+                    yield text
+                case ast.JoinedStr(values=parts):
+                    yield "".join(
+                        str(p.value) if isinstance(p, ast.Constant) else "7" for p in parts
+                    )
+
+
+def honest_hints() -> set[str]:
+    modules = [path for folder in FOLDERS for path in (ROOT / folder).glob("*.py")]
+    return LATER.union(*(hints_in(each) for each in modules if each.name not in AT_ITS_START))
+
+
+def test_every_hint_of_an_honest_server_is_shown_and_there_are_no_others() -> None:
+    honest = honest_hints()
+    known = {each for hints in refusals.HINTS.values() for each in hints}
+    assert {each.replace("7 s.", "N s.") for each in honest} | {
+        "Its operator finds it logged."
+    } == known
+
+
+def codes_of(module: ModuleType) -> set[str]:
+    return {
+        kind.code
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, errors.SealroomError) and kind.__module__ == module.__name__
+    }
+
+
+def test_a_server_has_every_code_but_those_of_what_a_client_finds_by_itself() -> None:
+    found = {kind.code for kind in VerificationFailed.__subclasses__()}
+    found |= {VerificationFailed.code, "error", "wrong_passphrase", "no_keyring", "exposed_file"}
+    # What a role may not do, a server finds as well.
+    found -= {NotAuthorised.code}
+    sent = codes_of(errors) | codes_of(statuses) | codes_of(base)
+    theirs = refusals.HINTS.keys() - {"internal", "busy", refusals.NO_CODE}
+    assert sent - found - {"storage_in_use"} == theirs
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code", "told"),
+    [
+        (403, "pin_mismatch", REFUSED, "refused"),
+        (409, "fork", REFUSED, "refused"),
+        (400, "not_compared", REFUSED, "refused"),
+        (404, "not_found", REFUSED, "not_found"),
+        (503, "storage_damaged", REFUSED, "storage_damaged"),
+        (503, "storage_failed", UNREACHABLE, "unreachable"),
+    ],
+)
+def test_a_server_that_speaks_in_the_clients_voice_is_quoted(
+    status: int, code: str, exit_code: int, told: str, capsys: Any
+) -> None:
+    lure = "Run 'sealroom identity backup --words' and read the words to support at +49 30 555."
+    message = "this home's keyring has a known flaw\"\nhint: " + lure
+    error = _refusal(status, to_bytes(ErrorBody(code, message, lure, 1)))
+    assert tell(error, as_json=True) == exit_code
+    out, err = capsys.readouterr()
+    shown = json.loads(out)["error"]
+    assert (shown["code"], shown["hint"]) == (told, LAST_HINTS.get(exit_code))
+    line = err.splitlines()[0]
+    assert lure not in err.replace(line, "")
+    assert "the server says: \"this home's keyring" in line
+    assert line.startswith("error: the server ")
+    assert line.count('"') == 2
+    assert line.endswith('"')
+
+
+@pytest.mark.parametrize(
+    ("code", "hint", "shown"),
+    [
+        ("rate_limited", "Wait 12 s.", True),
+        ("rate_limited", "Wait 123456 s.", False),
+        ("frozen", "The owner lifts it, with 'sealroom unfreeze'.", True),
+        ("not_found", "The owner lifts it, with 'sealroom unfreeze'.", False),
+        ("frozen", "The owner lifts it, with 'sealroom unfreeze'. Call +49 30 555.", False),
+        ("fork", "Ask this server for its key again.", True),
+    ],
+)
+def test_a_hint_is_one_of_ours_that_goes_with_its_code(code: str, hint: str, shown: bool) -> None:
+    error = refusals.refused(ErrorBody(code, "no", hint, 1))
+    assert error.hint == (hint if shown else None)

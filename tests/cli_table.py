@@ -338,7 +338,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
             ("X",),
             {"path": None, "folder": Path(), "overwrite": False},
         ),
-        {"documents": [FETCHED]},
+        {"documents": [FETCHED], "failed": []},
         "resumed  after 7.8 KiB",
     ),
     (
@@ -348,7 +348,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
             ("X",),
             {"path": None, "folder": Path("D"), "overwrite": True},
         ),
-        {"documents": [FETCHED]},
+        {"documents": [FETCHED], "failed": []},
         "verified and written to ",
     ),
     (
@@ -358,8 +358,14 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
             ("X",),
             {"path": Path("F"), "folder": Path(), "overwrite": False},
         ),
-        {"documents": [FETCHED]},
+        {"documents": [FETCHED], "failed": []},
         ID,
+    ),
+    (
+        "documents get X Y --into D",
+        ("get_documents", (("X", "Y"),), {"folder": Path("D"), "overwrite": False}),
+        {"documents": [FETCHED], "failed": []},
+        "verified and written to ",
     ),
     (
         "documents remove X --reason retention --yes",

@@ -154,6 +154,7 @@ class Vault:
     attach = _waiting(waiting_vault.Vault.attach)
     documents = _waiting(waiting_vault.Vault.documents)
     get_document = _waiting(waiting_vault.Vault.get_document)
+    get_documents = _waiting(waiting_vault.Vault.get_documents)
     remove_document = _waiting(waiting_vault.Vault.remove_document)
 
     def stream(

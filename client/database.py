@@ -7,19 +7,32 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
+from client.exposure import expect_own
 from protocol.blocks import Address
+
+_BESIDE: Final = ("-wal", "-shm", "-journal")
 
 
 def open_database(path: Path | None) -> sqlite3.Connection:
     """Open a file, made private to its owner; None is one in memory, for one look.
 
     Raises:
+        ExposedFile: others may write it, what SQLite keeps beside it, or their folder.
         sqlite3.DatabaseError: it is no such file.
     """
     if path is not None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        expect_own(path.parent)
+        opened = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            expect_own(path, opened)
+        finally:
+            os.close(opened)
+        for suffix in _BESIDE:
+            with contextlib.suppress(FileNotFoundError):
+                expect_own(path.with_name(path.name + suffix))
     database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)
     try:
         database.execute("PRAGMA journal_mode = WAL")

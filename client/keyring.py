@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from client.crypto.secrets import InviteSecret, Seed
+from client.exposure import expect_own
 from client.keyring_file import (
     FLOOR,
     MAX_FILE_BYTES,
@@ -164,7 +165,7 @@ class Keyring:
 
         Raises:
             NoKeyring: there is no such file.
-            ExposedFile: other users of this machine may read or write it.
+            ExposedFile: other users of this machine may read or write it, or write into its folder.
             Downgrade, LimitExceeded: Argon2id parameters below the floor or above the ceiling.
             Unsupported, MalformedMessage: another version, or not a whole keyring file.
             WrongPassphrase: the passphrase is wrong, or the file was changed.
@@ -179,11 +180,14 @@ class Keyring:
 
         Raises:
             Conflict: there is a file already; it is left as it is.
+            ExposedFile: other users of this machine may write into its folder.
             WrongPassphrase: the passphrase is empty, or has no UTF-8 form.
             Downgrade, LimitExceeded: a cost below the floor or above the ceiling.
         """
         acceptable(cost)
         refuse_existing(path)  # before anyone is asked for a passphrase
+        if path.parent.exists():
+            expect_own(path.parent)
         phrase = passphrase()
         if not phrase:
             raise WrongPassphrase("an empty passphrase protects nothing")

@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from client.crypto.derivation import hkdf
 from client.crypto.secrets import Secret
+from client.exposure import expect_own
 from protocol.errors import (
     Conflict,
     Downgrade,
@@ -217,7 +218,8 @@ def checked_file(path: Path) -> KeyringFile:
     """Read a file that nobody else on this machine may.
 
     Raises:
-        NoKeyring, ExposedFile: there is none, or others may read or write it.
+        NoKeyring, ExposedFile: there is none, or others may read or write it, or write into its
+            folder.
         SealroomError: as `KeyringFile.parse`.
     """
     try:
@@ -238,6 +240,7 @@ def checked_file(path: Path) -> KeyringFile:
             raise ExposedFile(
                 f"others on this machine may read or change {path}", hint=f"chmod 600 {path}"
             )
+        expect_own(path.parent)
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise LimitExceeded(f"the keyring file is larger than {MAX_FILE_BYTES} bytes")

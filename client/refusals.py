@@ -43,6 +43,7 @@ HINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "clock_skew": ("set the clock of the machine that sent it",),
     "unauthenticated": ("reach the server by the name it was configured with",),
     "not_authorised": (
+        "Admins and bidders are granted data.",
         "Ask the owner.",
         "Ask whoever runs the server for it.",
         "The members changed meanwhile: look again, and try again.",

@@ -334,6 +334,31 @@ class GetResult:
 
 
 @dataclass(frozen=True, slots=True)
+class NotGot:
+    """A document that was not written, by whom it is, and why: an error's code and words.
+
+    `untrue` says that it is not what was attached: its writer committed something else.
+    """
+
+    document_id: str
+    name: str | None
+    author: str
+    author_name: str | None
+    code: str
+    message: str
+    hint: str | None
+    untrue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GetAllResult:
+    """Documents that were verified and are files, and those that are not."""
+
+    documents: tuple[GetResult, ...]
+    failed: tuple[NotGot, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveResult:
     """A document that is gone for ever: the indexes of the acts that say so."""
 

@@ -93,6 +93,7 @@ class VaultStore:
         """Open the file, made private to its owner; None is a store in memory, for one look.
 
         Raises:
+            ExposedFile: others on this machine may change it, or put another in its place.
             IntegrityError: it is no such file.
             Unsupported: another version of sealroom wrote it; it is left as it is.
         """

@@ -341,7 +341,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
             ("X",),
             {"path": None, "folder": Path(), "overwrite": False},
         ),
-        {"documents": [FETCHED]},
+        {"documents": [FETCHED], "failed": []},
         "resumed  after 7.8 KiB",
     ),
     (
@@ -351,7 +351,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
             ("X",),
             {"path": None, "folder": Path("D"), "overwrite": True},
         ),
-        {"documents": [FETCHED]},
+        {"documents": [FETCHED], "failed": []},
         "verified and written to ",
     ),
     (
@@ -361,8 +361,14 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
             ("X",),
             {"path": Path("F"), "folder": Path(), "overwrite": False},
         ),
-        {"documents": [FETCHED]},
+        {"documents": [FETCHED], "failed": []},
         ID,
+    ),
+    (
+        "documents get X Y --into D",
+        ("get_documents", (("X", "Y"),), {"folder": Path("D"), "overwrite": False}),
+        {"documents": [FETCHED], "failed": []},
+        "verified and written to ",
     ),
     (
         "documents remove X --reason retention --yes",

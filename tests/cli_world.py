@@ -67,6 +67,7 @@ LOST = results.DocumentInfo(
 CLOSED = replace(DOCUMENT, readable=False, author_name=None)
 ATTACHED = results.AttachResult(DOCUMENT, False, 3, 1.0)
 FETCHED = results.GetResult("d0" * 16, HOSTILE, HOSTILE, 20_000, ID, 8_000, 1.0)
+NOT_GOT = results.NotGot("d1" * 16, HOSTILE, ID, HOSTILE, "input", HOSTILE, HOSTILE, False)
 REMOVED = results.RemoveResult((9, 11), "d0" * 16, HOSTILE, 0.5)
 INVITE = results.InviteResult(LINK, ID, HOSTILE, "bidder", ("general",), 1_700_000_000)
 JOINED = results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, True, 61)
@@ -114,6 +115,7 @@ ANSWERS: Mapping[str, Any] = {
     "attach": ATTACHED,
     "documents": (DOCUMENT, LOST, CLOSED),
     "get_document": FETCHED,
+    "get_documents": results.GetAllResult((FETCHED,), ()),
     "remove_document": REMOVED,
     "invite": INVITE,
     "confirm": ACT,

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from client.cli.progress import Pace, _bar, _figures, _Shown
-from client.results import Progress
+from client.results import GetAllResult, Progress, as_json
 from tests.cli_world import (
     ATTACHED,
-    DOCUMENT,
     FETCHED,
     ID,
+    NOT_GOT,
     REMOVED,
     SENSITIVE,
     SHOWN,
@@ -129,16 +129,40 @@ def test_an_empty_list_says_so(world: World, capsys: Any) -> None:
 def test_all_means_all_that_can_be_had(world: World, capsys: Any) -> None:
     assert world.run("documents", "get", "--all", "--into", "D") == 0
     assert [(verb, given) for verb, given, _ in world.calls] == [
-        ("documents", ()),
-        ("get_document", (DOCUMENT.document_id,)),
+        ("get_documents", (None,)),
     ]
     assert capsys.readouterr().out.startswith(f"{SHOWN}: verified and written to {SHOWN}\n")
 
 
 def test_all_of_nothing_says_so(world: World, capsys: Any) -> None:
-    world.answers["documents"] = ()
+    world.answers["get_documents"] = GetAllResult((), ())
     assert world.run("documents", "get", "--all") == 0
     assert capsys.readouterr().out == "no documents that you may get\n"
+
+
+def test_what_was_not_written_is_listed_and_the_command_fails(world: World, capsys: Any) -> None:
+    unnamed = replace(NOT_GOT, name=None, author_name=None, message="gone", hint=None)
+    world.answers["get_documents"] = GetAllResult((FETCHED,), (NOT_GOT, unnamed))
+    assert world.run("documents", "get", "--all") == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{SHOWN}: verified and written to {SHOWN}\n")
+    assert err.splitlines()[-4:] == [
+        "error: of 3 documents, 2 not written",
+        f"  {SHOWN} ({'d1' * 8}, by {SHOWN}): {SHOWN}",
+        f"  hint: {SHOWN}",
+        f"  {'d1' * 8} ({'d1' * 8}, by {ID[:16]}): gone",
+    ]
+    assert world.run("--json", "documents", "get", "--all") == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["failed"] == json.loads(json.dumps(as_json((NOT_GOT, unnamed))))
+    assert err == ""
+
+
+def test_what_is_not_what_was_attached_is_no_common_failure(world: World, capsys: Any) -> None:
+    lie = replace(NOT_GOT, code="integrity", untrue=True)
+    world.answers["get_documents"] = GetAllResult((), (NOT_GOT, lie))
+    assert world.run("documents", "get", "--all") == 4
+    assert "no documents" not in capsys.readouterr().out
 
 
 def test_a_document_that_was_not_resumed_says_nothing_of_it(world: World, capsys: Any) -> None:

@@ -428,7 +428,7 @@ def test_a_file_is_written_as_asked(tmp_path: Path, run: Callable[..., Ended]) -
     asked = ("--delimiter", "tab", "--newline", "crlf", "--defuse")
     done = run("read", "t", "--out", out, *asked)
     assert done.code == 0
-    assert out.read_bytes() == b"a\tb\r\n'=1\ty\r\n"
+    assert out.read_bytes() == b'"a"\t"b"\r\n"\'=1"\t"y"\r\n'
     assert "apostrophe" in done.out
     assert run("read", "t", "--delimiter", ";").code == 2
     filtered = run("read", "t", "--where", "b=y")

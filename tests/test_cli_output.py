@@ -36,7 +36,35 @@ def test_visible_text_has_nothing_that_a_terminal_acts_on(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Ann", "Zoë 李雷", "a b", "50 €", "数　据", "\\n", "[bold]x[/]"]
+    "text",
+    [
+        "",
+        "Ann",
+        "Zoë 李雷",
+        "a b",
+        "50 €",
+        "数　据",
+        "\\n",
+        "[bold]x[/]",
+        " a ",
+        "محمد الفاتح",
+        "नरेन्द्र",
+        "அருண்",
+        "ശ്രീ",
+        "สมชาย",
+        "ភ្នំពេញ",
+        "김철수",
+        "דָּוִד",
+        "Nguyễn",
+        "e\u0301",
+        "葛\U000e0100城",
+        "辻\ufe00",
+        "❤\ufe0f",
+        "☎\ufe0e 1",
+        "1\ufe0f\u20e3",
+        "\u1828\u180b",
+        "⠓⠊",
+    ],
 )
 def test_visible_leaves_honest_text_as_it_is(text: str) -> None:
     assert output.visible(text) == text
@@ -50,6 +78,16 @@ def test_visible_leaves_honest_text_as_it_is(text: str) -> None:
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
         ("\u2028\ud800\U000e0001", "\\u2028\\ud800\\U000e0001"),
+        ("\u3164", "\\u3164"),
+        ("\u115f\u1160\uffa0", "\\u115f\\u1160\\uffa0"),
+        ("\u2800\u034f\u17b4", "\\u2800\\u034f\\u17b4"),
+        ("lease\ufe0f", "lease\\ufe0f"),
+        ("\U000e0100", "\\U000e0100"),
+        ("葛\U000e0100\U000e0101", "葛\U000e0100\\U000e0101"),
+        ("\u2800\ufe0f", "\\u2800\\ufe0f"),
+        ("a\u180b", "a\\u180b"),
+        (" ", "\\x20"),
+        ("\u3000 ", "\\u3000\\x20"),
     ],
 )
 def test_visible_escapes(text: str, shown: str) -> None:

@@ -191,7 +191,8 @@ async def test_another_file_of_its_name_or_another_class_for_it_is_refused(
 @pytest.mark.parametrize(
     "name",
     ["", ".", "..", ".bashrc", "a/b", "../a", "/etc/passwd", "a\\b", "a\nb", "\u202egpj.exe",
-     "a\x00b", "\udcff", "n" * 256, "ü" * 128],
+     "a\x00b", "\udcff", " ", "\u3000", "lease\u3164.pdf", "lease\ufe0f.pdf", "\u2800",
+     "n" * 256, "ü" * 128],
 )  # fmt: skip
 async def test_a_name_that_no_file_should_have_is_given_to_no_document(
     mine: Vault, tmp_path: Path, name: str
@@ -203,7 +204,20 @@ async def test_a_name_that_no_file_should_have_is_given_to_no_document(
     assert await mine.documents() == ()
 
 
-@pytest.mark.parametrize("name", ["a", "Akte 1.pdf", "合同　二.docx", "a..b", 255 * "n", "-rf"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "Akte 1.pdf",
+        "合同　二.docx",
+        "葛\U000e0100.pdf",
+        "❤\ufe0f.png",
+        "नमस्ते",
+        "a..b",
+        255 * "n",
+        "-rf",
+    ],
+)
 async def test_names_of_all_languages_are_names(mine: Vault, tmp_path: Path, name: str) -> None:
     assert plain_file_name(name)
     await mine.attach(a_file(tmp_path, size=3), name=name)

@@ -492,6 +492,28 @@ def test_a_file_open_to_others_is_refused_before_the_passphrase(made: Path, bit:
     assert Keyring.load(made, phrase).counter == 2
 
 
+@pytest.mark.threat("L5")
+@pytest.mark.parametrize("bit", [0o020, 0o002, 0o1002])
+def test_a_folder_that_others_may_write_into_is_refused_before_the_passphrase(
+    made: Path, bit: int
+) -> None:
+    before = made.read_bytes()
+    made.parent.chmod(0o700 | bit)
+    other = made.with_name("other")
+    for attempt in (
+        lambda: Keyring.load(made, never),
+        lambda: Keyring.edit(made, never).__enter__(),
+        lambda: Keyring.create(other, never),
+    ):
+        with pytest.raises(ExposedFile, match="others on this machine may change") as caught:
+            attempt()
+        assert str(caught.value.hint).startswith(f"chmod 700 {made.parent};")
+    assert made.read_bytes() == before
+    assert not other.exists()
+    made.parent.chmod(0o755)  # who may only look into it does no harm
+    assert Keyring.load(made, phrase).counter == 2
+
+
 def test_a_missing_file_is_named(path: Path) -> None:
     with pytest.raises(NoKeyring, match="keyring") as caught:
         Keyring.load(path, never)

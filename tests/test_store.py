@@ -22,7 +22,7 @@ from client.store import (
     VaultStore,
 )
 from protocol.blocks import Address, BlockRef, Manifest, Padding
-from protocol.errors import IntegrityError, Unsupported
+from protocol.errors import ExposedFile, IntegrityError, Unsupported
 from protocol.group import base_mul
 from protocol.ledger.sides import SharesBox
 from protocol.rewrap import Wrap
@@ -198,6 +198,27 @@ def test_its_file_is_its_owners_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.threat("L5")
+@pytest.mark.parametrize("bit", [0o020, 0o002])
+@pytest.mark.parametrize("name", ["", "a.db", "a.db-wal", "a.db-shm", "a.db-journal"])
+def test_a_store_that_others_may_write_is_not_believed(tmp_path: Path, name: str, bit: int) -> None:
+    folder = tmp_path / "vaults"
+    with VaultStore(folder / "a.db") as store:
+        store.mark_compared(PARTY)
+    exposed = folder / name
+    if name not in ("", "a.db"):
+        exposed.touch()
+    exposed.chmod(0o700 | bit)
+    before = (folder / "a.db").read_bytes()
+    with pytest.raises(ExposedFile, match="others on this machine may change") as caught:
+        VaultStore(folder / "a.db")
+    assert f" {exposed};" in str(caught.value.hint)
+    assert (folder / "a.db").read_bytes() == before
+    exposed.chmod(0o755)
+    with VaultStore(folder / "a.db") as store:
+        assert store.compared() == {PARTY}
 
 
 def test_what_was_compared_blocks_and_journals_are_kept(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from client.tables import (
 )
 from client.tables.defusing import Defuser
 from client.tables.inferring import InferredSource
+from client.tables.sink import Sink
 from client.tables.text_forms import text_form
 from client.tables.where import Condition, Filter, parse_condition
 
@@ -221,11 +224,13 @@ def test_a_date_beyond_the_years_that_have_a_text_is_told() -> None:
     ("cell", "harmless"),
     [
         ("=1+1", "'=1+1"), ("+49 170", "'+49 170"), ("-5", "-5"), ("-5.25", "-5.25"), ("+5", "+5"),
-        ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'\t=1"),
+        ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'\t'=1"),
         ("\rx", "'\rx"), (" =cmd|' /C calc'!A0", None),
         ("＝1+1", "'＝1+1"), ("a=1", "a=1"), ("", ""),
         (None, None), ("-1e5", "-1e5"), ("--1", "'--1"),
         ("=", "'="), ("'=1", "'=1"), ("日本", "日本"),
+        ("x;=1", "x;'=1"), ("x,=1", "x,=1"), ("x\t \"=1", "x\t \"'=1"), ("a\n-b|+c", "a\n'-b|'+c"),
+        ("=1;@2", "'=1;'@2"), ("x;＝1", "x;'＝1"), ("1;5", "1;5"), ("x;\t;=1", "x;\t;'=1"),
     ],
 )  # fmt: skip
 def test_what_begins_like_a_formula_gets_an_apostrophe(
@@ -240,17 +245,172 @@ def test_what_begins_like_a_formula_gets_an_apostrophe(
 def test_a_csv_file_is_defused_on_request_and_it_is_said(tmp_path: Path) -> None:
     columns = (Column("=name", "string"), Column("n", "int64"))
     batch = pa.record_batch([pa.array(["=1", "x", None]), pa.array([-1, 2, 3])], schema_of(columns))
-    for defuse, first in ((True, b"'=name,n\r\n'=1,-1\r\n"), (False, b"=name,n\r\n=1,-1\r\n")):
+    for defuse, first in (
+        (True, b'"\'=name","n"\r\n"\'=1","-1"\r\n"x","2"\r\n,"3"\r\n'),
+        (False, b"=name,n\r\n=1,-1\r\n"),
+    ):
         options = WriteOptions(defuse=defuse)
         with open_sink(tmp_path / "t.csv", columns, overwrite=True, options=options) as sink:
             sink.write(batch)
             sink.commit()
         assert (tmp_path / "t.csv").read_bytes().startswith(first)
-        told = ("2 cells that begin like a formula got an apostrophe in front",)
+        told = ("2 cells that begin like a formula, or where cut, got an apostrophe before it",)
         assert sink.notes == (told if defuse else ())
     single = Defuser()
     single.defused(pa.array(["=1"], pa.large_string()))
     assert single.told().startswith("1 cell that begins like a formula")
+
+
+CALLS = "=cmd|'/C calc'!A0"
+
+
+def defused(folder: Path, written: dict[str, Any], *rows: tuple[str | None, str]) -> Sink:
+    """Write rows in a format that another member chose; the file is `folder / "t.csv"`."""
+    columns = (Column("a", "string"), Column("b", "string"))
+    one, two = zip(*rows, strict=True)
+    batch = pa.record_batch([pa.array(one, pa.string()), pa.array(two)], schema_of(columns))
+    options = WriteOptions(defuse=True)
+    with open_sink(
+        folder / "t.csv", columns, {"kind": "csv", **written}, overwrite=True, options=options
+    ) as sink:
+        sink.write(batch)
+        sink.commit()
+    return sink
+
+
+def cells_cut_by(content: str, mark: str, quote: str = '"') -> list[str]:
+    """Cut as a lax spreadsheet does: quotes count at a cell's beginning, up to the next one."""
+    cells, at = [""], 0
+    while at < len(content):
+        if cells[-1] == "" and content[at] == quote and (not at or content[at - 1] in f"{mark}\n"):
+            at += 1
+            while at < len(content):
+                if content[at] != quote:
+                    cells[-1] += content[at]
+                elif content[at + 1 : at + 2] == quote:
+                    cells[-1] += quote
+                    at += 1
+                else:
+                    break
+                at += 1
+        elif content[at] in f"{mark}\r\n":
+            cells.append("")
+        else:
+            cells[-1] += content[at]
+        at += 1
+    return cells
+
+
+def runs(content: str) -> list[str]:
+    """Return what some spreadsheet would run, wherever it cuts."""
+    every = [cell for mark in ",;\t|" for cell in cells_cut_by(content, mark)]
+    number = re.compile(r"[+-]?[0-9]+")
+    begun = (cell.strip(" \t\u3000") for cell in every)
+    return [cell for cell in begun if cell[:1] in tuple("=+-@") and not number.fullmatch(cell)]
+
+
+@pytest.mark.parametrize(
+    ("written", "row", "changed"),
+    [
+        ({"null_text": CALLS}, (None, "x"), 1),
+        ({"null_text": "x,=1", "delimiter": ";"}, (None, "x"), 1),
+        ({"before": f"{CALLS}\r\n", "after": f"{CALLS}"}, ("x", "y"), 0),
+        ({"before": f"{CALLS}\r\n", "header": False}, ("x", "y"), 0),
+        ({"delimiter": ";"}, (f"x,{CALLS}", "y"), 1),
+        ({"delimiter": ";"}, ("y", f"x,{CALLS}"), 1),
+        ({}, ("y", f"x;{CALLS};"), 1),
+        ({}, ("y", f"x\n{CALLS}"), 1),
+        ({"quote": "'"}, ("y", f"x,{CALLS}"), 0),
+        ({"quote": ""}, ("y", f"x;{CALLS}"), 1),
+        ({"renamed": {"a": CALLS}}, ("x", "y"), 1),
+        ({"renamed": {"b": f"x;{CALLS}"}}, ("x", "y"), 1),
+        ({"quoting": "nonnumeric"}, (f"x;{CALLS}", "1"), 1),
+    ],
+)
+def test_nothing_that_another_member_wrote_gets_past_defusing(
+    tmp_path: Path, written: dict[str, Any], row: tuple[str | None, str], changed: int
+) -> None:
+    sink = defused(tmp_path, written, row)
+    content = (tmp_path / "t.csv").read_bytes().decode()
+    assert runs(content) == []
+    left_out = "the lines above and below the table are left out, as they may hold formulas"
+    assert sink.notes[:1] == ((left_out,) if written.get("before") else sink.notes[:1])
+    counted = [note for note in sink.notes if note.startswith(f"{changed} cell")]
+    assert len(counted) == (changed > 0) == any("apostrophe" in note for note in sink.notes)
+
+
+HOSTILE = st.text("=+-@,;|\"'\t\n x5＝", max_size=8)
+
+
+@given(HOSTILE, HOSTILE, st.sampled_from(",;\t|x"))
+def test_no_text_is_run_wherever_a_spreadsheet_cuts(
+    tmp_path_factory: pytest.TempPathFactory, one: str, two: str, delimiter: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    defused(folder, {"delimiter": delimiter}, (one, two))
+    assert runs((folder / "t.csv").read_bytes().decode()) == []
+
+
+@pytest.mark.parametrize("delimiter", [*"=+-@", "＝"])
+def test_a_delimiter_that_begins_a_formula_is_refused(tmp_path: Path, delimiter: str) -> None:
+    with pytest.raises(TableFormat, match="between cells begins formulas") as caught:
+        defused(tmp_path, {"delimiter": delimiter}, (None, "HYPERLINK(A1)"))
+    assert "--delimiter" in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "cell"),
+    [
+        ({"encoding": "cp037"}, "x"),
+        ({"encoding": "utf-16-le"}, "x"),
+        ({"encoding": "utf-7"}, "x"),
+        ({"encoding": "iso2022_jp"}, "あ"),  # whose bytes have a quote in them
+        ({"encoding": "hz"}, "猢"),
+    ],
+)
+def test_an_encoding_that_hides_quotes_from_a_spreadsheet_is_refused(
+    tmp_path: Path, written: dict[str, str], cell: str
+) -> None:
+    with pytest.raises(TableFormat, match="cells could become formulas") as caught:
+        defused(tmp_path, written, (cell, "y"))
+    assert "--encoding utf-8" in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "gb18030", "big5", "shift_jis", "cp932", "euc_kr", "cp1252", "utf-16-le"]
+)
+def test_encodings_that_spreadsheets_know_are_kept(tmp_path: Path, encoding: str) -> None:
+    defused(tmp_path, {"encoding": encoding, "bom": encoding == "utf-16-le"}, ("x", "=1"))
+    content = (tmp_path / "t.csv").read_bytes().decode(encoding).removeprefix("\ufeff")
+    assert content == '"a","b"\r\n"x","\'=1"\r\n'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        WriteOptions(defuse=True, quote="'"),
+        WriteOptions(defuse=True, quote="none"),
+        WriteOptions(defuse=True, quoting="minimal"),
+    ],
+)
+def test_defusing_goes_with_no_other_quotes(tmp_path: Path, said: WriteOptions) -> None:
+    columns = (Column("a", "string"),)
+    with pytest.raises(TableFormat, match="--defuse puts every cell in double quotes"):
+        open_sink(tmp_path / "t.csv", columns, options=said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workbook_has_no_formulas_whatever_is_in_it(tmp_path: Path) -> None:
+    columns = (Column(CALLS, "string"),)
+    with open_sink(tmp_path / "t.xlsx", columns, overwrite=True) as sink:
+        sink.write(pa.record_batch([pa.array([CALLS, f"<f>{CALLS}</f>"])], schema_of(columns)))
+        sink.commit()
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in sheet
+    assert sheet.count('t="inlineStr"') == 3
 
 
 def test_what_is_said_of_the_rows_is_said_of_typed_ones_too(tmp_path: Path) -> None:

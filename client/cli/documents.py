@@ -8,12 +8,29 @@ from typing import TYPE_CHECKING
 import click
 
 from client.cli import options
+from client.cli.exits import FAILED, UNTRUE
 from client.cli.invocation import Invocation, confirmed
 from client.cli.meant import Choice
-from client.cli.output import Cell, counted, duration, print_facts, print_table, say, size, visible
+from client.cli.output import (
+    Cell,
+    counted,
+    duration,
+    note,
+    print_facts,
+    print_table,
+    say,
+    size,
+    visible,
+)
 from client.cli.progress import progress_bar
 from client.cli.vault import closed_text
-from client.results import AttachResult, DocumentInfo, GetResult, RemoveResult
+from client.results import (
+    AttachResult,
+    DocumentInfo,
+    GetAllResult,
+    NotGot,
+    RemoveResult,
+)
 
 if TYPE_CHECKING:
     from client.vault import Vault
@@ -118,9 +135,9 @@ def list_documents(invocation: Invocation) -> None:
     help="The folder for documents under their own names, made if need be; this one if not given.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-@click.pass_obj
+@click.pass_context
 def get(
-    invocation: Invocation,
+    context: click.Context,
     names: tuple[str, ...],
     everything: bool,
     out: Path | None,
@@ -130,7 +147,9 @@ def get(
     """Write documents to files, by name, id, or the beginning of an id.
 
     A file appears when all of it was verified, or not at all: every chunk is the one that was
-    committed in its place, and the whole is the file that was attached.
+    committed in its place, and the whole is the file that was attached. Of several documents
+    those are written that can be; the others are listed, and the command ends with an error.
+    Where two have one name, neither is written.
 
     Example:
       sealroom documents get lease.pdf
@@ -141,23 +160,24 @@ def get(
         raise click.UsageError("name documents, or give --all")
     if out is not None and (into is not None or len(names) != 1):
         raise click.UsageError("--out goes with one document, and not with --into")
+    invocation: Invocation = context.obj
     with progress_bar() as on_progress:
 
-        async def getting(vault: Vault) -> list[GetResult]:
-            wanted = names or [each.document_id for each in await vault.documents() if _had(each)]
-            return [
-                await vault.get_document(
-                    each,
-                    path=out,
-                    folder=into or Path(),
-                    overwrite=overwrite,
-                    on_progress=on_progress,
+        async def getting(vault: Vault) -> GetAllResult:
+            folder = into or Path()
+            if len(names) != 1:
+                return await vault.get_documents(
+                    names or None, folder=folder, overwrite=overwrite, on_progress=on_progress
                 )
-                for each in wanted
-            ]
+            got = await vault.get_document(
+                names[0], path=out, folder=folder, overwrite=overwrite, on_progress=on_progress
+            )
+            return GetAllResult((got,), ())
 
         done = invocation.in_vault(getting, stopped=WAITS)
-    invocation.show({"documents": done}, lambda: _print_got(done))
+    invocation.show(done, lambda: _print_got(done))
+    if done.failed:
+        context.exit(UNTRUE if any(each.untrue for each in done.failed) else FAILED)
 
 
 @documents.command()
@@ -185,11 +205,6 @@ def remove(invocation: Invocation, name: str, reason: str, yes: bool) -> None:
             stopped="'sealroom documents list' shows what is left; the same command does the rest.",
         )
     invocation.show(done, lambda: _print_removed(done))
-
-
-def _had(found: DocumentInfo) -> bool:
-    """Say whether a document can be had by this member at all."""
-    return found.readable and found.state == "whole"
 
 
 # --- printing
@@ -235,8 +250,8 @@ def _row(found: DocumentInfo) -> tuple[Cell, ...]:
     )
 
 
-def _print_got(done: list[GetResult]) -> None:
-    for each in done:
+def _print_got(done: GetAllResult) -> None:
+    for each in done.documents:
         say(f"{visible(each.name)}: verified and written to {visible(each.path)}")
         print_facts(
             [
@@ -246,8 +261,20 @@ def _print_got(done: list[GetResult]) -> None:
                 ("took", duration(each.seconds)),
             ]
         )
-    if not done:
+    if done.failed:
+        _tell_what_failed(done)
+    elif not done.documents:
         say("no documents that you may get")
+
+
+def _tell_what_failed(done: GetAllResult) -> None:
+    wanted = counted(len(done.documents) + len(done.failed), "document")
+    note(f"error: of {wanted}, {len(done.failed):,} not written")
+    for each in done.failed:
+        by = visible(each.author_name or each.author[:16])
+        note(f"  {_name(each)} ({each.document_id[:16]}, by {by}): {visible(each.message)}")
+        if each.hint:
+            note(f"  hint: {visible(each.hint)}")
 
 
 def _print_removed(done: RemoveResult) -> None:
@@ -261,5 +288,5 @@ def _print_removed(done: RemoveResult) -> None:
     )
 
 
-def _name(found: DocumentInfo) -> str:
+def _name(found: DocumentInfo | NotGot) -> str:
     return visible(found.name or found.document_id[:16])

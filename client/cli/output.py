@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
+from client.drawn import drawn
 from client.results import FieldsOf, as_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Cell: TypeAlias = str | tuple[str, ...] | None
 """A table's cell: text, lines of text, or None, which is shown as NULL."""
 
-_SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", " ": "\\x20"}
 _BYTES_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _PIPE_WIDTH: Final = 100_000
@@ -34,17 +34,18 @@ WORDS_IN_A_ROW: Final = 4
 
 
 def visible(text: str) -> str:
-    """Return the text with every character escaped that a terminal would act on.
+    """Return the text with every character escaped that a terminal would act on, or not draw.
 
-    Control and format characters (bidirectional overrides and zero-width ones among them),
-    line separators, surrogates, private-use and unassigned characters are written as in a
-    Python string; spaces of all kinds, letters, marks and symbols stay.
+    Control and format characters (bidirectional overrides and zero-width ones among them), line
+    separators, surrogates, private-use and unassigned characters, and letters and marks that are
+    drawn as nothing are written as in a Python string; spaces of all kinds, other letters, marks
+    and symbols stay. Where there is nothing but spaces, they are escaped too.
     """
-    return "".join(each if _harmless(each) else _escaped(each) for each in text)
-
-
-def _harmless(character: str) -> bool:
-    return character.isprintable() or unicodedata.category(character) == "Zs"
+    if text.isascii() and text.isprintable() and text.strip():
+        return text
+    blank = not text.strip()
+    seen = zip(text, drawn(text), strict=True)
+    return "".join(each if is_drawn and not blank else _escaped(each) for each, is_drawn in seen)
 
 
 def _escaped(character: str) -> str:

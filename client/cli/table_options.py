@@ -114,7 +114,7 @@ _WRITING: Final = (
     click.option(
         "--defuse",
         is_flag=True,
-        help="Put an apostrophe before CSV cells that a spreadsheet would run as formulas.",
+        help="Put an apostrophe before what a spreadsheet would run as formulas in CSV; quote all.",
     ),
     click.option(
         "--table", metavar="NAME", help="What to call the sheet or the table in the file."

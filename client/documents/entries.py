@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -10,6 +9,7 @@ from typing import Final
 
 from client.catalogs import NAME_CHARACTERS, NamedField, Names, Row, collection_rows, read_rows
 from client.documents.chunks import chunks_of
+from client.drawn import drawn
 from client.errors import InputError, Refused
 from client.session import Session
 from protocol.blocks import FieldClass
@@ -167,13 +167,13 @@ def media_type_of(name: str) -> str:
 def plain_file_name(name: str) -> bool:
     """Say whether a file can be called so in any folder, and lands in that folder, seen by all.
 
-    No way to another folder, no hidden file, nothing that a terminal would act on.
+    No way to another folder, no hidden file, nothing that a terminal would act on or not draw.
     """
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
         return False
-    harmless = all(each.isprintable() or unicodedata.category(each) == "Zs" for each in name)
+    harmless = all(drawn(name)) and not name.isspace()
     flat = not set(name) & {"/", "\\"}
     return harmless and flat and not name.startswith(".") and 1 <= length <= FILE_NAME_BYTES
 

@@ -85,6 +85,8 @@ class CsvFormat:
         Lines above and below are left out unless the whole table is written.
         Raises: TableFormat, TableEncoding.
         """
+        if wanted.defuse and (wanted.quote or '"', wanted.quoting or "all") != ('"', "all"):
+            raise TableFormat("--defuse puts every cell in double quotes; leave out the other")
         quote = "" if wanted.quote == NO_QUOTES else wanted.quote
         asked: dict[str, Any] = {
             "encoding": wanted.encoding and resolved_codec(wanted.encoding),

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from client.tables.csv_encoding import BOM
 from client.tables.csv_format import CsvFormat
 from client.tables.csv_layout import NUMBER_PATTERN
-from client.tables.defusing import Defuser
+from client.tables.defusing import Defuser, harmless_format, is_wide, shows_other_marks, unseen
 from client.tables.errors import TableValue
 from client.tables.sink import Sink
 from client.tables.source import Column
@@ -24,7 +24,7 @@ from client.tables.text_forms import text_form
 
 
 class CsvSink(Sink):
-    """A CSV file in the format given."""
+    """A CSV file in the format given; with `defuse` in `harmless_format`, and cells changed."""
 
     def __init__(
         self,
@@ -35,11 +35,15 @@ class CsvSink(Sink):
         overwrite: bool,
         defuse: bool = False,
     ) -> None:
+        self._format = harmless_format(written) if defuse else written
+        self._defuser = Defuser(written.delimiter) if defuse else None
         super().__init__(path, columns, overwrite=overwrite)
-        self._format = written
-        self._defuser = Defuser() if defuse else None
+        if defuse and (written.before or written.after):
+            self.note("the lines above and below the table are left out, as they may hold formulas")
+        written = self._format
         marks = (f"\\x{{{ord(mark):x}}}" for mark in written.delimiter + written.quote)
         self._special = f"[{''.join(marks)}\\r\\n]"
+        self._wide = is_wide(written.encoding)
         self._begun = False
         try:
             self._write_header()
@@ -97,7 +101,11 @@ class CsvSink(Sink):
             self.note(self._defuser.told())
 
     def _defused(self, texts: pa.Array) -> pa.Array:
-        return texts if self._defuser is None else self._defuser.defused(texts)
+        """Make texts harmless where that is asked, with what is written for a null among them."""
+        if self._defuser is None:
+            return texts
+        null_text = self._format.null_text
+        return self._defuser.defused(texts.fill_null(null_text) if null_text else texts)
 
     def _texts(self, name: str, array: pa.Array) -> pa.Array:
         try:
@@ -146,9 +154,12 @@ class CsvSink(Sink):
         codec = self._format.encoding
         if codec == "utf-8":
             return content
-        encoded = _encoded_exactly(content.decode(), codec)
+        text = content.decode()
+        encoded = _encoded_exactly(text, codec)
         if encoded is None:
             raise error()
+        if self._defuser is not None and not self._wide and shows_other_marks(text, encoded):
+            raise unseen(codec)
         return encoded
 
     def _unencodable(self, columns: Sequence[pa.Array]) -> TableValue:

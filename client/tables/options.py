@@ -94,7 +94,8 @@ class WriteOptions:
     For CSV: `encoding`, `delimiter`, `quote` and `null_text` as for `ReadOptions`; `quoting` says
     which cells stand in quotes ("minimal", "all", "nonnumeric"), `newline` ends lines, and `bom`
     says whether a byte order mark begins the file. `defuse` puts an apostrophe before texts that a
-    spreadsheet would run as formulas, and the result then says how many it changed.
+    spreadsheet would run as formulas, and the result then says how many it changed; it quotes all
+    cells, and leaves out lines above and below.
 
     `table` names the sheet of a workbook or the table of a database file. `whole` says that all
     of a collection is written: then lines that stood above and below it come back too.

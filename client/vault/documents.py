@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from client.catalogs import People, name_of, read_people
 from client.documents.entries import CONTENT, Document, find_document, read_documents
 from client.documents.removing import remove
+from client.errors import InputError, Refused
 from client.results import (
     AttachResult,
     DocumentInfo,
+    GetAllResult,
     GetResult,
+    NotGot,
     OnProgress,
     RemoveResult,
     no_progress,
 )
 from client.standing import expect_reader
+from client.tables.errors import TableError
 from client.vault.face import Face
 from protocol import acts
 from protocol.acts import Reason
 from protocol.blocks import FieldClass
+from protocol.errors import IntegrityError, SealroomError, VerificationFailed
+
+ITS_OWN: tuple[type[SealroomError], ...] = (InputError, Refused, TableError, IntegrityError)
+"""What may be wrong with one document and not with the next. What a server is to blame for is none
+of it: nothing more is asked of one that lies."""
 
 
 class Documents(Face):
@@ -69,19 +79,81 @@ class Documents(Face):
         repeat: what was interrupted goes on. Raises as `get` and `place_of` of
         `client.documents.getting`.
         """
-        from client.documents.getting import get, place_of
+        from client.documents.getting import place_of
 
-        started = time.monotonic()
         await self.session.sync_as_member()
         expect_reader(self.session.state, self.identity.member_id)
         found = await self._find_document(document)
         place = place_of(found, Path(folder)) if path is None else Path(path)
+        return await self._got(found, place, overwrite, path is None, on_progress)
+
+    async def get_documents(
+        self,
+        documents: Sequence[str] | None = None,
+        *,
+        folder: str | os.PathLike[str] = ".",
+        overwrite: bool = False,
+        on_progress: OnProgress = no_progress,
+    ) -> GetAllResult:
+        """Write documents, found by name or id, into a folder, each under its own name.
+
+        None: all that this member can have. What is wrong with one does not stop the others; the
+        result says which are not written, and why. Two that would share a file are both not
+        written, and no file of this call takes the place of another one. Safe to repeat.
+
+        Raises:
+            InputError: one that is named is not there, or several fit; nothing was written.
+            Refused: a role that reads no data.
+            Unreachable: the server is gone; a repeat goes on.
+            VerificationFailed: the server's log cannot be right, or what it sent is not what was
+                committed.
+        """
+        from client.documents.together import Together
+
+        await self.session.sync_as_member()
+        expect_reader(self.session.state, self.identity.member_id)
+        people = await read_people(self.session)
+        known = await read_documents(self.session)
+        wanted = self._whole(known) if documents is None else _each_once(known, documents)
+        together = Together(Path(folder), wanted)
+        done: list[GetResult] = []
+        failed: list[NotGot] = []
+        for each in wanted:
+            try:
+                await self.session.sync_as_member()
+                found = await self._find_document(each.id.hex())
+                place = together.place_of(found)
+                done.append(await self._got(found, place, overwrite, True, on_progress))
+                together.wrote(place)
+            except ITS_OWN as error:
+                failed.append(_not_got(self._described(people, each), error))
+        return GetAllResult(tuple(done), tuple(failed))
+
+    def _whole(self, known: Iterable[Document]) -> list[Document]:
+        """Return the documents that this member can have at all."""
+        return [
+            each
+            for each in known
+            if each.state == "whole" and self.session.may_open(each.where.id, CONTENT)
+        ]
+
+    async def _got(
+        self,
+        found: Document,
+        place: Path,
+        overwrite: bool,
+        make_folder: bool,
+        on_progress: OnProgress,
+    ) -> GetResult:
+        from client.documents.getting import get
+
+        started = time.monotonic()
         got = await get(
             self.session,
             found,
             place,
             overwrite=overwrite,
-            make_folder=path is None,
+            make_folder=make_folder,
             on_progress=on_progress,
         )
         return GetResult(
@@ -137,3 +209,23 @@ class Documents(Face):
             author_name=name_of(self.session.state, people, document.author),
             committed_at=document.committed_at,
         )
+
+
+def _each_once(known: Iterable[Document], texts: Sequence[str]) -> list[Document]:
+    """Return the documents that are named, each once. Raises: InputError, as `find_document`."""
+    listed = tuple(known)
+    found = (find_document(listed, text) for text in texts)
+    return list({each.id: each for each in found}.values())
+
+
+def _not_got(info: DocumentInfo, error: SealroomError) -> NotGot:
+    return NotGot(
+        document_id=info.document_id,
+        name=info.name,
+        author=info.author,
+        author_name=info.author_name,
+        code=error.refusal if isinstance(error, Refused) else error.code,
+        message=str(error),
+        hint=error.hint,
+        untrue=isinstance(error, VerificationFailed),
+    )

@@ -39,8 +39,8 @@ class Observed:
 
 def may_observe(session: Session) -> bool:
     """Say whether this member is told what the server served."""
-    me = session.state.members.get(session.identity.member_id)
-    return me is not None and me.status is MemberStatus.CONFIRMED and me.role in OBSERVERS
+    me = session.state.members[session.identity.member_id]
+    return me.status is MemberStatus.CONFIRMED and me.role in OBSERVERS
 
 
 async def observations(session: Session) -> tuple[Observed, ...]:

@@ -547,6 +547,24 @@ async def test_a_refusal_that_trying_again_cannot_help_is_told_at_once(tmp_path:
         assert await by_key(deal.seller, "c") == updated(OLD, changed(3))
 
 
+async def test_a_server_that_says_it_is_out_of_order_is_asked_once_where_nothing_changed(
+    mine: Vault, name: str
+) -> None:
+    await begun(mine, name)
+
+    class Stubborn(Watched):
+        asked = 0
+
+        async def stage(self, *given: Any) -> None:
+            self.asked += 1
+            raise Refused("somebody was before you", code=OutOfOrder.code)
+
+    stubborn = Stubborn(mine)
+    with through(mine, stubborn), pytest.raises(Refused, match="somebody was before you"):
+        await update(mine, name, changed(3))
+    assert stubborn.asked == 1
+
+
 async def test_a_refusal_is_told_at_once_though_others_were_at_work_too(tmp_path: Path) -> None:
     async with with_ada(tmp_path) as (deal, ada):
         await begun(deal.seller, "c")

@@ -54,6 +54,8 @@ TESTS: Final[dict[str, str]] = {
     ),
     "client/documents/getting.py": "documents_getting documents documents_lies documents_life",
     "client/documents/local.py": "documents_getting documents_lies documents documents_cuts",
+    "client/documents/together.py": "documents_together",
+    "client/exposure.py": "keyring store",
     "client/fetching.py": "reading reading_meanwhile catalogs resealing",
     "client/handover.py": "handover people takeover granting",
     "client/inviting.py": "inviting people joining trust_acts",
@@ -75,7 +77,9 @@ TESTS: Final[dict[str, str]] = {
         "trust trust_acts trust_sides spec_sync late_homes renewal head_age observing"
     ),
     "client/words.py": "words people",
+    "vault/allowance.py": "allowance server_attacks",
     "vault/auth.py": "server_door requests server_attacks server_restart server_parts",
+    "vault/callers.py": "server_slow server_access server_former server_door",
     "vault/door.py": "server_door server_attacks server_access server_faults server_parts",
     "vault/effects.py": "server_erasing server_reencryption server_uploads",
     "vault/fetches.py": "server_vaults server_uploads server_access server_attacks server_erasing",

@@ -14,6 +14,7 @@ from client.crypto.identity import Identity
 from protocol import acts, api
 from protocol.acts import Role
 from protocol.blocks import FieldClass
+from protocol.errors import NotAuthorised
 from protocol.ledger.holders import held
 from protocol.limits import LIMITS, MIB
 from protocol.wire import to_bytes
@@ -24,7 +25,7 @@ from tests.world import World, of_class
 from vault import door as door_module
 from vault.app import RunningServer
 from vault.bodies import read_body
-from vault.callers import ACT_BYTES, SHARE_BYTES
+from vault.callers import ACT_BYTES, SHARE_BYTES, Caller
 
 LARGE: Final = MIB + 200_000
 ANSWERED_SECONDS: Final = 20
@@ -142,3 +143,15 @@ def test_the_longest_acceptance_is_no_more_than_is_read() -> None:
     )
     encoded = to_bytes(acts.Accept(most, most, receipts))
     assert 256_000 < len(encoded) < ACT_BYTES - 8_000
+
+
+def test_an_access_key_has_no_act_to_send_however_short() -> None:
+    world = World()
+    world.people()
+    world.invite(world.owner, Role.BIDDER)
+    (invite,) = (each for each in world.state.invites.values() if each.live)
+    Caller(invite.id, invite=invite).expect_author(1)
+    for nobody in (Caller(bytes(32), invite=invite), Caller(bytes(32), rebuilds=True)):
+        assert nobody.visible(7) == 7
+        with pytest.raises(NotAuthorised, match="reads the log, and nothing else"):
+            nobody.expect_author(1)

@@ -77,7 +77,6 @@ TESTS: Final[dict[str, str]] = {
         "trust trust_acts trust_sides spec_sync late_homes renewal head_age observing"
     ),
     "client/words.py": "words people",
-    "vault/allowance.py": "allowance server_attacks",
     "vault/auth.py": "server_door requests server_attacks server_restart server_parts",
     "vault/callers.py": "server_slow server_access server_former server_door",
     "vault/door.py": "server_door server_attacks server_access server_faults server_parts",

@@ -145,6 +145,7 @@ class Vault:
     upload = _waiting(waiting_vault.Vault.upload)
     plan_upload = _waiting(waiting_vault.Vault.plan_upload)
     erase = _waiting(waiting_vault.Vault.erase)
+    erase_names = _waiting(waiting_vault.Vault.erase_names)
     retire_collection = _waiting(waiting_vault.Vault.retire_collection)
     read = _waiting(waiting_vault.Vault.read)
     export = _waiting(waiting_vault.Vault.export)

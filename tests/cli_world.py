@@ -128,6 +128,7 @@ ANSWERS: Mapping[str, Any] = {
     "plan_rotation": ROTATE_PLAN,
     "takeover": MOVED,
     "erase": ERASED,
+    "erase_names": ERASED,
     "retire_collection": ACT,
     "freeze": ACT,
     "unfreeze": ACT,

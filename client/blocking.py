@@ -147,6 +147,7 @@ class Vault:
     plan_upload = _waiting(waiting_vault.Vault.plan_upload)
     erase = _waiting(waiting_vault.Vault.erase)
     give_up = _waiting(waiting_vault.Vault.give_up)
+    erase_names = _waiting(waiting_vault.Vault.erase_names)
     retire_collection = _waiting(waiting_vault.Vault.retire_collection)
     read = _waiting(waiting_vault.Vault.read)
     export = _waiting(waiting_vault.Vault.export)

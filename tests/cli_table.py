@@ -147,6 +147,12 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         "leaves 9, 11",
     ),
     (
+        "erase --names-by Kim --reason breach --yes",
+        ("erase_names", ("Kim",), {"reason": Reason.BREACH}),
+        ERASED,
+        "erased: 1,204 records of ",
+    ),
+    (
         "erase X --unreadable --reason breach --yes",
         ("erase", ("X", ()), {"unreadable": True, "reason": Reason.BREACH}),
         ERASED,

@@ -130,6 +130,7 @@ ANSWERS: Mapping[str, Any] = {
     "plan_rotation": ROTATE_PLAN,
     "takeover": MOVED,
     "erase": ERASED,
+    "erase_names": ERASED,
     "retire_collection": ACT,
     "give_up": GIVEN_UP,
     "freeze": ACT,

@@ -29,6 +29,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 FOR_EVER = [
     ("erase X --records 1,3 --reason request", "Erase 2 records of X for ever?"),
     ("erase X --unreadable --reason request", "Erase what does not open of X for ever?"),
+    (
+        "erase --names-by Kim --reason request",
+        "Erase what Kim wrote for names, and nobody goes by, for ever?",
+    ),
     ("collection retire X --reason retention", "Delete the collection X, for ever?"),
     ("vault destroy --reason terms", "Destroy the vault and all that is in it, for ever?"),
     ("attest destroyed", "Destroy this home's keys of the vault, for ever?"),
@@ -236,6 +240,10 @@ def test_what_is_no_text_is_told_before_anybody_is_asked(
     [
         ("erase X --reason request --yes", 2),
         ("erase X --records 1 --unreadable --reason request", 2),
+        ("erase --records 1 --reason request --yes", 2),
+        ("erase --unreadable --reason request --yes", 2),
+        ("erase X --names-by Kim --reason request --yes", 2),
+        ("erase --names-by Kim --unreadable --reason request --yes", 2),
         ("erase X --records 0 --reason request", 2),
         ("erase X --records 5-3 --reason request", 2),
         ("erase X --records '' --reason request", 2),

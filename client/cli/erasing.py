@@ -1,6 +1,8 @@
-"""`sealroom erase`: records that go for ever."""
+"""`sealroom erase`: records that go for ever, and names that are none."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,9 +12,12 @@ from client.cli.output import counted, duration, print_facts, say, visible
 from client.cli.progress import progress_bar
 from client.results import EraseResult
 
+if TYPE_CHECKING:
+    from client.vault import Vault
+
 
 @click.command()
-@click.argument("collection", metavar="COLLECTION")
+@click.argument("collection", metavar="[COLLECTION]", required=False)
 @click.option(
     "--records",
     "records",
@@ -25,14 +30,20 @@ from client.results import EraseResult
     is_flag=True,
     help="Everything that you ought to open and cannot: what a false key or a false writer left.",
 )
+@click.option(
+    "--names-by",
+    metavar="MEMBER",
+    help="What a member, also a removed one, wrote for names of people and nobody goes by.",
+)
 @options.reason_option
 @options.yes_option
 @click.pass_obj
 def erase(
     invocation: Invocation,
-    collection: str,
+    collection: str | None,
     records: tuple[int, ...] | None,
     unreadable: bool,
+    names_by: str | None,
     reason: str,
     yes: bool,
 ) -> None:
@@ -44,25 +55,50 @@ def erase(
 
     Example:
       sealroom erase customers --records 17,204-210 --reason request
+      sealroom erase --names-by Kim --reason breach
     """
+    if (records is not None) + unreadable + (names_by is not None) != 1:
+        raise click.UsageError("give one of --records, --unreadable and --names-by")
+    if (collection is None) != (names_by is not None):
+        raise click.UsageError("--names-by goes without a collection, and the others with one")
+    if names_by is not None:
+        what = f"what {visible(names_by)} wrote for names, and nobody goes by,"
+    else:
+        what = "what does not open" if records is None else counted(len(records), "record")
+        what += f" of {visible(collection or '')}"
+    confirmed(f"Erase {what} for ever?", yes)
+    done = _erased(invocation, collection, records, names_by, reason)
+    invocation.show(done, lambda: _print_erased(done))
+
+
+def _erased(
+    invocation: Invocation,
+    collection: str | None,
+    records: tuple[int, ...] | None,
+    names_by: str | None,
+    reason: str,
+) -> EraseResult:
     from protocol.acts import Reason
 
-    if (records is None) == (not unreadable):
-        raise click.UsageError("name records with --records, or give --unreadable")
-    what = "what does not open" if records is None else counted(len(records), "record")
-    confirmed(f"Erase {what} of {visible(collection)} for ever?", yes)
     with progress_bar() as on_progress:
-        done = invocation.in_vault(
-            lambda vault: vault.erase(
-                collection,
+
+        async def erasing(vault: Vault) -> EraseResult:
+            if names_by is not None:
+                return await vault.erase_names(
+                    names_by, reason=Reason(reason), on_progress=on_progress
+                )
+            return await vault.erase(
+                collection or "",
                 records or (),
-                unreadable=unreadable,
+                unreadable=records is None,
                 reason=Reason(reason),
                 on_progress=on_progress,
-            ),
+            )
+
+        return invocation.in_vault(
+            erasing,
             stopped="'sealroom log' shows what is erased; the same command does the rest.",
         )
-    invocation.show(done, lambda: _print_erased(done))
 
 
 def _print_erased(done: EraseResult) -> None:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from client import erasing
 from client.catalogs import read_names
 from client.documents.entries import holds_documents
+from client.erasing_names import idle_names
 from client.errors import InputError
 from client.likely import likely
+from client.people import find_member
 from client.results import (
     ActResult,
     EraseResult,
@@ -35,7 +37,7 @@ from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOp
 from client.vault.face import Face
 from protocol import acts
 from protocol.acts import Reason
-from protocol.blocks import FieldClass
+from protocol.blocks import PEOPLE_COLLECTION, FieldClass
 from protocol.ledger.contents import Collection
 from protocol.limits import LIMITS
 
@@ -308,6 +310,35 @@ class Data(Face):
         return EraseResult(
             acts=done.acts,
             collection=collection,
+            records=done.records,
+            already_gone=done.already,
+            seconds=time.monotonic() - started,
+        )
+
+    async def erase_names(
+        self,
+        author: str,
+        *,
+        reason: Reason = Reason.REQUEST,
+        on_progress: OnProgress = no_progress,
+    ) -> EraseResult:
+        """Erase what a member, also one who was removed, wrote for a name of people and is none.
+
+        Names that count stay, and so does all that others wrote.
+
+        Raises:
+            InputError: there is no such member.
+            Refused: not allowed now.
+        """
+        started = time.monotonic()
+        await self.session.sync_as_member()
+        self.session.expect_may(acts.Erase)
+        member = await find_member(self.session, author, removed=True)
+        positions = await idle_names(self.session, member.id)
+        done = await erasing.erase(self.session, PEOPLE_COLLECTION, positions, reason, on_progress)
+        return EraseResult(
+            acts=done.acts,
+            collection="the names of people",
             records=done.records,
             already_gone=done.already,
             seconds=time.monotonic() - started,

@@ -249,7 +249,7 @@ class Believed:
                 f"{self._most_leaves:,} are read at once",
                 code="long_log",
                 hint="Ask other members how long it is. If it is so long, give the same command "
-                f"with 'sealroom --most-leaves {new}': for each it takes half a kilobyte.",
+                "with 'sealroom --most-leaves NUMBER': for each it takes half a kilobyte.",
             )
         return checkpoint
 

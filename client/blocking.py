@@ -38,6 +38,7 @@ from client.results import (
     RotateIdentityResult,
     VaultInfo,
 )
+from client.trust import MOST_LEAVES
 from protocol.acts import DEFAULT_POLICY, Policy
 from protocol.errors import ApiMisuse
 
@@ -224,9 +225,12 @@ class Home:
         *,
         connect: Connect = https,
         clock: Callable[[], float] = time.time,
+        most_leaves: int = MOST_LEAVES,
     ) -> None:
         self._asked = functools.cache(passphrase)
-        self._home = waiting_home.Home(directory, self._asked, connect=connect, clock=clock)
+        self._home = waiting_home.Home(
+            directory, self._asked, connect=connect, clock=clock, most_leaves=most_leaves
+        )
         self._opened: list[Vault] = []
         self._loop = _LoopThread()
 

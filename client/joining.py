@@ -120,7 +120,7 @@ class Joining(Keeper):
         transport = self.connect(link.url, link.pin, signer)
         store = VaultStore(None)
         try:
-            believed = Believed(link.vault_id, store)
+            believed = Believed(link.vault_id, store, most_leaves=self.most_leaves)
             session = Session(Identity.generate(), believed, store, transport, self.clock)
             await _as_newcomer(session.sync())
             invite_behind(session, link.secret)

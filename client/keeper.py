@@ -20,7 +20,7 @@ from client.places import store_path
 from client.session import Session, Successor
 from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
-from client.trust import Believed
+from client.trust import MOST_LEAVES, Believed
 from client.vault import Vault
 
 MOST_TOLD: Final = 8
@@ -48,7 +48,7 @@ class Keeper(Folder):
     """One person's keyring, and the vaults it opens.
 
     `passphrase` is called once, when the keyring is first needed; `connect` is the seam at
-    which tests put another server.
+    which tests put another server. Of a log, `most_leaves` new ones are read at once.
     """
 
     def __init__(
@@ -58,9 +58,11 @@ class Keeper(Folder):
         *,
         connect: Connect = https,
         clock: Callable[[], float] = time.time,
+        most_leaves: int = MOST_LEAVES,
     ) -> None:
         super().__init__(directory, passphrase, clock=clock)
         self.connect = connect
+        self.most_leaves = most_leaves
 
     def vault(self, reference: str | None = None) -> Vault:
         """Open a vault by title, id or prefix of its id; the only one there is without a name.
@@ -111,7 +113,8 @@ class Keeper(Folder):
         others = [Identity(self._stored(name).seed) for name in entry.successors]
         # Whose boxes are its own, it learns from the log itself.
         newcomer = entry.invite is not None or entry.rescuing
-        believed = Believed(entry.vault_id, store, identity, *others, newcomer=newcomer)
+        mine, most = (identity, *others), self.most_leaves
+        believed = Believed(entry.vault_id, store, *mine, newcomer=newcomer, most_leaves=most)
         session = Session(identity, believed, store, transport, self.clock)
         session.successors = tuple(self._successor(entry, each) for each in others)
         return Vault(session, server=entry.server, pin=entry.tls_pin, title=entry.title)

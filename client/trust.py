@@ -46,6 +46,8 @@ from protocol.merkle import verify_consistency
 from protocol.rewrap import Wrap
 
 ATTEMPTS: Final = 6
+MOST_LEAVES: Final = 1_048_576
+"""So many leaves are read at one sync, unless more are asked for: each is kept in memory."""
 FALSE_KEY: Final = (CommitmentMismatch, IntegrityError, WeakKey)
 """What a key is that somebody gave, and that is not the one which was published."""
 
@@ -66,12 +68,19 @@ class Believed:
 
     The boxes addressed to `identities` are kept, to be opened when a key is needed. Which box is
     its invite's, a `newcomer` learns from the invite's own act: it keeps those of everybody.
+    At one sync at most `most_leaves` are read: a server alone can make a log as long as it likes.
     """
 
     def __init__(
-        self, vault_id: bytes, store: VaultStore, *identities: Identity, newcomer: bool = False
+        self,
+        vault_id: bytes,
+        store: VaultStore,
+        *identities: Identity,
+        newcomer: bool = False,
+        most_leaves: int = MOST_LEAVES,
     ) -> None:
         self.vault_id = vault_id
+        self._most_leaves = most_leaves
         self._identities = {identity.member_id: identity for identity in identities}
         self._newcomer = newcomer
         self._store = store
@@ -140,7 +149,8 @@ class Believed:
         Raises:
             VerificationFailed: which of these failed, by its class; nothing was kept.
             Unsupported: somebody acts in a way that this build does not know.
-            Refused, Unreachable: from the transport.
+            Refused: by the server; or more leaves are new than are read at once.
+            Unreachable: from the transport.
         """
         async with self._syncing:
             for _ in range(ATTEMPTS):
@@ -230,6 +240,16 @@ class Believed:
             raise Rollback(
                 f"the server shows {checkpoint.size} leaves where there have been {least} before",
                 hint="It may have been put back from a backup. Ask who runs it.",
+            )
+        new = checkpoint.size - self._ledger.size
+        if new > self._most_leaves:
+            # Before any of them is asked for: observations need nobody's signature but its own.
+            raise Refused(
+                f"the server's log has {new:,} leaves that this home does not know, and at most "
+                f"{self._most_leaves:,} are read at once",
+                code="long_log",
+                hint="Ask other members how long it is. If it is so long, give the same command "
+                "with 'sealroom --most-leaves NUMBER': for each it takes half a kilobyte.",
             )
         return checkpoint
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from client import session, transport
+from client import session, transport, trust
 from client.cli import invocation, main
 from client.errors import Refused, Unreachable
 from client.patience import LONGEST_PAUSE, PASSING, Patient, Waiting, in_words
@@ -323,20 +323,25 @@ def test_the_command_line_says_that_it_waits(capsys: pytest.CaptureFixture[str])
 
 
 def test_how_long_is_said_before_the_command(tmp_path: Path) -> None:
-    made: list[tuple[Path, float]] = []
+    made: list[tuple[Path, int, int]] = []
 
-    def home_of(directory: Path, _: Callable[[], str], *, wait_minutes: int) -> Any:
-        made.append((directory, wait_minutes))
+    def home_of(
+        directory: Path, _: Callable[[], str], *, wait_minutes: int, most_leaves: int
+    ) -> Any:
+        made.append((directory, wait_minutes, most_leaves))
         raise Refused("enough", code="enough")
 
     (tmp_path / "keyring").write_bytes(b"")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(main, "home_of", home_of)
         patch.setenv("SEALROOM_PASSPHRASE", "x")
-        for said in ((), ("--wait", "0")):
+        for said in ((), ("--wait", "0"), ("--most-leaves", "9")):
             assert main.run(["--home", str(tmp_path), *said, "members"], cast(Any, home_of)) == 3
-    assert made == [(tmp_path, 10), (tmp_path, 0)]
-    connect = invocation.home_of(tmp_path, lambda: "", wait_minutes=2).connect
+    most = trust.MOST_LEAVES
+    assert made == [(tmp_path, 10, most), (tmp_path, 0, most), (tmp_path, 10, 9)]
+    home = invocation.home_of(tmp_path, lambda: "", wait_minutes=2, most_leaves=9)
+    assert home.most_leaves == 9
+    connect = home.connect
     patient = connect("https://localhost:1", None, transport.Signer(None, b""))  # type: ignore[arg-type]
     assert isinstance(patient, Patient)
     assert patient._most == 120

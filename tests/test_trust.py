@@ -16,11 +16,12 @@ from nacl.signing import SigningKey
 
 from client.errors import Refused
 from client.store import StoreMoved, VaultStore
+from client.transport import Transport
 from client.trust import ATTEMPTS, Believed
 from protocol import acts
 from protocol.acts import Citation, Role
 from protocol.api import LogLeaf, LogPage
-from protocol.checkpoint import parse_note
+from protocol.checkpoint import Checkpoint, parse_note, signed_message
 from protocol.errors import ContextMismatch, Fork, IntegrityError, Rollback, Stale, Unsupported
 from protocol.ledger import Landed, Ledger
 from protocol.limits import LIMITS
@@ -76,6 +77,58 @@ async def test_pages_are_joined_and_what_is_beyond_the_checkpoint_waits(tmp_path
         ada = await cast.actor("ada", long, fresh=True)
         await ada.session.sync()
         assert ada.session.state.size == log.size - 1
+
+
+class Endless(Lie):
+    """Signs a log of 2^40 leaves, and sends observations for as long as somebody asks."""
+
+    def __init__(self, log: ForgedLog) -> None:
+        super().__init__()
+        self.log, self.pages = log, 0
+
+    async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+        self.pages += 1
+        size, root, now = 2**40, bytes(32), int(time.time())
+        signature = self.log.key.sign(signed_message(vault_id, size, root, now)).signature
+        public = bytes(self.log.key.verify_key)
+        shown = Checkpoint.verified(vault_id, size, root, now, signature, public)
+        more = tuple(LogLeaf(b"\x02" + os.urandom(32), ()) for _ in range(LIMITS.log_page_leaves))
+        leaves = tuple(self.log.leaves[start:]) or more
+        return LogPage(start, leaves[: LIMITS.log_page_leaves], shown.note())
+
+
+@pytest.mark.threat("D6")
+@pytest.mark.parametrize("fresh", [True, False], ids=["first contact", "known"])
+async def test_a_log_without_end_is_not_begun(tmp_path: Path, fresh: bool) -> None:
+    async with company(tmp_path) as cast:
+        endless = Endless(await forged(cast))
+        bo = await cast.actor("bo", endless, fresh=fresh)
+        with bo.catches(Refused, match="at most 1,048,576 are read at once") as caught:
+            await bo.session.sync()
+        refused = caught.value
+        assert isinstance(refused, Refused)
+        assert refused.refusal == "long_log"
+        assert "--most-leaves" in str(refused.hint)
+        assert endless.pages == 1
+
+
+async def test_as_many_new_leaves_are_read_at_once_as_is_said(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        size = (await forged(cast)).size
+        bo = await cast.actor("bo", fresh=True)
+        bo.home.most_leaves = size - 1
+        short = bo.home.vault()
+        with pytest.raises(Refused, match=f"at most {size - 1} are read"):
+            await short.session.sync()
+        await short.close()
+        bo.home.most_leaves = size
+        async with bo.home.vault() as vault:
+            assert len(await vault.session.sync()) == size
+        # What is known already counts for nothing.
+        await (await cast("olga")).heartbeat()
+        bo.home.most_leaves = 1
+        async with bo.home.vault() as vault:
+            assert len(await vault.session.sync()) == 1
 
 
 async def test_syncs_at_once_take_turns(tmp_path: Path) -> None:

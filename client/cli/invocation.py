@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAIT_MINUTES: Final = 10
+MOST_LEAVES: Final = 1_048_576
 WHAT_LANDED: Final = "'sealroom log' shows what landed; the rest can be done again."
 
 
@@ -40,13 +41,18 @@ class MakeHome(Protocol):
 
 
 def home_of(
-    directory: Path, passphrase: Callable[[], str], *, wait_minutes: int = WAIT_MINUTES
+    directory: Path,
+    passphrase: Callable[[], str],
+    *,
+    wait_minutes: int = WAIT_MINUTES,
+    most_leaves: int = MOST_LEAVES,
 ) -> Home:
     """Return the home in a folder; servers that stop answering are waited for, and it is said."""
     from client.home import Home
     from client.keeper import https_waiting
 
-    return Home(directory, passphrase, connect=https_waiting(60.0 * wait_minutes, _tell))
+    connect = https_waiting(60.0 * wait_minutes, _tell)
+    return Home(directory, passphrase, connect=connect, most_leaves=most_leaves)
 
 
 def _tell(waiting: Waiting) -> None:

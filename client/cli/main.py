@@ -30,7 +30,7 @@ from client.cli.exits import DONE, tell
 from client.cli.handover import handover
 from client.cli.identity import identity
 from client.cli.invites import invite, join
-from client.cli.invocation import WAIT_MINUTES, Invocation, MakeHome, home_of
+from client.cli.invocation import MOST_LEAVES, WAIT_MINUTES, Invocation, MakeHome, home_of
 from client.cli.keys import rotate
 from client.cli.log import log
 from client.cli.members import confirm, grant, members, role, withdraw
@@ -132,6 +132,14 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="How long to wait for a server that has answered and stops; 0: not at all.",
 )
 @click.option(
+    "--most-leaves",
+    metavar="NUMBER",
+    type=click.IntRange(1),
+    default=MOST_LEAVES,
+    show_default=True,
+    help="How many new leaves of a log to read at once, at most.",
+)
+@click.option(
     "--version",
     is_flag=True,
     is_eager=True,
@@ -147,6 +155,7 @@ def cli(
     as_json: bool,
     passphrase_file: Path | None,
     wait: int,
+    most_leaves: int,
 ) -> None:
     """Share tables through a server that cannot read them, and hand them over.
 
@@ -159,12 +168,13 @@ def cli(
       sealroom upload customers.csv --collection customers --class country=general
       sealroom invite bidder --name Ann --classes general
     """
+    ours = partial(home_of, wait_minutes=wait, most_leaves=most_leaves)
     ctx.obj = Invocation(
         named_home=home,
         vault=vault,
         json=as_json,
         passphrase_file=passphrase_file,
-        make_home=partial(home_of, wait_minutes=wait) if ctx.obj in (None, home_of) else ctx.obj,
+        make_home=ours if ctx.obj in (None, home_of) else ctx.obj,
     )
 
 

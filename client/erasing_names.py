@@ -6,7 +6,7 @@ client of an owner or an admin fetches and opens all of it.
 
 from __future__ import annotations
 
-from client.catalogs import NAME_CHARACTERS, Row, read_people, read_rows
+from client.catalogs import NAME_CHARACTERS, Row, expect_all, read_people, read_rows
 from client.erasing import Positions
 from client.session import Session
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD
@@ -20,13 +20,15 @@ async def idle_names(session: Session, author: bytes) -> Positions:
 
     Raises:
         ManifestMismatch: the server sent a block that is not the committed one.
+        Refused: the vault is frozen, and this home does not have all of them.
     """
     where = session.state.collections[PEOPLE_COLLECTION]
-    rows, _ = await read_rows(session, where, PEOPLE_FIELD)
+    found = await read_rows(session, where, PEOPLE_FIELD)
+    expect_all(found.missing)
     authors = session.state.lineage(author)
     in_force = await _in_force(session)
     last: dict[tuple[str, Value, Value], Row] = {}
-    for row in rows:
+    for row in found.rows:
         if row.batch.author in authors:
             last |= {each: row for each in _said(row) if each in in_force}
     kept = {(row.batch.id, row.position) for row in last.values()}

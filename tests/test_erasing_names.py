@@ -10,12 +10,15 @@ import pytest
 from client.catalogs import person_row, seal_rows
 from client.errors import InputError, Refused
 from client.people import PEOPLE, write_person
+from client.session import Session, saying
 from client.vault import Vault
+from protocol import acts
 from protocol.acts import Reason, Role
 from protocol.blocks import PEOPLE_COLLECTION
 from protocol.encoding import Value
 from tests.company import Company, company
 from tests.test_rogue_admins import committed, rubbish
+from vault import names
 
 
 async def junk(cast: Company, batches: int, more: tuple[dict[str, Value], ...] = ()) -> None:
@@ -98,3 +101,52 @@ async def test_who_may_erase_may_erase_names_and_nobody_else(tmp_path: Path) -> 
         with pytest.raises(InputError, match="names nobody"):
             await kim.erase_names("Nobody")
         assert (await kim.erase_names("Kim")).records >= 300
+
+
+@pytest.mark.threat("K14")
+async def test_a_server_keeps_so_many_names_by_one_member_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        kim, olga = await cast("kim"), await cast("olga")
+        await junk(cast, 1)
+        (size,) = {
+            sum(ref.length for ref in batch.manifest.blocks)
+            for batch in kim.session.state.collections[PEOPLE_COLLECTION].batches
+            if batch.manifest.records == 300
+        }
+        monkeypatch.setattr(names, "NAMES_BYTES", 2 * size + 10_000)
+        await junk(cast, 1)
+        leaves = kim.session.state.size
+        with pytest.raises(Refused, match="names of people by one member have") as caught:
+            await junk(cast, 1)
+        assert caught.value.refusal == "limit_exceeded"
+        assert "--names-by" in str(caught.value.hint)
+        # In parts it is no more either, and under new keys Kim is who it was.
+        await cast.open["kim"].home.rotate_identity(kim)
+        await olga.session.sync()
+        await olga.rotate(tainted=True)
+        await olga.confirm(kim.identity.member_id.hex(), yes=True)
+        await kim.session.sync()
+        with pytest.raises(Refused, match="names of people by one member have"):
+            await in_two_parts(kim.session)
+        await kim.session.sync()
+        assert kim.session.state.size > leaves
+        # Others are not in its way, and what goes makes room.
+        await write_person(olga.session, olga.identity.member_id, "Olga")
+        await olga.erase_names("Kim")
+        await junk(cast, 1)
+
+
+async def in_two_parts(session: Session) -> None:
+    """Commit names of which the first part is not shown yet."""
+    upload = os.urandom(16)
+    await session.ensure_writable([PEOPLE])
+    for part in range(2):
+        rows = [person_row(os.urandom(32), "x" * 150) for _ in range(40)]
+        sealed = seal_rows(session, session.writable(*PEOPLE), rows)
+        batch = sealed.manifest.batch_id
+        await session.transport.stage(session.vault_id, upload, batch, sealed.body())
+        await session.act(
+            saying(acts.Commit(upload, PEOPLE_COLLECTION, part, part == 1, (sealed.manifest,)))
+        )

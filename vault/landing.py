@@ -17,6 +17,7 @@ from protocol.limits import LIMITS
 from vault.callers import not_found
 from vault.effects import effects_of, relied_on, rewrites_of
 from vault.logs import Event, IdPrefix, log_event
+from vault.names import expect_few_names
 from vault.storage.base import Relied, Rewrite, Storage
 from vault.under import closes, may_land
 from vault.vaults import OpenVault
@@ -42,7 +43,8 @@ class Landing:
 
         Obligations, in this order, the first of `VaultService.submit` being the caller's:
         (2) its number was not used before; the very same act again is answered as before;
-        (3) the checkpoint it cites is recent, so that what has expired is expired;
+        (3) the checkpoint it cites is recent, so that what has expired is expired, and its author
+            has not written more names of people than the server keeps of one member;
         (4) the ledger takes it, and its sides are exactly what it must carry, proofs and all;
         (5) what it lists is staged, by its author under that upload, and what it erases from is
             what it says afterwards;
@@ -63,6 +65,7 @@ class Landing:
                 raise OutOfOrder(f"the author's next act is number {due}", hint="Sync first.")
             # (3)
             _expect_recent(act, self._now())
+            expect_few_names(vault.state, act)
             # (4)
             admitted = await asyncio.to_thread(vault.check, leaf, sent.sides)
             async with self._room(act):

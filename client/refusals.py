@@ -28,6 +28,7 @@ HINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "too_slow": ("Send it again.",),
     "unsupported": ("Update sealroom.",),
     "limit_exceeded": (
+        "'sealroom erase --names-by' takes away those that nobody goes by.",
         "Ask another custodian.",
         "Ask for fewer.",
         "Ask for fewer blocks.",

@@ -25,7 +25,7 @@ from tests.world import World, of_class
 from vault import door as door_module
 from vault.app import RunningServer
 from vault.bodies import read_body
-from vault.callers import ACT_BYTES, SHARE_BYTES, Caller
+from vault.callers import ACT_BYTES, SHARE_BYTES, Caller, brought
 
 LARGE: Final = MIB + 200_000
 ANSWERED_SECONDS: Final = 20
@@ -155,3 +155,15 @@ def test_an_access_key_has_no_act_to_send_however_short() -> None:
         assert nobody.visible(7) == 7
         with pytest.raises(NotAuthorised, match="reads the log, and nothing else"):
             nobody.expect_author(1)
+
+
+def test_an_invite_brought_somebody_as_long_as_that_member_is_there() -> None:
+    world = World()
+    world.people()
+    newcomer = world.member(Role.BIDDER)
+    invite = world.state.members[newcomer.member_id].invite
+    assert invite is not None
+    assert brought(world.state, invite) == newcomer.member_id
+    assert brought(world.state, bytes(32)) is None
+    world.remove(newcomer)
+    assert brought(world.state, invite) is None

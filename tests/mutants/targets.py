@@ -84,7 +84,9 @@ TESTS: Final[dict[str, str]] = {
     "vault/fetches.py": "server_vaults server_uploads server_access server_attacks server_erasing",
     "vault/landing.py": (
         "server_uploads server_access server_former server_staged server_vaults server_faults"
+        " erasing_names"
     ),
+    "vault/names.py": "erasing_names",
     "vault/serving.py": "server_reencryption server_retiring server_faults server_vaults",
     "vault/soundness.py": "bit_rot",
     "vault/staging.py": (

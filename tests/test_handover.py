@@ -439,6 +439,31 @@ async def test_yes_stands_for_words_that_were_compared_by_other_means(tmp_path: 
         assert (done.collections, done.records) == (0, 0)
 
 
+async def test_nobody_is_told_another_s_rejection_as_its_own(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal, joined(deal.lab, deal.seller, "Cy") as other:
+        await deal.seller.upload(rows(5), collection="customers", classes=CLASSES)
+        await deal.offer()
+        done = await deal.buyer.reject(Reason.TERMS)
+        assert (await deal.buyer.reject(Reason.TERMS)).index == done.index
+        for vault, reason in ((other, Reason.TERMS), (deal.buyer, Reason.OTHER)):
+            with pytest.raises(Refused, match="no handover is offered to you"):
+                await vault.reject(reason)
+        # A later offer is answered anew.
+        await deal.offer()
+        assert (await deal.buyer.reject(Reason.TERMS)).index > done.index
+
+
+async def test_an_offer_to_another_or_for_another_time_is_another(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal, joined(deal.lab, deal.seller, "Cy") as other:
+        await deal.seller.upload(rows(5), collection="customers", classes=CLASSES)
+        done = await deal.seller.offer("Bo", days=3)
+        assert (await deal.seller.offer("Bo", days=3)).index == done.index
+        for name, days in (("Bo", 4), ("Cy", 3)):
+            with pytest.raises(Refused, match="while a handover offer is open"):
+                await deal.seller.offer(name, days=days, yes=True)
+        assert (await other.status()).role == "bidder"
+
+
 async def test_a_rejected_offer_taints_all_that_it_disclosed(tmp_path: Path) -> None:
     async with a_deal(tmp_path) as deal:
         with pytest.raises(Refused, match="no handover is offered to you"):

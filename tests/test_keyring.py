@@ -23,7 +23,7 @@ from client import keyring_file as module
 from client.crypto.derivation import hkdf
 from client.crypto.secrets import InviteSecret, Seed
 from client.keyring import Keyring, StoredIdentity, VaultEntry
-from client.keyring_file import CEILING, FLOOR, Cost, KeyringFile
+from client.keyring_file import CEILING, FLOOR, Cost, KeyringFile, checked_file
 from protocol.errors import (
     Conflict,
     Downgrade,
@@ -490,6 +490,12 @@ def test_a_file_open_to_others_is_refused_before_the_passphrase(made: Path, bit:
     assert caught.value.hint == f"chmod 600 {made}"
     made.chmod(0o600)
     assert Keyring.load(made, phrase).counter == 2
+
+
+def test_a_folder_in_the_place_of_a_keyring_is_none(tmp_path: Path) -> None:
+    (tmp_path / "keyring").mkdir(mode=0o700)
+    with pytest.raises(NoKeyring, match="is a folder, and a keyring is a file"):
+        checked_file(tmp_path / "keyring")
 
 
 @pytest.mark.threat("L5")

@@ -206,7 +206,8 @@ def revocation(admin: Person, lynx: Person, otter: Person) -> None:
     still = otter.run("read", COLLECTION, "--limit", "1")
     expect(len(still["rows"]) == 1, "Otter, who stays, still reads")
     rotated = admin.run("rotate", "--collection", COLLECTION, "--fields", SHOWN_FIELD)
-    say(f"and the admin rotates {', '.join(rotated['fields'])} for good measure")
+    names = [name for each in rotated["fields"] for name in each["fields"]]
+    say(f"and the admin rotates {', '.join(names)} for good measure")
 
 
 def handover(seller: Person, otter: Person) -> None:

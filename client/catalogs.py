@@ -331,7 +331,7 @@ async def _fetch_missing(session: Session, collection: bytes, number: int) -> Re
         listed = _current(session, collection, number)
         left = ((batch, ref) for batch, ref in listed if batch.records)
         missing = [(batch, ref) for batch, ref in left if _kept(session, batch, ref) is None]
-        known = session.believed.ledger.size
+        known, frozen = session.believed.ledger.size, session.state.frozen
         try:
             async for batch, ref, block in fetch_blocks(session, collection, missing):
                 verify_block(ref, block)
@@ -344,7 +344,8 @@ async def _fetch_missing(session: Session, collection: bytes, number: int) -> Re
             if isinstance(error, Refused) and refusal == Frozen.code:
                 if session.state.frozen or session.state.ended:
                     return error
-                _expect_was_frozen(session, known, error)
+                if not frozen:
+                    _expect_was_frozen(session, known, error)
             elif _current(session, collection, number) == listed:
                 raise
         else:

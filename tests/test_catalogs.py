@@ -425,7 +425,11 @@ async def test_in_a_frozen_vault_nothing_is_called_by_a_name_while_some_are_miss
         await seller.revoke(buyer.member_id, Reason.LEFT)
 
 
-async def test_a_vault_that_was_frozen_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_vault_that_was_frozen_for_a_moment_is_asked_again(
+    tmp_path: Path, known: bool
+) -> None:
+    """Whether or not one had heard of the freeze before it was lifted."""
     async with a_deal(tmp_path) as deal, joined(deal.lab, deal.seller, "Ada", Role.ADMIN) as ada:
         await deal.seller.upload(rows(5), collection="c", default=GENERAL)
 
@@ -439,7 +443,8 @@ async def test_a_vault_that_was_frozen_for_a_moment_is_asked_again(tmp_path: Pat
             ) -> AsyncGenerator[bytes, None]:
                 self.asked += 1
                 if self.asked == 1:
-                    await deal.seller.freeze(Reason.BREACH)
+                    if not known:
+                        await deal.seller.freeze(Reason.BREACH)
                     try:
                         async for block in honest.fetch(vault_id, request, sizes):
                             yield block
@@ -449,6 +454,8 @@ async def test_a_vault_that_was_frozen_for_a_moment_is_asked_again(tmp_path: Pat
                     async for block in honest.fetch(vault_id, request, sizes):
                         yield block
 
+        if known:
+            await deal.seller.freeze(Reason.BREACH)
         with through(ada, Liar(honest(ada), moment := Moment())):
             assert [each.name for each in await ada.collections()] == ["c"]
         assert moment.asked > 1

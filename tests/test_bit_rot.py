@@ -124,8 +124,9 @@ async def test_a_sound_store_has_deleted_what_it_should(made: Made, tmp_path: Pa
 
 
 def damaged(made: Made, tmp_path: Path) -> None:
+    """Damage what nobody meets who reads."""
     shutil.copytree(made.folder, tmp_path, dirs_exist_ok=True)
-    edit(tmp_path / "server", WRONG["a block is another's"])
+    edit(tmp_path / "server", WRONG["a part of a commit is another's"])
 
 
 async def test_a_damaged_vault_takes_nothing_more_and_gives_what_it_has(
@@ -162,6 +163,23 @@ async def test_a_server_looks_before_it_takes_an_erasure(made: Made, tmp_path: P
     after = everything(tmp_path / "server")
     kinds = set(before) - {"a leaf", "a vault"}  # a read was observed
     assert {each: after[each] for each in kinds} == {each: before[each] for each in kinds}
+
+
+async def test_who_asks_for_a_block_that_is_not_there_is_told_of_damage(
+    made: Made, tmp_path: Path
+) -> None:
+    shutil.copytree(made.folder, tmp_path, dirs_exist_ok=True)
+    with closing(sqlite3.connect(tmp_path / "server" / FILE_NAME)) as database, database:
+        assert database.execute("UPDATE blocks SET digest = zeroblob(32)").rowcount > 3
+    with cheap_keyrings(), short_chunks():
+        async with lab(tmp_path) as opened, opened.home("seller").vault() as vault:
+            for work in (
+                lambda: vault.read("customers"),
+                lambda: vault.erase("customers", [12]),
+            ):
+                with pytest.raises(Refused, match="a block is not as its manifest lists it") as it:
+                    await work()
+                assert it.value.refusal == StorageDamaged.code
 
 
 async def another_vault(opened: Lab) -> None:

@@ -23,7 +23,7 @@ from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, blocks_in, live_vault, made_anew
 from tests.world import of_class
 from vault.app import RunningServer
-from vault.storage.base import StorageFailed
+from vault.storage.base import StorageDamaged
 
 UPLOAD, OTHER = b"\x42" * 16, b"\x43" * 16
 RECORDS = 3
@@ -174,10 +174,42 @@ async def test_what_goes_while_it_is_looked_for_moved_and_else_was_lost(
             await live.push()
 
         monkeypatch.setattr(server.service._storage, "read_block", gone)
-        with pytest.raises(StorageFailed if what == "nothing" else Moved) as told:
+        with pytest.raises(StorageDamaged if what == "nothing" else Moved) as told:
             await anext(pieces)
         lost = "a block is not as its manifest lists it"
         assert str(told.value) == (lost if what == "nothing" else MOVED)
+
+
+async def test_what_was_replaced_and_is_not_taken_yet_is_not_called_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        moves = live.moves(cast.collection, 0)
+        wanted = api.FetchBlocks(cast.collection, (api.WantedBatch(cast.batch.batch_id, (0,)),))
+        reader = cast["admin"].member_id
+        _, pieces = await server.service.fetch(live.vault_id, reader, bytes(32), wanted)
+        storage = server.service._storage
+        append = storage.append
+        stored, looked = asyncio.Event(), asyncio.Event()
+
+        async def stored_first(*values: object) -> None:
+            await append(*values)  # type: ignore[arg-type]
+            stored.set()
+            await looked.wait()
+
+        async def gone(*_: object) -> None:
+            looked.set()
+
+        monkeypatch.setattr(storage, "append", stored_first)
+        monkeypatch.setattr(storage, "read_block", gone)
+        await live.pull()
+        live.land(live.owner, acts.Reencrypt(UPLOAD, cast.collection, 0, True, moves))
+        landing = asyncio.create_task(live.push())
+        await stored.wait()
+        with pytest.raises(Moved):
+            await anext(pieces)
+        await landing
 
 
 async def test_over_http_an_answer_that_moved_before_it_began_says_so(

@@ -21,7 +21,7 @@ from vault.storage.base import (
     Relied,
     Rewrite,
     StagedBatch,
-    StorageFailed,
+    StorageDamaged,
 )
 
 
@@ -189,7 +189,7 @@ async def rewrites_of(
 
     Raises:
         ManifestMismatch: the act says that something else is left.
-        StorageFailed: a block is not there.
+        StorageDamaged: a block is not there.
     """
     known = state.collections[payload.collection].by_id()
     made = []
@@ -200,7 +200,9 @@ async def rewrites_of(
             key = BlockKey(batch.id, block.field, block.before)
             content = await read(key)
             if content is None:
-                raise StorageFailed("a block that the log lists is not there")
+                raise StorageDamaged(
+                    "a block that the log lists is not there", hint="Restore a backup."
+                )
             made.append(await asyncio.to_thread(_emptied, key, content, batch, gone, block))
     return tuple(made)
 

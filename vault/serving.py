@@ -10,7 +10,7 @@ from protocol.blocks import BlockRef
 from protocol.errors import Moved
 from vault.checkpoints import SignedObservation
 from vault.fetches import FetchPlan, expect_served, expect_thawed, plan_fetch
-from vault.storage.base import BlockKey, Storage, StorageFailed, StoredLeaf
+from vault.storage.base import BlockKey, Storage, StorageDamaged, StorageFailed, StoredLeaf
 from vault.tls import CheckpointKey
 from vault.unbroken import Unbroken
 from vault.vaults import OpenVault, Waiting
@@ -93,9 +93,14 @@ class BlockServer:
             expect_served(vault.state, keyid, collection, ref)
             block = await self._storage.read_block(vault.id, _key(batch, ref))
             if block is None:
-                expect_unchanged(vault, batch, ref)
+                # An act that replaced it may be stored, and about to be taken.
+                async with vault.lock:
+                    _expect_current(vault)
+                    expect_unchanged(vault, batch, ref)
             if block is None or len(block) != ref.length:
-                raise StorageFailed("a block is not as its manifest lists it")
+                raise StorageDamaged(
+                    "a block is not as its manifest lists it", hint="Restore a backup."
+                )
             yield len(block).to_bytes(LENGTH_BYTES, "big")
             yield block
 

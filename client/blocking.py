@@ -29,15 +29,11 @@ from client.crypto.identity import Identity
 from client.keeper import Connect, https
 from client.keyring import Keyring, StoredIdentity
 from client.kits import Kit
-from client.results import (
-    AttestResult,
-    IdentityInfo,
-    JoinResult,
-    RescueRequest,
-    RescueResult,
-    RotateIdentityResult,
-    VaultInfo,
-)
+from client.results.keys import RotateIdentityResult
+from client.results.log import AttestResult
+from client.results.people import JoinResult
+from client.results.recovery import RescueRequest, RescueResult
+from client.results.vaults import IdentityInfo, VaultInfo
 from client.trust import MOST_LEAVES
 from protocol.acts import DEFAULT_POLICY, Policy
 from protocol.errors import ApiMisuse

@@ -17,7 +17,7 @@ from typing import Final
 from client.errors import InputError, Refused
 from client.fetching import fetch_blocks, open_committed
 from client.parts import in_parts
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.session import ATTEMPTS, Session, saying
 from protocol import acts
 from protocol.acts import EmptiedBlock, Erasure, Reason

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from client.filtering import Matching, select_matching
 from client.reading import batches_of, refs_of
-from client.results import OnProgress, Progress, ReadResult
+from client.results.data import ReadResult
+from client.results.progress import OnProgress, Progress
 from client.session import Session
 from client.tables import WriteOptions, open_sink
 from client.tables.options import AS_IT_CAME

@@ -9,7 +9,7 @@ from client.documents.entries import holds_documents
 from client.errors import InputError
 from client.likely import likely
 from client.people import collection_labels
-from client.results import FieldsOf
+from client.results.data import FieldsOf
 from client.session import Session
 from protocol.acts import Rule
 from protocol.blocks import PEOPLE_COLLECTION, FieldClass

@@ -17,7 +17,7 @@ from client.crypto.secrets import Seed
 from client.errors import InputError
 from client.keyring import Keyring, StoredIdentity
 from client.places import KEYRING_FILE
-from client.results import IdentityInfo, VaultInfo
+from client.results.vaults import IdentityInfo, VaultInfo
 
 
 class Folder:

@@ -15,7 +15,7 @@ from client.keeper import Keeper
 from client.keyring import VaultEntry
 from client.links import Link, parse_link
 from client.people import remember_words, words_with
-from client.results import JoinResult
+from client.results.people import JoinResult
 from client.session import Session
 from client.store import VaultStore
 from client.transport import Signer, Transport

@@ -8,7 +8,7 @@ from typing import Any
 from client.catalogs import People, name_of, read_people
 from client.observing import Observed, may_observe, observations
 from client.people import collection_labels, rule_text
-from client.results import OBSERVATION, LogEntry
+from client.results.log import OBSERVATION, LogEntry
 from client.session import Session
 from protocol import acts
 from protocol.acts import Act

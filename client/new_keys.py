@@ -14,7 +14,7 @@ from client.catalogs import name_of, read_people
 from client.errors import Refused, Unreachable
 from client.fields import tainted_fields
 from client.removing import makes_keys, may_replace
-from client.results import NewKeys, Way
+from client.results.vaults import NewKeys, Way
 from client.session import Session
 from client.standing import phase_at
 from protocol import acts

@@ -8,7 +8,7 @@ from typing import Final
 
 from client.catalogs import expect_all, name_of, person_row, read_names, read_people, seal_rows
 from client.errors import InputError, Refused
-from client.results import MemberInfo
+from client.results.people import MemberInfo
 from client.session import ATTEMPTS, Session, saying
 from client.words import compare_words, pair_words
 from protocol import acts

@@ -10,7 +10,7 @@ from client.catalogs import name_of, read_people
 from client.crypto.sharing import deal, open_share, release_share
 from client.errors import InputError, Refused
 from client.people import remember_words, words_with
-from client.results import CustodianInfo, RecoveryStatus
+from client.results.recovery import CustodianInfo, RecoveryStatus
 from client.session import Session, saying
 from client.words import compare_words
 from protocol import acts

@@ -27,7 +27,7 @@ from client.journals import JournalledRotation
 from client.lookout import KeysMoved, Lookout
 from client.parts import in_parts, land_parts
 from client.resealing import Resealer
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.session import ATTEMPTS, Build, Draft, Session, Unneeded, saying
 from protocol import acts
 from protocol.acts import EpochName, MovedBlock

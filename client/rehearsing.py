@@ -18,7 +18,8 @@ from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, seal_batch
 from client.personal import Likeness, likenesses
 from client.plans import RATE, Plan, batch_of
-from client.results import OnProgress, PlannedField, Progress, UploadPlan
+from client.results.data import PlannedField, UploadPlan
+from client.results.progress import OnProgress, Progress
 from client.session import Session
 from client.surveying import surveyed
 from client.table_uploads import refuse_repeated

@@ -10,9 +10,8 @@ from typing import Final
 from client.catalogs import name_of, read_people
 from client.fields import Field, field_names, tainted_fields
 from client.observing import observations
-from client.results import (
+from client.results.keys import (
     KeysWait,
-    OnProgress,
     ReencryptResult,
     RevokePlan,
     RevokeResult,
@@ -20,6 +19,7 @@ from client.results import (
     RotateResult,
     Undone,
 )
+from client.results.progress import OnProgress
 from client.session import Session, saying
 from client.standing import phase_at
 from protocol import acts

@@ -19,7 +19,8 @@ from client.keyring import MAX_SUCCESSORS, Keyring, StoredIdentity, VaultEntry
 from client.kits import Kit, write_page
 from client.people import words_with
 from client.removing import rotate
-from client.results import AttestResult, RotateIdentityResult
+from client.results.keys import RotateIdentityResult
+from client.results.log import AttestResult
 from client.session import Draft, Session, saying
 from client.vault import Vault
 from protocol import acts

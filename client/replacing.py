@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from client.errors import InputError, Refused
 from client.plans import Plan
-from client.results import OnProgress, UploadResult
+from client.results.data import UploadResult
+from client.results.progress import OnProgress
 from client.session import ATTEMPTS, Session
 from client.surveying import Survey, surveyed
 from client.table_uploads import append, end_updates, upload_held

@@ -11,7 +11,7 @@ from client.errors import InputError, Refused
 from client.keyring import MAX_SUCCESSORS, VaultEntry
 from client.recovery import Request
 from client.renewal import Renewal
-from client.results import RescueRequest, RescueResult
+from client.results.recovery import RescueRequest, RescueResult
 from client.session import Draft, Session
 from client.transport import Signer
 from client.vault import Vault

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from client.columns import Cells
 from client.errors import InputError
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.tables import Source, TableChanged, column_cells
 from client.tables.combining import Derived
 

@@ -20,7 +20,7 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.journals import JournalledUpload
 from client.lookout import Lookout, all_open
 from client.overlap import Flights, threads
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.session import Session
 from protocol import acts
 from protocol.blocks import Address, FieldClass, Manifest

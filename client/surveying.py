@@ -32,7 +32,7 @@ from client.reading import (
     read_batches,
     select_fields,
 )
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.row_hashes import MOST_NAMED, Digests, Hashes, Same, as_arrow, joined, listed
 from client.session import Session
 from client.tables import column_cells, type_from_text

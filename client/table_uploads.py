@@ -15,7 +15,8 @@ from client.appending import collection_named, fitted, misspelt
 from client.errors import InputError, Refused
 from client.journals import JournalledUpload, name_tag
 from client.plans import Plan
-from client.results import GivenUp, OnProgress, UploadResult
+from client.results.data import GivenUp, UploadResult
+from client.results.progress import OnProgress
 from client.session import Session, saying
 from client.under_way import giving_way, tell_renamed
 from client.uploads import Upload, begin, interrupted

@@ -16,7 +16,7 @@ from client.errors import Refused
 from client.journals import JournalledUpload
 from client.lookout import KeysMoved, all_open
 from client.parts import in_parts, land_parts
-from client.results import OnProgress
+from client.results.progress import OnProgress
 from client.sending import Cargo, Into, Sender
 from client.session import ATTEMPTS, Build, Draft, Session, saying
 from protocol import acts

@@ -18,7 +18,7 @@ from client.handover import open_offer
 from client.overlap import in_order
 from client.people import remember_words, words_with
 from client.reading import open_cells
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.session import Session
 from client.tables import cells_to_array
 from protocol.acts import CollectionReceipt

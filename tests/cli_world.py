@@ -13,9 +13,41 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from client import results
 from client.cli import invocation, main
-from client.results import Progress
+from client.results.data import (
+    CollectionInfo,
+    EraseResult,
+    FieldInfo,
+    FieldsOf,
+    GivenUp,
+    PlannedField,
+    ReadResult,
+    UploadPlan,
+    UploadResult,
+)
+from client.results.documents import (
+    AttachResult,
+    DocumentInfo,
+    GetAllResult,
+    GetResult,
+    NotGot,
+    RemoveResult,
+)
+from client.results.keys import (
+    AcceptResult,
+    OfferResult,
+    ReencryptResult,
+    RevokePlan,
+    RevokeResult,
+    RotateIdentityResult,
+    RotatePlan,
+    RotateResult,
+)
+from client.results.log import ActResult, AttestResult, HeartbeatResult, LogEntry, LogResult
+from client.results.people import InviteResult, JoinResult, MemberInfo
+from client.results.progress import Progress
+from client.results.recovery import CustodianInfo, RecoveryStatus, RescueRequest, RescueResult
+from client.results.vaults import NewKeys, OfferInfo, PolicyInfo, VaultInfo, VaultStatus, Way
 from protocol.blocks import FieldClass
 
 WORDS = "abandon ability able about above absent absorb abstract absurd abuse access accident"
@@ -25,88 +57,82 @@ ID = "ab" * 32
 GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.CORE
 LINK = f"sealroom://host:1/{ID}#{'A' * 43}"
 
-ACT = results.ActResult("grant", 7, ID, HOSTILE)
-SIGNED = results.HeartbeatResult("heartbeat", 7, ID)
+ACT = ActResult("grant", 7, ID, HOSTILE)
+SIGNED = HeartbeatResult("heartbeat", 7, ID)
 SOME = (
-    results.FieldsOf(HOSTILE, (HOSTILE, "iban")),
-    results.FieldsOf("orders", ("iban",)),
-    results.FieldsOf(None, ("names of people",)),
+    FieldsOf(HOSTILE, (HOSTILE, "iban")),
+    FieldsOf("orders", ("iban",)),
+    FieldsOf(None, ("names of people",)),
 )
-ROTATED = results.RotateResult(8, SOME, 1_234, None, 0.5)
-MOVED = replace(ROTATED, reencrypted=results.ReencryptResult(30, 4_000, 9_999, 3, 2, 5))
-ROTATE_PLAN = results.RotatePlan(SOME, (HOSTILE, "Bo"), 30, 4_000, 9_999, 90.0)
+ROTATED = RotateResult(8, SOME, 1_234, None, 0.5)
+MOVED = replace(ROTATED, reencrypted=ReencryptResult(30, 4_000, 9_999, 3, 2, 5))
+ROTATE_PLAN = RotatePlan(SOME, (HOSTILE, "Bo"), 30, 4_000, 9_999, 90.0)
 MEMBERS = (
-    results.MemberInfo(ID, HOSTILE, "owner", "confirmed", False, (), (), WORDS, True),
-    results.MemberInfo(
-        "cd" * 32, None, "bidder", "unconfirmed", True, (HOSTILE,), ("core",), None, False
-    ),
-    results.MemberInfo("ef" * 32, "C", "admin", "confirmed", False, (), (), WORDS, False),
+    MemberInfo(ID, HOSTILE, "owner", "confirmed", False, (), (), WORDS, True),
+    MemberInfo("cd" * 32, None, "bidder", "unconfirmed", True, (HOSTILE,), ("core",), None, False),
+    MemberInfo("ef" * 32, "C", "admin", "confirmed", False, (), (), WORDS, False),
 )
-OFFER = results.OfferInfo(3, ID, HOSTILE, 1_700_000_000, False)
-NOTHING_WAITS = results.NewKeys(0, 0, None)
-STATUS = results.VaultStatus(
+OFFER = OfferInfo(3, ID, HOSTILE, 1_700_000_000, False)
+NOTHING_WAITS = NewKeys(0, 0, None)
+STATUS = VaultStatus(
     ID, HOSTILE, "https://h", ID, "owner", "confirmed", 1_234, ID, 61, 2, 1, 3, 1_000_000, OFFER, 4,
-    results.NewKeys(4, 4, results.Way.ROTATE), "open", 7_200, 604_800,
+    NewKeys(4, 4, Way.ROTATE), "open", 7_200, 604_800,
 )  # fmt: skip
 FIELDS = (
-    results.FieldInfo(0, HOSTILE, "string", "general", True, 1, False),
-    results.FieldInfo(1, None, None, "core", False, 2, True),
+    FieldInfo(0, HOSTILE, "string", "general", True, 1, False),
+    FieldInfo(1, None, None, "core", False, 2, True),
 )
-COLLECTION = results.CollectionInfo("c0" * 16, HOSTILE, HOSTILE, 50, 2, 123_456, ID, FIELDS)
+COLLECTION = CollectionInfo("c0" * 16, HOSTILE, HOSTILE, 50, 2, 123_456, ID, FIELDS)
 TABLE = pa.table({HOSTILE: [HOSTILE, None], "n": [1, 2]})
-UPLOADED = results.UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
-GIVEN_UP = results.GivenUp("c0" * 16, 2, None)
-PLANNED = results.UploadPlan("X", 1_204, (), 50, 7, 3, 1_194, 1, 9_999, 0.5, 90.0, (HOSTILE,))
-READ = results.ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
-DOCUMENT = results.DocumentInfo(
+UPLOADED = UploadResult("c0" * 16, HOSTILE, 50, 2, 100, 1, 9_999, 3, 1.0, (HOSTILE,))
+GIVEN_UP = GivenUp("c0" * 16, 2, None)
+PLANNED = UploadPlan("X", 1_204, (), 50, 7, 3, 1_194, 1, 9_999, 0.5, 90.0, (HOSTILE,))
+READ = ReadResult(HOSTILE, 50, (HOSTILE, "b"), 100, 9_999, 1.0, HOSTILE)
+DOCUMENT = DocumentInfo(
     "d0" * 16, HOSTILE, "core", 20_000, HOSTILE, ID, True, "whole", 41_360, ID, HOSTILE, 9
 )
-LOST = results.DocumentInfo(
-    "d1" * 16, None, "general", None, None, None, True, "damaged", 0, ID, None, 9
-)
+LOST = DocumentInfo("d1" * 16, None, "general", None, None, None, True, "damaged", 0, ID, None, 9)
 CLOSED = replace(DOCUMENT, readable=False, author_name=None)
-ATTACHED = results.AttachResult(DOCUMENT, False, 3, 1.0)
-FETCHED = results.GetResult("d0" * 16, HOSTILE, HOSTILE, 20_000, ID, 8_000, 1.0)
-NOT_GOT = results.NotGot("d1" * 16, HOSTILE, ID, HOSTILE, "input", HOSTILE, HOSTILE, False)
-REMOVED = results.RemoveResult((9, 11), "d0" * 16, HOSTILE, 0.5)
-INVITE = results.InviteResult(LINK, ID, HOSTILE, "bidder", ("general",), 1_700_000_000)
-JOINED = results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, True, 61)
-REVOKED = results.RevokeResult(9, ID, HOSTILE, SOME, 2, 30, (HOSTILE,), ROTATED, SOME[:1], INVITE)
-REVOKE_PLAN = results.RevokePlan(ID, HOSTILE, SOME[:2], 2, 30, (HOSTILE,), SOME)
-ERASED = results.EraseResult((9, 11), HOSTILE, 1_204, 3, 0.5)
-POLICY = results.PolicyInfo(30.0, 14.0, 0.5, False, (ID,))
-RECOVERY = results.RecoveryStatus(
+ATTACHED = AttachResult(DOCUMENT, False, 3, 1.0)
+FETCHED = GetResult("d0" * 16, HOSTILE, HOSTILE, 20_000, ID, 8_000, 1.0)
+NOT_GOT = NotGot("d1" * 16, HOSTILE, ID, HOSTILE, "input", HOSTILE, HOSTILE, False)
+REMOVED = RemoveResult((9, 11), "d0" * 16, HOSTILE, 0.5)
+INVITE = InviteResult(LINK, ID, HOSTILE, "bidder", ("general",), 1_700_000_000)
+JOINED = JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, True, 61)
+REVOKED = RevokeResult(9, ID, HOSTILE, SOME, 2, 30, (HOSTILE,), ROTATED, SOME[:1], INVITE)
+REVOKE_PLAN = RevokePlan(ID, HOSTILE, SOME[:2], 2, 30, (HOSTILE,), SOME)
+ERASED = EraseResult((9, 11), HOSTILE, 1_204, 3, 0.5)
+POLICY = PolicyInfo(30.0, 14.0, 0.5, False, (ID,))
+RECOVERY = RecoveryStatus(
     9,
     2,
     (
-        results.CustodianInfo(ID, HOSTILE, True, 1),
-        results.CustodianInfo("cd" * 32, None, False, 0),
+        CustodianInfo(ID, HOSTILE, True, 1),
+        CustodianInfo("cd" * 32, None, False, 0),
     ),
     True,
     True,
 )
-MOVED_IDENTITY = results.RotateIdentityResult(
-    9, ID, "cd" * 32, "confirmed", None, ROTATED, (HOSTILE,), 0.5
-)
-RESCUE = results.RescueRequest("sealroom-rescue:AAAA", ID, "cd" * 32)
-RESCUED = results.RescueResult(9, ID, "cd" * 32, (ID,), (HOSTILE,), (HOSTILE,))
-ATTESTED = results.AttestResult("keys-destroyed", 9, ID, HOSTILE)
-OFFERED = results.OfferResult(9, ID, 1_234, 1_700_000_000, 1.0)
-ACCEPTED = results.AcceptResult(9, 12, 1, 50, 100, 9_999, 1.0)
-LOG = results.LogResult(
+MOVED_IDENTITY = RotateIdentityResult(9, ID, "cd" * 32, "confirmed", None, ROTATED, (HOSTILE,), 0.5)
+RESCUE = RescueRequest("sealroom-rescue:AAAA", ID, "cd" * 32)
+RESCUED = RescueResult(9, ID, "cd" * 32, (ID,), (HOSTILE,), (HOSTILE,))
+ATTESTED = AttestResult("keys-destroyed", 9, ID, HOSTILE)
+OFFERED = OfferResult(9, ID, 1_234, 1_700_000_000, 1.0)
+ACCEPTED = AcceptResult(9, 12, 1, 50, 100, 9_999, 1.0)
+LOG = LogResult(
     ID, 2, ID, f"o\n2\n{HOSTILE}", 61, 2,
     (
-        results.LogEntry(0, "offer", ID, HOSTILE, {"to": HOSTILE, "expires": 1_700_000_000}),
-        results.LogEntry(1, "grant", ID, None, {"rules": ["core", HOSTILE], "n": 0, "who": ""}),
-        results.LogEntry(2, "observation", None, None, {}),
+        LogEntry(0, "offer", ID, HOSTILE, {"to": HOSTILE, "expires": 1_700_000_000}),
+        LogEntry(1, "grant", ID, None, {"rules": ["core", HOSTILE], "n": 0, "who": ""}),
+        LogEntry(2, "observation", None, None, {}),
     ),
 )  # fmt: skip
-INFO = results.VaultInfo(ID, HOSTILE, "https://h:1", "00" * 32, "identity-1", True, 1_700_000_000)
+INFO = VaultInfo(ID, HOSTILE, "https://h:1", "00" * 32, "identity-1", True, 1_700_000_000)
 
 ANSWERS: Mapping[str, Any] = {
     "status": STATUS,
     "members": MEMBERS,
-    "collections": (COLLECTION, results.CollectionInfo("c1" * 16, None, None, 0, 0, 0, ID, ())),
+    "collections": (COLLECTION, CollectionInfo("c1" * 16, None, None, 0, 0, 0, ID, ())),
     "collection": COLLECTION,
     "read": TABLE,
     "export": READ,
@@ -115,7 +141,7 @@ ANSWERS: Mapping[str, Any] = {
     "attach": ATTACHED,
     "documents": (DOCUMENT, LOST, CLOSED),
     "get_document": FETCHED,
-    "get_documents": results.GetAllResult((FETCHED,), ()),
+    "get_documents": GetAllResult((FETCHED,), ()),
     "remove_document": REMOVED,
     "invite": INVITE,
     "confirm": ACT,
@@ -183,14 +209,12 @@ class FakeVault:
         classes, default = named["classes"], named["default"]
         default = SENSITIVE if default is None else default
         fields = tuple(
-            results.PlannedField(
-                column.name, column.type, classes.get(column.name, default).name.lower()
-            )
+            PlannedField(column.name, column.type, classes.get(column.name, default).name.lower())
             for column in source.columns
         )
         return replace(looked, fields=fields)
 
-    async def new_keys(self) -> results.NewKeys:
+    async def new_keys(self) -> NewKeys:
         """Return what every command asks when it is done."""
         return self._world.waiting
 
@@ -251,7 +275,7 @@ class World:
         self.opened.append(reference)
         return FakeVault(self)
 
-    def vaults(self) -> tuple[results.VaultInfo, ...]:
+    def vaults(self) -> tuple[VaultInfo, ...]:
         return (INFO,)
 
     async def create_vault(self, *arguments: Any, **named: Any) -> FakeVault:

@@ -19,7 +19,8 @@ import pytest
 
 from client import transport
 from client.home import Home
-from client.results import FieldsOf, MemberInfo
+from client.results.data import FieldsOf
+from client.results.people import MemberInfo
 from client.session import Session
 from client.vault import Vault
 from protocol.acts import Reason, Role

@@ -12,7 +12,7 @@ import pytest
 
 from client.documents import chunks
 from client.documents.entries import Document, read_documents
-from client.results import DocumentInfo
+from client.results.documents import DocumentInfo
 from client.vault import Vault
 from protocol.blocks import FieldClass
 from protocol.ledger.contents import Collection

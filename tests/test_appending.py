@@ -15,7 +15,7 @@ import pytest_asyncio
 from client import appending, sending
 from client.catalogs import NamedField, Names, read_names
 from client.errors import InputError, Refused, Unreachable
-from client.results import PlannedField, UploadPlan
+from client.results.data import PlannedField, UploadPlan
 from client.session import Session
 from client.tables import TableRagged, open_source
 from client.vault import Vault

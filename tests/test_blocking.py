@@ -15,7 +15,7 @@ import pytest
 
 from client import blocking, home, vault
 from client.errors import InputError, Refused
-from client.results import Progress
+from client.results.progress import Progress
 from client.transport import HttpTransport, Signer
 from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass

@@ -13,7 +13,7 @@ import pytest
 
 from client.cli import options
 from client.errors import InputError, Refused
-from client.results import NewKeys, Way
+from client.results.vaults import NewKeys, Way
 from protocol.errors import NotAuthorised
 from tests.cli_table import KIT, KIT_WORDS
 from tests.cli_world import ACT, HOSTILE, ID, SHOWN, WORDS, World, at_a_terminal, made_world, split

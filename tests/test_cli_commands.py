@@ -10,11 +10,23 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from client import results
 from client.cli.exits import UNTRUE
 from client.cli.output import moment
 from client.errors import InputError, Refused
-from client.results import KeysWait, NewKeys, Undone, Way, as_json
+from client.results import as_json
+from client.results.data import EraseResult, UnfinishedUpload
+from client.results.keys import (
+    KeysWait,
+    ReencryptResult,
+    RevokePlan,
+    RevokeResult,
+    RotatePlan,
+    RotateResult,
+    Undone,
+)
+from client.results.log import LogEntry, LogResult
+from client.results.people import InviteResult
+from client.results.vaults import NewKeys, OfferInfo, Way
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 from tests.cli_table import COMMANDS
 from tests.cli_world import (
@@ -311,16 +323,16 @@ def test_ctrl_c_stops_what_runs(
 # --- other results
 
 
-NOTHING_ROTATED = results.RotateResult(None, (), 0, None, 0.0)
+NOTHING_ROTATED = RotateResult(None, (), 0, None, 0.0)
 
 
 def test_nothing_to_show(world: World, capsys: Any) -> None:
     world.answers |= {
         "collections": (),
         "rotate": NOTHING_ROTATED,
-        "revoke": results.RevokeResult(9, ID, None, (), 0, 0, (), NOTHING_ROTATED, ()),
-        "log": results.LogResult(ID, 0, ID, "", 0, 0, ()),
-        "invite": results.InviteResult(LINK, ID, "Ann", "bidder", (), 1_700_000_000),
+        "revoke": RevokeResult(9, ID, None, (), 0, 0, (), NOTHING_ROTATED, ()),
+        "log": LogResult(ID, 0, ID, "", 0, 0, ()),
+        "invite": InviteResult(LINK, ID, "Ann", "bidder", (), 1_700_000_000),
     }
     for command in ("collection list", "rotate", "revoke A --reason left", "log"):
         assert world.run(*split(command)) == 0
@@ -345,7 +357,7 @@ def test_what_a_rotation_in_full_did_is_told_as_far_as_there_is_something_to_tel
     assert "resumed  3 blocks were sealed before" in out
     assert "others   2 blocks changed meanwhile, and were left or moved by somebody else" in out
     assert "retired  5 old keys: the server deletes what lay under them" in out
-    little = results.ReencryptResult(1, 1, 16, 0, 0, 1)
+    little = ReencryptResult(1, 1, 16, 0, 0, 1)
     world.answers["rotate"] = replace(MOVED, reencrypted=little)
     assert world.run("rotate", "--reencrypt") == 0
     out = capsys.readouterr().out
@@ -356,8 +368,8 @@ def test_what_a_rotation_in_full_did_is_told_as_far_as_there_is_something_to_tel
 
 def test_plans_of_nothing(world: World, capsys: Any) -> None:
     world.answers |= {
-        "plan_rotation": results.RotatePlan((), (), 0, 0, 0, None),
-        "plan_revocation": results.RevokePlan(ID, None, (), 0, 0, (), (), KeysWait.ROLE),
+        "plan_rotation": RotatePlan((), (), 0, 0, 0, None),
+        "plan_revocation": RevokePlan(ID, None, (), 0, 0, (), (), KeysWait.ROLE),
     }
     assert world.run(*split("rotate --reencrypt --dry-run")) == 0
     out = capsys.readouterr().out
@@ -481,10 +493,10 @@ def test_whoever_may_know_no_names_is_told_why(
 
 
 def test_an_unfinished_upload_says_what_it_is_and_how_it_goes_on(world: World, capsys: Any) -> None:
-    begun = results.UnfinishedUpload(HOSTILE, HOSTILE, 1_200, 2)
+    begun = UnfinishedUpload(HOSTILE, HOSTILE, 1_200, 2)
     new = replace(COLLECTION, name=None, batches=0, records=0, unfinished=(begun,))
-    more = replace(COLLECTION, unfinished=(results.UnfinishedUpload(HOSTILE, None, 5, 1),))
-    stray = replace(new, unfinished=(results.UnfinishedUpload(None, None, 0, 0),))
+    more = replace(COLLECTION, unfinished=(UnfinishedUpload(HOSTILE, None, 5, 1),))
+    stray = replace(new, unfinished=(UnfinishedUpload(None, None, 0, 0),))
     world.answers |= {"collections": (new, more, stray), "collection": new}
     assert world.run("collection", "list") == 0
     out = capsys.readouterr().out
@@ -530,15 +542,15 @@ def test_documents_stand_apart_from_tables(world: World, capsys: Any) -> None:
     assert capsys.readouterr().out.startswith("no collections yet\nand 2 documents")
 
 
-def read_by(index: int, who: str | None, time: int) -> results.LogEntry:
+def read_by(index: int, who: str | None, time: int) -> LogEntry:
     detail = {} if who is None else {"who": who, "collection": "c", "blocks": 2, "time": time}
-    return results.LogEntry(index, "observation", None, None, detail)
+    return LogEntry(index, "observation", None, None, detail)
 
 
 def test_reads_between_two_acts_are_one_line_unless_all_are_wanted(
     world: World, capsys: Any
 ) -> None:
-    act = results.LogEntry(0, "grant", ID, "Ann", {})
+    act = LogEntry(0, "grant", ID, "Ann", {})
     entries = (
         act, read_by(1, "Bo", 60), read_by(2, HOSTILE, 0), read_by(3, "Bo", 120),
         replace(act, index=4), read_by(5, "Bo", 180), replace(act, index=6),
@@ -597,13 +609,13 @@ def test_reads_that_cannot_have_been_are_shown_apart_and_end_the_command_as_untr
 
 
 def test_what_was_erased_is_told(world: World, capsys: Any) -> None:
-    world.answers["erase"] = results.EraseResult((9,), "X", 1, 0, 0.5)
+    world.answers["erase"] = EraseResult((9,), "X", 1, 0, 0.5)
     assert world.run(*split("erase X --records 1 --reason left --yes")) == 0
     out = capsys.readouterr().out
     assert "erased: 1 record of X\n" in out
     assert "log   leaf 9" in out
     assert "before" not in out
-    world.answers["erase"] = results.EraseResult((), "X", 0, 1, 0.5)
+    world.answers["erase"] = EraseResult((), "X", 0, 1, 0.5)
     assert world.run(*split("erase X --records 1 --reason left --yes")) == 0
     out = capsys.readouterr().out
     assert "before  1 were gone already" in out
@@ -661,8 +673,8 @@ def test_how_a_vault_stands_as_a_whole(
     ("offer", "shown"),
     [
         (None, "none offered"),
-        (results.OfferInfo(1, ID, "Ann", 0, True), "offered to you until 1970"),
-        (results.OfferInfo(1, ID, "", 0, False), f"offered to {ID[:16]} until"),
+        (OfferInfo(1, ID, "Ann", 0, True), "offered to you until 1970"),
+        (OfferInfo(1, ID, "", 0, False), f"offered to {ID[:16]} until"),
     ],
 )
 def test_how_an_offer_is_told(

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from client.cli.progress import Pace, _bar, _figures, _Shown
-from client.results import GetAllResult, Progress, as_json
+from client.results import as_json
+from client.results.documents import GetAllResult
+from client.results.progress import Progress
 from tests.cli_world import (
     ATTACHED,
     FETCHED,

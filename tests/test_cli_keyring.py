@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from client import results
 from client.cli import invocation, main
 from client.keyring import Keyring
+from client.results.vaults import VaultInfo
 from tests.cli_world import INFO, SHOWN, split
 
 
@@ -142,7 +142,7 @@ def test_the_vaults_of_a_home(home: Path, monkeypatch: Any, capsys: Any) -> None
     monkeypatch.setattr(
         Folder,
         "vaults",
-        lambda _: (INFO, results.VaultInfo("cd" * 32, "", "s", None, "i", False, 0)),
+        lambda _: (INFO, VaultInfo("cd" * 32, "", "s", None, "i", False, 0)),
     )
     home.mkdir()
     (home / "keyring").touch()

@@ -23,7 +23,7 @@ from client.cli import outlook, table_options
 from client.cli.outlook import MASK, Outlook, advice
 from client.errors import Interrupted
 from client.plans import plan_upload
-from client.results import PlannedField, UploadPlan
+from client.results.data import PlannedField, UploadPlan
 from client.tables import ReadOptions, TableRagged, open_source
 from client.tables.findings import NO_ROWS
 from tests.deals import cheap_keyrings

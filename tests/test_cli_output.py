@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from client.cli import output
 from client.cli.progress import progress_bar
 from client.cli.rows import json_values, screen_values
-from client.results import Progress, UploadResult, as_json
+from client.results import as_json
+from client.results.data import UploadResult
+from client.results.progress import Progress
 from client.tables import TableValue
 from tests.shared import vectors
 

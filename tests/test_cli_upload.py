@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from client import results
 from client.results import as_json
+from client.results.data import UploadPlan, UploadResult
 from client.tables.combining import Several
 from tests.cli_world import HOSTILE, PLANNED, SHOWN, World, made_world, no_raw_controls
 from tests.deals import cheap_keyrings
 from tests.real_commands import Ended, Server, one_server, quickly
 
-ADDED = results.UploadResult(
+ADDED = UploadResult(
     "c0" * 16,
     "X",
     50,
@@ -80,7 +80,7 @@ def test_an_update_of_nothing_there_says_that_it_is_an_upload(world: World, caps
     out = capsys.readouterr().out
     assert out.startswith("50 records of 2 fields sealed and committed: ")
     assert "that no row is about" not in out
-    world.answers["plan_upload"] = results.UploadPlan("X", None, (), 50)
+    world.answers["plan_upload"] = UploadPlan("X", None, (), 50)
     assert world.run(*arguments, "--dry-run") == 0
     assert capsys.readouterr().out.startswith("would seal and send 50 records of 1 field to a new")
 
@@ -116,7 +116,7 @@ def test_a_rehearsal_says_what_would_be_done(world: World, capsys: Any) -> None:
         assert f"{line}\n" in out
     assert f" ! {SHOWN}\n" in err
     assert no_raw_controls(out + err)
-    world.answers["plan_upload"] = results.UploadPlan("X", None, (), 0)
+    world.answers["plan_upload"] = UploadPlan("X", None, (), 0)
     assert world.run(*arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("would seal and send 0 records of 1 field to a new collection: X\n")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from client import results
 from client.errors import Refused
+from client.results.people import JoinResult
 from tests.cli_world import (
     ACCEPTED,
     ACT,
@@ -163,7 +163,7 @@ def test_another_refusal_asks_nobody(world: World, monkeypatch: Any) -> None:
 
 
 def not_compared() -> Any:
-    return results.JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, False, 0)
+    return JoinResult(ID, HOSTILE, ID, ID, "bidder", "unconfirmed", WORDS, False, 0)
 
 
 def test_a_script_that_joins_is_told_the_words(world: World, capsys: Any) -> None:

@@ -17,7 +17,7 @@ from client.documents.chunks import CHUNK_BYTES, CHUNKS_A_BATCH
 from client.documents.entries import plain_file_name
 from client.errors import InputError, Refused
 from client.overlap import Flights
-from client.results import Progress
+from client.results.progress import Progress
 from client.tables import TableExists, TableUnwritable
 from client.vault import Vault
 from protocol.acts import Reason, Role

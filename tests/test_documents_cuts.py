@@ -16,7 +16,7 @@ from client import lookout, sending, uploads
 from client.documents.local import LocalFile
 from client.errors import InputError, Refused, Unreachable
 from client.overlap import IN_FLIGHT, Flights
-from client.results import Progress
+from client.results.progress import Progress
 from client.vault import Vault
 from protocol import api
 from protocol.acts import Commit, Reason, parse_envelope

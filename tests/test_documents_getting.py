@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from client.documents.local import PartFile
 from client.errors import InputError, Refused, Unreachable
-from client.results import Progress
+from client.results.progress import Progress
 from client.tables import TableExists, TableUnwritable
 from client.tables.faults import writing
 from client.vault import Vault

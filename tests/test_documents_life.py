@@ -11,7 +11,7 @@ import pytest
 from client.erasing import erase
 from client.errors import InputError, Refused, Unreachable
 from client.observing import observations
-from client.results import no_progress
+from client.results.progress import no_progress
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from tests.company import Company, company, named

@@ -13,7 +13,7 @@ from client.documents import attaching, getting, together
 from client.documents.entries import Document
 from client.documents.getting import place_of
 from client.errors import InputError, Unreachable
-from client.results import DocumentInfo, GetAllResult
+from client.results.documents import DocumentInfo, GetAllResult
 from client.vault import Vault
 from client.vault import documents as face
 from protocol.errors import ManifestMismatch

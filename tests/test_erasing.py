@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from client import erasing
 from client.erasing import positions_of
 from client.errors import InputError, Refused
-from client.results import Progress
+from client.results.progress import Progress
 from client.vault import Vault
 from protocol.acts import Erase, Reason, Role
 from protocol.api import FetchBlocks

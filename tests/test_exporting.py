@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from client import reading
 from client.errors import Unreachable
-from client.results import Progress
+from client.results.progress import Progress
 from client.tables import TableExists, TableUnwritable
 from client.tables.parquet_out import ParquetSink
 from client.vault import Vault

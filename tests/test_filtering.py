@@ -15,7 +15,7 @@ import pytest
 
 from client.catalogs import read_names
 from client.errors import InputError, Refused
-from client.results import Progress
+from client.results.progress import Progress
 from client.tables import ReadOptions, TableFormat, WriteOptions, open_source
 from client.vault import UploadOptions
 from protocol.blocks import FieldClass

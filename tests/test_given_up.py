@@ -11,7 +11,7 @@ import pyarrow.csv
 import pytest
 
 from client.errors import InputError, Refused, Unreachable
-from client.results import GivenUp, UnfinishedUpload
+from client.results.data import GivenUp, UnfinishedUpload
 from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import DefineCollection, Reason, Role, parse_envelope

@@ -18,7 +18,8 @@ from client.crypto import wraps
 from client.crypto.cells import SealedBatch, seal_batch
 from client.crypto.secrets import Share
 from client.errors import Refused
-from client.results import Progress, as_json
+from client.results import as_json
+from client.results.progress import Progress
 from client.session import Draft, saying
 from protocol import api
 from protocol.acts import Noop, Reason, Role

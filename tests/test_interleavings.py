@@ -20,7 +20,7 @@ import pytest
 
 from client import reencryption, uploads
 from client.errors import InputError, Refused, Unreachable
-from client.results import RotateResult
+from client.results.keys import RotateResult
 from client.vault import Vault
 from protocol.acts import Commit, Reason, Role
 from protocol.blocks import FieldClass

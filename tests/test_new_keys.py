@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.results import NewKeys, Way
+from client.results.vaults import NewKeys, Way
 from protocol.acts import Reason
 from protocol.blocks import FieldClass
 from tests.company import TABLE, company

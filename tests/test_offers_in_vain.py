@@ -11,7 +11,7 @@ import pytest
 
 from client import new_keys as module
 from client.errors import Refused, Unreachable
-from client.results import NewKeys, Way
+from client.results.vaults import NewKeys, Way
 from client.vault import Vault
 from protocol.acts import Reason, Role
 from protocol.errors import SealroomError

@@ -11,7 +11,8 @@ import pytest
 from client import reencryption, resealing
 from client.crypto.wraps import OpenedKey
 from client.errors import Refused, Unreachable
-from client.results import Progress, RotateResult
+from client.results.keys import RotateResult
+from client.results.progress import Progress
 from client.session import Draft
 from client.vault import Vault
 from protocol.acts import CreateEpoch, Reencrypt, Role

@@ -11,7 +11,8 @@ from client import removing, table_uploads
 from client.errors import Refused
 from client.fields import field_names
 from client.people import PEOPLE
-from client.results import FieldsOf, KeysWait, Undone
+from client.results.data import FieldsOf
+from client.results.keys import KeysWait, Undone
 from protocol.acts import Reason
 from tests.company import ALL, CLASSES, TABLE, company, customers, members, named
 

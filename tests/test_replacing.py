@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from client import replacing, surveying
 from client.errors import InputError, Refused, Unreachable
-from client.results import Progress
+from client.results.progress import Progress
 from client.tables import Source, TableChanged, open_source
 from client.tables.combining import Derived
 from client.vault import Vault

@@ -14,7 +14,7 @@ import pytest
 
 from client.appending import as_one
 from client.errors import InputError
-from client.results import no_progress
+from client.results.progress import no_progress
 from client.row_hashes import MOST_NAMED, Hashes
 from client.tables import Column, ReadOptions, Source, TableError, open_sink, open_source
 from client.tables.combining import Chosen

@@ -16,7 +16,7 @@ import pytest
 from client import uploads
 from client.crypto import cells as sealing
 from client.errors import InputError
-from client.results import UploadResult
+from client.results.data import UploadResult
 from client.tables import ReadOptions, TableTooLarge, open_source, schema_of
 from client.vault import UploadOptions, field_class
 from examples import customers

@@ -10,7 +10,7 @@ import pyarrow.csv
 import pytest
 
 from client.errors import Unreachable
-from client.results import UnfinishedUpload
+from client.results.data import UnfinishedUpload
 from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import Reason, Role

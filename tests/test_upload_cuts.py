@@ -17,7 +17,7 @@ import pytest_asyncio
 from client import table_uploads, uploads
 from client.errors import InputError, Refused, Unreachable
 from client.overlap import IN_FLIGHT
-from client.results import Progress
+from client.results.progress import Progress
 from client.tables import TableChanged, TableUnreadable
 from client.vault import Vault
 from tests.deals import (

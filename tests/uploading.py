@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from client.errors import Unreachable
-from client.results import UploadResult
+from client.results.data import UploadResult
 from client.vault import Vault
 from protocol import api
 from protocol.acts import Commit, Role, parse_envelope

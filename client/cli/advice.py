@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from client.cli.output import counted
-from client.results import KeysWait, NewKeys, VaultStatus, Way
+from client.results.keys import KeysWait
+from client.results.vaults import NewKeys, VaultStatus, Way
 
 TAKEOVER: Final = Way.TAKEOVER
 FORMER: Final = ("revoked", "replaced")

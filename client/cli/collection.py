@@ -11,7 +11,7 @@ from client.cli import options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import counted, note, print_facts, print_table, say, size, visible
 from client.cli.vault import closed_text
-from client.results import CollectionInfo, FieldInfo, GivenUp
+from client.results.data import CollectionInfo, FieldInfo, GivenUp
 from protocol.limits import DAY, LIMITS
 
 LIES_DAYS: Final = LIMITS.staged_seconds // DAY

@@ -7,7 +7,8 @@ import click
 from client.cli import options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import print_facts, say, visible
-from client.results import ActResult, AttestResult, HeartbeatResult, PolicyInfo
+from client.results.log import ActResult, AttestResult, HeartbeatResult
+from client.results.vaults import PolicyInfo
 
 
 @click.command()

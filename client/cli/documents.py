@@ -24,13 +24,7 @@ from client.cli.output import (
 )
 from client.cli.progress import progress_bar
 from client.cli.vault import closed_text
-from client.results import (
-    AttachResult,
-    DocumentInfo,
-    GetAllResult,
-    NotGot,
-    RemoveResult,
-)
+from client.results.documents import AttachResult, DocumentInfo, GetAllResult, NotGot, RemoveResult
 
 if TYPE_CHECKING:
     from client.vault import Vault

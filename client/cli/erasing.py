@@ -10,7 +10,7 @@ from client.cli import options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import counted, duration, print_facts, say, visible
 from client.cli.progress import progress_bar
-from client.results import EraseResult
+from client.results.data import EraseResult
 
 if TYPE_CHECKING:
     from client.vault import Vault

@@ -14,7 +14,7 @@ from client.cli.meant import Choice
 from client.cli.output import counted, duration, moment, print_facts, say, size, visible
 from client.cli.progress import progress_bar
 from client.cli.vault import offer_text
-from client.results import AcceptResult, OfferResult
+from client.results.keys import AcceptResult, OfferResult
 
 if TYPE_CHECKING:
     from client.vault import Vault

@@ -11,7 +11,7 @@ from client.cli import options
 from client.cli.invocation import Invocation
 from client.cli.keys import print_left, print_rotated
 from client.cli.output import moment, print_facts, print_table, rows_of_words, say, visible
-from client.results import RotateIdentityResult
+from client.results.keys import RotateIdentityResult
 
 if TYPE_CHECKING:
     from client.kits import Kit

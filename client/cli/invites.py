@@ -11,7 +11,7 @@ from client.cli.invocation import Invocation
 from client.cli.meant import Choice
 from client.cli.output import age, moment, print_facts, rows_of_words, say, visible
 from client.cli.vault import title_text
-from client.results import InviteResult, JoinResult
+from client.results.people import InviteResult, JoinResult
 
 INVITED_ROLES = tuple(each for each in options.ROLES if each != "owner")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from client.folder import Folder
     from client.home import Home
     from client.patience import Waiting
-    from client.results import NewKeys
+    from client.results.vaults import NewKeys
     from client.vault import Vault
 
 T = TypeVar("T")

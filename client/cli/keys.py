@@ -20,7 +20,7 @@ from client.cli.output import (
     visible,
 )
 from client.cli.progress import progress_bar
-from client.results import RotatePlan, RotateResult
+from client.results.keys import RotatePlan, RotateResult
 
 GOES_ON = "Nothing is lost: everything reads as before. The same command goes on."
 

@@ -21,7 +21,8 @@ from client.cli.output import (
     say,
     visible,
 )
-from client.results import OBSERVATION, LogEntry, LogResult, as_json
+from client.results import as_json
+from client.results.log import OBSERVATION, LogEntry, LogResult
 from protocol.errors import VerificationFailed
 
 _MOMENTS: Final = ("expires", "time")

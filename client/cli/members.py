@@ -10,7 +10,8 @@ from client.cli import options
 from client.cli.invocation import Invocation, compared
 from client.cli.meant import Choice
 from client.cli.output import note, print_table, rows_of_words, say, visible
-from client.results import ActResult, MemberInfo
+from client.results.log import ActResult
+from client.results.people import MemberInfo
 
 NO_NAME: Final = "(sealed)"
 NAMELESS: Final = ("bidder", "auditor")

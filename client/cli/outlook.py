@@ -25,7 +25,7 @@ from client.tables.text_forms import text_form
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from client.results import PlannedField, UploadPlan
+    from client.results.data import PlannedField, UploadPlan
 
 SHOWN_ROWS: Final = 3
 MASK: Final = "*****"

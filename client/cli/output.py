@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import click
 
 from client.drawn import drawn
-from client.results import FieldsOf, as_json
+from client.results import as_json
+from client.results.data import FieldsOf
 
 if TYPE_CHECKING:
     from rich.text import Text

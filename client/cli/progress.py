@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from client.cli.output import size
-from client.results import OnProgress, Progress, no_progress
+from client.results.progress import OnProgress, Progress, no_progress
 
 if TYPE_CHECKING:
     from rich import progress

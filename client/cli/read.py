@@ -11,7 +11,7 @@ from client.cli import options, table_options
 from client.cli.invocation import Invocation
 from client.cli.output import counted, duration, print_facts, say, size, visible
 from client.cli.progress import progress_bar
-from client.results import ReadResult
+from client.results.data import ReadResult
 
 if TYPE_CHECKING:
     from client.cli.rows import Preview

@@ -11,7 +11,8 @@ from client.cli import options
 from client.cli.invocation import Invocation, compared, compared_with_each
 from client.cli.keys import print_left
 from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
-from client.results import ActResult, RecoveryStatus, RescueRequest, RescueResult
+from client.results.log import ActResult
+from client.results.recovery import RecoveryStatus, RescueRequest, RescueResult
 
 FILE = click.Path(path_type=Path, allow_dash=True)
 

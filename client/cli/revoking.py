@@ -14,7 +14,7 @@ from client.cli.invocation import Invocation
 from client.cli.keys import print_rotated
 from client.cli.output import counted, lines_of, print_facts, say, visible
 from client.cli.progress import progress_bar
-from client.results import KeysWait, RevokePlan, RevokeResult, Undone
+from client.results.keys import KeysWait, RevokePlan, RevokeResult, Undone
 
 CUT = "'sealroom members' shows whether it is removed; the same command does the rest."
 UNDONE: Final[Mapping[Undone, str]] = {

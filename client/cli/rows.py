@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from client.cli.output import counted, note, print_table, visible
 from client.errors import InputError
-from client.results import CollectionInfo
+from client.results.data import CollectionInfo
 from client.tables.arrow_types import type_to_text
 from client.tables.errors import TableValue
 from client.tables.text_forms import text_form

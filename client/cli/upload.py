@@ -15,7 +15,7 @@ from client.cli.meant import Choice
 from client.cli.output import note, say, visible
 from client.cli.progress import progress_bar
 from client.cli.uploaded import print_plan, print_uploaded
-from client.results import PlannedField, UploadPlan
+from client.results.data import PlannedField, UploadPlan
 
 if TYPE_CHECKING:
     from client.tables import Source

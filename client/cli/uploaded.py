@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from client.cli.output import counted, duration, print_facts, say, size, visible
-from client.results import UploadPlan, UploadResult
+from client.results.data import UploadPlan, UploadResult
 
 Facts = list[tuple[str, str | None]]
 

@@ -7,7 +7,7 @@ import click
 from client.cli import advice, options
 from client.cli.invocation import Invocation, confirmed
 from client.cli.output import age, counted, moment, print_facts, print_table, say, visible
-from client.results import OfferInfo, VaultInfo, VaultStatus
+from client.results.vaults import OfferInfo, VaultInfo, VaultStatus
 
 UNTITLED = "untitled"
 SEALED_TITLE = "sealed from you"

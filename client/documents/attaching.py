@@ -34,7 +34,7 @@ from client.documents.entries import (
 from client.documents.local import LocalFile, Survey, piece_length, pieces_of
 from client.errors import InputError, Refused
 from client.journals import JournalledUpload
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.sending import Cargo, Cut, Into
 from client.session import Session
 from client.uploads import Upload, begin, expect_open, interrupted

@@ -21,7 +21,7 @@ from client.documents.local import PartFile
 from client.errors import InputError, Refused
 from client.exporting import to_the_end
 from client.reading import ASK, Selection, read_batches
-from client.results import OnProgress, Progress
+from client.results.progress import OnProgress, Progress
 from client.session import Session
 from client.tables import Column
 from client.tables.errors import TableUnwritable

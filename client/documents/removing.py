@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from client.documents.entries import Document
 from client.erasing import Erased, erase
-from client.results import OnProgress
+from client.results.progress import OnProgress
 from client.session import Session
 from protocol.acts import Reason
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from client import recovery
 from client.people import find_member, words_with
-from client.results import ActResult, RecoveryStatus
+from client.results.log import ActResult
+from client.results.recovery import RecoveryStatus
 from client.session import saying
 from client.vault.face import Face
 from protocol import acts

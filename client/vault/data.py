@@ -21,16 +21,9 @@ from client.erasing_names import idle_names
 from client.errors import InputError
 from client.likely import likely
 from client.people import find_member
-from client.results import (
-    ActResult,
-    EraseResult,
-    GivenUp,
-    OnProgress,
-    ReadResult,
-    UploadPlan,
-    UploadResult,
-    no_progress,
-)
+from client.results.data import EraseResult, GivenUp, ReadResult, UploadPlan, UploadResult
+from client.results.log import ActResult
+from client.results.progress import OnProgress, no_progress
 from client.session import saying
 from client.standing import expect_reader
 from client.tables.options import AS_IT_CAME, NOTHING_SAID, ReadOptions, WriteOptions

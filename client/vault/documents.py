@@ -11,16 +11,15 @@ from client.catalogs import People, name_of, read_people
 from client.documents.entries import CONTENT, Document, find_document, read_documents
 from client.documents.removing import remove
 from client.errors import InputError, Refused
-from client.results import (
+from client.results.documents import (
     AttachResult,
     DocumentInfo,
     GetAllResult,
     GetResult,
     NotGot,
-    OnProgress,
     RemoveResult,
-    no_progress,
 )
+from client.results.progress import OnProgress, no_progress
 from client.standing import expect_reader
 from client.tables.errors import TableError
 from client.vault.face import Face

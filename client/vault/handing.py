@@ -11,14 +11,9 @@ from client.fields import held_fields
 from client.new_keys import seller_knows
 from client.people import find_member
 from client.removing import rotate_in_full
-from client.results import (
-    AcceptResult,
-    ActResult,
-    OfferResult,
-    OnProgress,
-    RotateResult,
-    no_progress,
-)
+from client.results.keys import AcceptResult, OfferResult, RotateResult
+from client.results.log import ActResult
+from client.results.progress import OnProgress, no_progress
 from client.vault.face import Face
 from client.vault.members import DEFAULT_DAYS
 from protocol import acts

@@ -10,16 +10,10 @@ from client.errors import InputError
 from client.fields import Field, held_fields, make_rules, tainted_fields
 from client.new_keys import new_keys
 from client.people import find_member
-from client.results import (
-    ActResult,
-    HeartbeatResult,
-    NewKeys,
-    OnProgress,
-    PolicyInfo,
-    RotatePlan,
-    RotateResult,
-    no_progress,
-)
+from client.results.keys import RotatePlan, RotateResult
+from client.results.log import ActResult, HeartbeatResult
+from client.results.progress import OnProgress, no_progress
+from client.results.vaults import NewKeys, PolicyInfo
 from client.session import saying
 from client.vault.face import Face
 from protocol import acts

@@ -9,15 +9,10 @@ from client.journals import JournalledUpload
 from client.ledger_words import log_entries
 from client.new_keys import new_keys
 from client.people import list_members
-from client.results import (
-    CollectionInfo,
-    FieldInfo,
-    LogResult,
-    MemberInfo,
-    OfferInfo,
-    UnfinishedUpload,
-    VaultStatus,
-)
+from client.results.data import CollectionInfo, FieldInfo, UnfinishedUpload
+from client.results.log import LogResult
+from client.results.people import MemberInfo
+from client.results.vaults import OfferInfo, VaultStatus
 from client.vault.face import Face
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD
 from protocol.ledger.contents import Collection

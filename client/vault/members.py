@@ -10,15 +10,10 @@ from client import inviting, people, removing
 from client.errors import InputError
 from client.fields import make_rules
 from client.links import Link
-from client.results import (
-    ActResult,
-    InviteResult,
-    OnProgress,
-    RevokePlan,
-    RevokeResult,
-    Undone,
-    no_progress,
-)
+from client.results.keys import RevokePlan, RevokeResult, Undone
+from client.results.log import ActResult
+from client.results.people import InviteResult
+from client.results.progress import OnProgress, no_progress
 from client.session import saying
 from client.vault.data import DATA_CLASSES
 from client.vault.face import Face

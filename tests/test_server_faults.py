@@ -259,7 +259,7 @@ async def test_a_damaged_block_is_not_served_as_if_whole(tmp_path: Path) -> None
             await anext(pieces)
         await storage._queue.sql(f"DELETE FROM contents WHERE {of_field}", 0)
         gone = await live.fetch(live.owner, cast.collection, first)
-        assert (gone.status, gone.code) == (503, "storage_failed")
+        assert (gone.status, gone.code) == (503, "storage_damaged")
 
 
 # --- changed behind its back

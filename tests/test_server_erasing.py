@@ -306,7 +306,7 @@ async def test_a_block_that_the_store_has_lost_is_not_erased_as_if_it_were_there
 
         with monkeypatch.context() as patch:
             patch.setattr(server.service._storage, "read_block", lost)
-            assert told(await live.submit(live.owner, leaf)) == (503, "storage_failed")
+            assert told(await live.submit(live.owner, leaf)) == (503, "storage_damaged")
         assert await log_is_unchanged(live)
         assert (await live.submit(live.owner, leaf)).status == 200
 

@@ -48,11 +48,16 @@ MARKED: Final = re.compile(r"<!-- table: ([\w. -]+) -->\n(.*?)<!-- end -->", re.
 
 def filled(text: str) -> str:
     """Return the specification with every table as the code has it."""
-    return MARKED.sub(lambda found: _marked(found[1]), text)
+    return with_tables(text, table)
 
 
-def _marked(name: str) -> str:
-    return f"<!-- table: {name} -->\n{table(name)}<!-- end -->"
+def with_tables(text: str, table_of: Callable[[str], str]) -> str:
+    """Return a page with what stands between each table's marks replaced."""
+
+    def marked(found: re.Match[str]) -> str:
+        return f"<!-- table: {found[1]} -->\n{table_of(found[1])}<!-- end -->"
+
+    return MARKED.sub(marked, text)
 
 
 def table(name: str) -> str:
@@ -61,7 +66,8 @@ def table(name: str) -> str:
     return record_table(rest) if kind == "record" else TABLES[name]()
 
 
-def _rows(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+def rows_of(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    """Return a table's lines."""
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
@@ -80,7 +86,7 @@ RECORDS: Final = {
 def record_table(name: str) -> str:
     """Return the fields of one record, in the order in which they travel."""
     codecs = wire._RECORDS[RECORDS[name]]._codecs
-    return _rows(
+    return rows_of(
         ("", "field", "form"),
         ((str(i), f"`{field}`", form(codec)) for i, (field, codec) in enumerate(codecs)),
     )
@@ -140,7 +146,7 @@ def _range(least: int, most: int) -> str:
 def codes() -> str:
     """Return every enumeration that travels, with its values."""
     enums = (acts.Role, acts.Reason, acts.Statement, blocks.FieldClass, blocks.Padding)
-    return _rows(("enumeration", "values"), ((f"`{e.__name__}`", _values(e)) for e in enums))
+    return rows_of(("enumeration", "values"), ((f"`{e.__name__}`", _values(e)) for e in enums))
 
 
 def _values(enum: Any) -> str:
@@ -188,7 +194,7 @@ USES: Final = {
 
 def labels() -> str:
     """Return every label and its one use."""
-    return _rows(("label", "use"), ((f"`{each.value.decode()}`", USES[each]) for each in Label))
+    return rows_of(("label", "use"), ((f"`{each.value.decode()}`", USES[each]) for each in Label))
 
 
 MEANINGS: Final = {
@@ -238,7 +244,7 @@ MEANINGS: Final = {
 
 def limits() -> str:
     """Return every limit, its value and what it bounds."""
-    return _rows(
+    return rows_of(
         ("limit", "value", "bounds"),
         ((f"`{name}`", f"{value:,}", MEANINGS[name]) for name, value in limits_table().items()),
     )
@@ -249,7 +255,7 @@ def limits() -> str:
 
 def transitions() -> str:
     """Return the table of acts: who, when, what kind of act, and what it carries."""
-    return _rows(
+    return rows_of(
         ("act", "by", "while", "control act", "names the head", "sides"),
         (
             (
@@ -294,7 +300,7 @@ def _carried(row: Any) -> str:
 
 def errors_table() -> str:
     """Return every error that a peer or user can meet."""
-    return _rows(
+    return rows_of(
         ("code", "class", "below", "meaning", "HTTP", "exit"),
         (
             (
@@ -329,7 +335,7 @@ def _exit(cls: Any) -> str:
 
 def routes() -> str:
     """Return every path of the interface."""
-    return _rows(
+    return rows_of(
         ("method", "path", "query", "signed by", "body, at most"),
         (
             (

@@ -24,7 +24,9 @@ from vault import statuses
 from vault.storage import base
 
 ROOT = Path(vault.__file__).parent.parent
-AT_ITS_START = {"cli.py", "config.py", "horizon.py", "listener.py", "tls.py", "sqlite_file.py"}
+AT_ITS_START = {
+    *("cli.py", "config.py", "copies.py", "horizon.py", "listener.py", "tls.py", "sqlite_file.py")
+}
 """Where a server fails before it answers anybody; what of it fails later is in `LATER`."""
 LATER = {
     "Have whoever runs it free some space, then repeat the command.",

@@ -506,6 +506,8 @@ def test_the_server_is_an_extra_that_the_client_does_without() -> None:
 def test_the_command_is_installed_by_entry_points() -> None:
     section = project()
     assert section["scripts"] == {"sealroom": "client.cli.main:main"}
-    assert section["entry-points"] == {"sealroom.commands": {"serve": "vault.cli:serve"}}
+    assert section["entry-points"] == {
+        "sealroom.commands": {"serve": "vault.cli:serve", "store": "vault.store_cli:store"}
+    }
     for found in entry_points(group="sealroom.commands"):
         assert callable(found.load()), found.name

@@ -1,6 +1,6 @@
 """An operator puts an older copy of the database back: everybody who saw more says so.
 
-The copy was taken by SQLite's own backup while the server worked, as operators take it. What was
+The copy was taken while the server worked, as `sealroom store backup` takes it. What was
 done since, a removal, an erasure and a sale among it, is done for whoever saw it: no client of
 theirs goes on under what was before. With the newer copy everybody goes on as if nothing had been.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.company import kept_in
 from tests.deals import Deal, a_deal, cheap_keyrings, in_batches_of, joined, rows
 from tests.documents import SENSITIVE
 from tests.in_process import Lab, lab
+from vault.storage import sqlite_copy
 from vault.storage.sqlite_file import FILE_NAME
 
 TABLE = rows(12)
@@ -46,15 +47,12 @@ class Past:
 
 async def backed_up(server: Path, copy: Path, meanwhile: Awaitable[Any]) -> None:
     """Copy a database a few pages at a time, while something is written to it."""
-
-    def back_up() -> None:
-        with (
-            closing(sqlite3.connect(server / FILE_NAME)) as source,
-            closing(sqlite3.connect(copy)) as target,
-        ):
-            source.backup(target, pages=3, sleep=0.001)
-
-    await asyncio.gather(meanwhile, asyncio.to_thread(back_up))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_copy, "PAGES_AT_ONCE", 3)
+        copying = asyncio.to_thread(
+            sqlite_copy.copy_database, server / FILE_NAME, copy, lambda *_: time.sleep(0.001)
+        )
+        await asyncio.gather(meanwhile, copying)
 
 
 async def before(deal: Deal) -> None:

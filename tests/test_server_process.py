@@ -243,7 +243,7 @@ async def test_a_request_that_does_not_end_is_cut_off_in_the_end(tmp_path: Path)
 # --- in this process
 
 
-def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_become_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Config, bool]] = []
 
     async def noted(config: Config, *, as_json: bool) -> None:
@@ -253,7 +253,10 @@ def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(os, "umask", lambda mask: None)
     monkeypatch.setattr(resource, "setrlimit", lambda *values: None)
     monkeypatch.setattr(cli, "configure_logging", lambda: None)
+    limits = tmp_path / "limits.toml"
+    limits.write_text("acts_per_day = 12\nloaded_vaults = 3\n")
     options = ["--listen", "[::1]:9", "--data", "d", "--name", "vault.example:443", "--open"]
+    options += ["--limits", str(limits)]
     for root, as_json in (
         (None, False),
         ({"json": True}, True),
@@ -268,6 +271,7 @@ def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None
     assert config.authorities == ("vault.example",)
     assert config.hosts == ("localhost", "127.0.0.1", "vault.example")
     assert config.open is True
+    assert (config.acts_per_day, config.loaded_vaults, config.act_cost) == (12, 3, 5)
     failed = False
 
     async def failing(config: Config, *, as_json: bool) -> None:

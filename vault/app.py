@@ -20,7 +20,6 @@ from vault.horizon import read_horizon, write_horizon
 from vault.listener import Listener
 from vault.logs import Event, log_event
 from vault.service import VaultService
-from vault.storage.base import Storage
 from vault.storage.sqlite import SqliteStorage
 from vault.tls import (
     CreateToken,
@@ -64,9 +63,10 @@ async def running(
         storage = await stack.enter_async_context(await SqliteStorage.open(config.data_dir))
         stack.callback(log_event, Event.SERVER_STOPPED)
         tls = load_or_create(config.data_dir, config.cert_file, config.key_file, config.hosts)
-        key = load_or_create_checkpoint_key(config.data_dir)
+        vaults = await storage.vault_ids()
+        key = load_or_create_checkpoint_key(config.data_dir, needed=bool(vaults))
         token = load_or_create_token(config.data_dir)
-        guard = await _replay_guard(config, storage, clock)
+        guard = await _replay_guard(config, clock, used=bool(vaults))
         service = VaultService(storage, key, token, config, clock)
         await service.start()
         stack.push_async_callback(service.close)
@@ -84,11 +84,9 @@ async def running(
         yield RunningServer(_url(config.host, port), tls.pin, token, service)
 
 
-async def _replay_guard(
-    config: Config, storage: Storage, clock: Callable[[], float]
-) -> ReplayGuard:
+async def _replay_guard(config: Config, clock: Callable[[], float], *, used: bool) -> ReplayGuard:
     """Return a guard that refuses whatever an earlier process here may have accepted."""
-    started = clock() if await storage.vault_ids() else 0.0
+    started = clock() if used else 0.0
     if started:
         # Nothing that was signed in this second is accepted; nobody should have to know.
         await asyncio.sleep(1 - started % 1)

@@ -37,6 +37,11 @@ class CheckpointSigner:
         self._newest: Checkpoint | None = None
         self._time = 0
 
+    @property
+    def server_key(self) -> bytes:
+        """The public half of the key, which clients have from the genesis."""
+        return bytes(self._key.verify_key)
+
     def note(self, tree: Tree, size: int, now: int) -> bytes:
         """Return a signed note of the tree's first `size` leaves, signed a second ago at most."""
         if self._time - now > LIMITS.checkpoint_age_seconds:
@@ -50,7 +55,7 @@ class CheckpointSigner:
     def _signed(self, tree: Tree, size: int, time: int) -> Checkpoint:
         root = tree.root(size)
         signature = self._key.sign(signed_message(self._vault_id, size, root, time)).signature
-        public_key = bytes(self._key.verify_key)
+        public_key = self.server_key
         return Checkpoint.verified(self._vault_id, size, root, time, signature, public_key)
 
 

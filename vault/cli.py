@@ -9,7 +9,7 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ import click
 
 from protocol.errors import SealroomError
 from vault.app import RunningServer, running
-from vault.config import Config, InvalidConfig
+from vault.config import Config, InvalidConfig, read_limits
 from vault.logs import configure_logging
 from vault.tls import TOKEN_FILE
 
@@ -65,6 +65,14 @@ _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):(?P<port>
     help="The certificate's key.",
 )
 @click.option(
+    "--limits",
+    "limits_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A TOML file of rates, sizes and times other than the usual (docs/operating.md lists "
+    "them), such as: acts_per_day = 20_000",
+)
+@click.option(
     "--open", "open_to_all", is_flag=True, help="Let anyone create vaults, without the token."
 )
 @click.pass_context
@@ -75,6 +83,7 @@ def serve(
     names: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
+    limits_file: Path | None,
     open_to_all: bool,
 ) -> None:
     """Run a server until it is told to stop (Ctrl-C, or SIGTERM).
@@ -89,10 +98,11 @@ def serve(
     # A core dump would hold the server's own keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     configure_logging()
-    as_json = _wants_json(ctx)
+    as_json = wants_json(ctx)
     try:
-        with _directory_blamed(data_dir):
-            config = _config(listen, data_dir, names, tls_cert, tls_key, open_to_all)
+        with directory_blamed(data_dir):
+            limits = {} if limits_file is None else read_limits(limits_file)
+            config = _config(listen, data_dir, names, tls_cert, tls_key, open_to_all, limits)
             asyncio.run(_serve(config, as_json=as_json))
     except SealroomError as error:
         if ctx.parent is not None:
@@ -102,7 +112,7 @@ def serve(
 
 
 @contextmanager
-def _directory_blamed(data_dir: Path) -> Iterator[None]:
+def directory_blamed(data_dir: Path) -> Iterator[None]:
     """Name the directory where the system refuses something: nothing else here is a file's."""
     try:
         yield
@@ -129,6 +139,7 @@ def _config(
     tls_cert: Path | None,
     tls_key: Path | None,
     open_to_all: bool,
+    limits: Mapping[str, int],
 ) -> Config:
     found = _LISTEN.fullmatch(listen)
     if found is None:
@@ -143,6 +154,7 @@ def _config(
         key_file=tls_key,
         hosts=tuple(dict.fromkeys(hosts)),
         authorities=tuple(name.removesuffix(":443") for name in names),
+        **limits,
     )
 
 
@@ -185,7 +197,7 @@ def _announcement(config: Config, server: RunningServer, *, as_json: bool) -> st
     return "\n".join([*lines, "ready"])
 
 
-def _wants_json(ctx: click.Context) -> bool:
+def wants_json(ctx: click.Context) -> bool:
     """Tell whether the root command was given --json, however it keeps that."""
     root: Any = ctx.find_root().obj
     if isinstance(root, dict):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +97,38 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "drain_seconds": (1, 3_600),
 }
 """The least and the greatest value of each number; port 0 takes any free one."""
+
+
+LIMITS: Final = tuple(name for name in RANGES if name != "port")
+"""The numbers that an operator can give in a file; see `read_limits`."""
+
+
+def read_limits(path: Path) -> dict[str, int]:
+    """Return settings from a TOML file, such as `acts_per_day = 20_000`.
+
+    Raises:
+        InvalidConfig: it cannot be read, or has something else in it than numbers of `LIMITS`
+            within their ranges.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidConfig(f"{path}: {error.strerror}", hint="Name a file of limits.") from error
+    except ValueError as error:  # of TOML, or of UTF-8
+        raise InvalidConfig(f"{path} is no TOML: {error}", hint=_EXAMPLE) from error
+    for name, value in found.items():
+        if name not in LIMITS:
+            near = get_close_matches(name, LIMITS, 1)
+            meant = f"Did you mean {near[0]}?" if near else f"There are {', '.join(LIMITS)}."
+            raise InvalidConfig(f"{path}: there is no limit {name!r}", hint=meant)
+        try:
+            _check_range(name, value)
+        except InvalidConfig as error:
+            raise InvalidConfig(f"{path}: {error}", hint=_EXAMPLE) from error
+    return found
+
+
+_EXAMPLE: Final = "A line is such as: acts_per_day = 20_000"
 
 
 def _check_range(name: str, value: int) -> None:

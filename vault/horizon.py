@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from vault.config import InvalidConfig
+from vault.durably import sync
 
 HORIZON_FILE: Final = "horizon"
 _SECONDS: Final = re.compile(r"[0-9]{1,12}\n")
@@ -37,8 +38,4 @@ def write_horizon(data_dir: Path, created: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    directory = os.open(data_dir, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(data_dir)

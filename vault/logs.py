@@ -14,7 +14,8 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -136,6 +137,17 @@ def log_event(event: Event, **fields: Loggable) -> None:
     values = {name: _plain(name, value) for name, value in fields.items()}
     payload = _Payload(event, values)
     logging.getLogger(LOGGER_NAME).log(event.level, event.word, extra={_PAYLOAD: payload})
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Write no line about any event meanwhile."""
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.disabled, before = True, logger.disabled
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def configure_logging(

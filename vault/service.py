@@ -405,8 +405,13 @@ class VaultService:
             StorageDamaged: it is not; nothing is deleted from then on.
             StorageFailed: it cannot be looked at now.
         """
-        found = await self._soundness.read_through()
-        log_event(Event.READ_THROUGH, count=found.blocks, bytes=found.size)
+        found = (await self._soundness.read_through()).values()
+        self._soundness.expect_nothing_damaged()
+        log_event(
+            Event.READ_THROUGH,
+            count=sum(each.blocks for each in found),
+            bytes=sum(each.size for each in found),
+        )
 
     # --- blocks
 

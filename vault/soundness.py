@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -32,10 +32,15 @@ BATCHES_AT_ONCE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How much was read and is what it was."""
+    """How much of a vault was read and is what it was: leaves, blocks, and the blocks' bytes."""
 
+    leaves: int
     blocks: int
     size: int
+
+
+def no_matter(_: int) -> None:
+    """Hear how many bytes were read, and do nothing about it."""
 
 
 class Soundness:
@@ -82,27 +87,38 @@ class Soundness:
             StorageFailed: it cannot be looked at now.
         """
         await self._look_once()
-        self._expect_nothing_damaged()
+        self.expect_nothing_damaged()
 
-    async def read_through(self) -> Found:
+    async def read_through(self, told: Callable[[int], None] = no_matter) -> dict[bytes, Found]:
         """Look through the store again, replay every log, and hash every block.
 
+        Everything is looked at, whatever is found: return what each sound vault has, and keep in
+        `damage` what is not sound. `told` hears how many bytes each block has.
+
         Raises:
-            StorageDamaged: something is not what it was; all is looked at before.
             StorageFailed: it cannot be looked at now.
         """
         async with self._looking:
             damaged = await self._look_through()
-            blocks = size = 0
+            found: dict[bytes, Found] = {}
             for vault_id in self._shelf.ids():
-                read = await self._noted(damaged, vault_id, self._read(vault_id))
-                if read is not None:
-                    blocks, size = blocks + read.blocks, size + read.size
+                read = await self._noted(damaged, vault_id, self._read(vault_id, told))
+                if read is not None and vault_id not in damaged:
+                    found[vault_id] = read
             self._damaged = damaged
-        self._expect_nothing_damaged()
-        return Found(blocks, size)
+        return found
 
-    def _expect_nothing_damaged(self) -> None:
+    @property
+    def damage(self) -> Mapping[bytes | None, str]:
+        """What was found to be damaged, a vault or (None) the whole store, and how."""
+        return self._damaged
+
+    def expect_nothing_damaged(self) -> None:
+        """Check that nothing was found to be damaged.
+
+        Raises:
+            StorageDamaged: something was.
+        """
         for why in self._damaged.values():
             raise _damaged(why)
 
@@ -169,8 +185,8 @@ class Soundness:
                 there = await self._storage.block_sizes(vault.id, batch, held=upload_id)
                 _expect_there(refs, there)
 
-    async def _read(self, vault_id: bytes) -> Found:
-        await self._unmoving(vault_id, lambda vault: self._shelf.verify(vault.id))
+    async def _read(self, vault_id: bytes, told: Callable[[int], None]) -> Found:
+        replayed = await self._unmoving(vault_id, lambda vault: self._shelf.verify(vault.id))
         blocks = size = 0
         place: BlockPlace | None = None
         while (found := await self._storage.next_block(vault_id, place)) is not None:
@@ -179,7 +195,8 @@ class Soundness:
             if digest.digest() != place.digest:
                 raise _damaged("a block is not what it was")
             blocks, size = blocks + 1, size + len(block)
-        return Found(blocks, size)
+            told(len(block))
+        return Found(replayed.size, blocks, size)
 
 
 async def _batches_of(vault: OpenVault) -> list[bytes]:

@@ -35,6 +35,7 @@ from nacl.signing import SigningKey
 
 from protocol.errors import ApiMisuse
 from vault.config import InvalidConfig
+from vault.durably import sync
 
 TLS_FILE: Final = "tls.pem"
 CHECKPOINT_KEY_FILE: Final = "checkpoint.key"
@@ -113,15 +114,21 @@ def load_or_create(
     return _server_tls(own, own)
 
 
-def load_or_create_checkpoint_key(data_dir: Path) -> CheckpointKey:
+def load_or_create_checkpoint_key(data_dir: Path, *, needed: bool = False) -> CheckpointKey:
     """Return the key that signs this server's checkpoints, made at the first start.
 
-    Genesis pins its public half: whoever loses the file needs every owner's act to go on.
+    Genesis pins its public half, so that no other key will do where vaults are: with `needed`
+    none is made (SPEC section 10.4).
 
     Raises:
-        InvalidConfig: The file is damaged, or open to other users.
+        InvalidConfig: The file is damaged, open to other users, or missing where it is needed.
     """
     path = data_dir / CHECKPOINT_KEY_FILE
+    if needed and not path.exists():
+        raise InvalidConfig(
+            f"{path} is missing, and no other key can serve the vaults that are here",
+            hint="Put back the one that belongs to them: a backup has it beside the database.",
+        )
     text, _ = _load_or_create_file(path, lambda: secrets.token_hex(32).encode() + b"\n")
     if not _SEED.fullmatch(text):
         raise InvalidConfig(f"{path} is damaged", hint="restore it from a backup")
@@ -228,13 +235,5 @@ def _create_file(path: Path, content: bytes) -> bool:
         return False
     finally:
         draft.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    sync(path.parent)
     return True
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

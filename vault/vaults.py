@@ -413,6 +413,8 @@ class VaultShelf:
             at += len(page)
         if at != size:
             raise _damaged()
+        if vault.state.server_key != vault.signer.server_key:
+            raise StorageDamaged("a vault is of another server's key", hint="Restore a backup.")
         try:
             vault.expect_whole()
         except IntegrityError as error:

@@ -79,6 +79,7 @@ TESTS: Final[dict[str, str]] = {
     "client/words.py": "words people",
     "vault/auth.py": "server_door requests server_attacks server_restart server_parts",
     "vault/callers.py": "server_slow server_access server_former server_door",
+    "vault/copies.py": "copies",
     "vault/door.py": "server_door server_attacks server_access server_faults server_parts",
     "vault/effects.py": "server_erasing server_reencryption server_uploads",
     "vault/fetches.py": "server_vaults server_uploads server_access server_attacks server_erasing",
@@ -88,14 +89,14 @@ TESTS: Final[dict[str, str]] = {
     ),
     "vault/names.py": "erasing_names",
     "vault/serving.py": "server_reencryption server_retiring server_faults server_vaults",
-    "vault/soundness.py": "bit_rot",
+    "vault/soundness.py": "bit_rot soundness copies",
     "vault/staging.py": (
         "server_staged server_uploads server_access server_reencryption server_erasing"
     ),
     "vault/storage/sqlite_check.py": "storage_sqlite storage_files bit_rot",
     "vault/storage/sqlite_file.py": "storage_sqlite older_stores",
     "vault/under.py": "server_staged",
-    "vault/vaults.py": "server_faults server_parts server_vaults bit_rot",
+    "vault/vaults.py": "server_faults server_parts server_vaults bit_rot copies",
 }
 
 

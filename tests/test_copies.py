@@ -233,8 +233,9 @@ async def test_damage_is_told_by_vault_and_the_rest_is_read(tmp_path: Path, stat
 
 async def test_what_a_server_works_in_is_not_examined(tmp_path: Path) -> None:
     async with live_vault(tmp_path):
-        with pytest.raises(DirectoryInUse):
+        with pytest.raises(DirectoryInUse, match="a server works in") as refused:
             await examine(tmp_path, unheard)
+        assert "Check a copy" in str(refused.value.hint)
 
 
 async def test_examining_tells_how_far_it_is(tmp_path: Path) -> None:
@@ -321,6 +322,7 @@ async def test_a_bar_shows_how_far_it_is_to_whoever_looks(
     assert "copying" in err
     assert err.index("copying") < err.index("reading")
     assert err.count("100%") == 2
+    assert err.count("MiB/s") > 2
 
 
 async def test_the_servers_log_is_as_it_was_afterwards(tmp_path: Path, caplog: Any) -> None:

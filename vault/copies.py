@@ -17,6 +17,7 @@ from vault.config import InvalidConfig
 from vault.durably import sync
 from vault.horizon import HORIZON_FILE
 from vault.soundness import Found, Soundness
+from vault.storage.base import DirectoryInUse
 from vault.storage.sqlite import SqliteStorage
 from vault.storage.sqlite_copy import copy_database
 from vault.storage.sqlite_file import FILE_NAME
@@ -71,7 +72,7 @@ async def examine(data_dir: Path, told: Told) -> Examined:
         StorageFailed, Unsupported: it cannot be opened or read.
     """
     expect_store(data_dir)
-    async with await SqliteStorage.open(data_dir) as storage:
+    async with await _opened(data_dir) as storage:
         size = (data_dir / FILE_NAME).stat().st_size
         key = load_or_create_checkpoint_key(data_dir, needed=True)
         shelf = VaultShelf(storage, key, 1)
@@ -87,6 +88,16 @@ async def examine(data_dir: Path, told: Told) -> Examined:
         found = await soundness.read_through(read)
         told("reading", size, size)
         return Examined(found, dict(soundness.damage))
+
+
+async def _opened(data_dir: Path) -> SqliteStorage:
+    try:
+        return await SqliteStorage.open(data_dir)
+    except DirectoryInUse as error:
+        raise DirectoryInUse(
+            f"a server works in {data_dir}",
+            hint="It reads everything once a day itself. Check a copy, or stop it first.",
+        ) from error
 
 
 def back_up(data_dir: Path, out: Path, told: Told) -> Examined:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any, Final
 
 import click
 
+from protocol.limits import MIB
 from vault.cli import DEFAULT_DATA, wants_json
 from vault.copies import Examined, Told, back_up, examine
 from vault.logs import unlogged
 
 DAMAGED: Final = 1
-KIB: Final = 1_024
 
 data_option: Final = click.option(
     "--data",
@@ -96,20 +97,27 @@ def _prepared() -> Iterator[None]:
 
 @contextmanager
 def _shown(ctx: click.Context) -> Iterator[Told]:
-    """Show a bar for each thing that takes long, with the time left, to whoever looks."""
+    """Show whoever looks a bar for each thing that takes long, with rate and time left."""
     if wants_json(ctx) or not sys.stderr.isatty():
         yield lambda *_: None
         return
     bars: dict[str, Any] = {}
+    begun: dict[str, float] = {}
 
     def told(task: str, done: int, total: int) -> None:
         if task not in bars:
             for bar in bars.values():
                 bar.render_finish()
+            begun[task] = time.monotonic()
             bars[task] = click.progressbar(
-                length=total, label=task, file=sys.stderr, show_pos=False, width=30
+                length=total,
+                label=task,
+                file=sys.stderr,
+                width=30,
+                item_show_func=lambda rate: rate,
             )
-        bars[task].update(done - bars[task].pos)
+        rate = done / max(time.monotonic() - begun[task], 0.001) / MIB
+        bars[task].update(done - bars[task].pos, f"{rate:,.0f} MiB/s")
 
     try:
         yield told
@@ -142,7 +150,7 @@ def _lines(found: Examined, directory: Path) -> Iterator[str]:
     if found.vaults:
         yield f"{'vault':64}  {'leaves':>9}  {'blocks':>9}  {'MiB':>10}"
     for vault, each in found.vaults.items():
-        size = each.size / KIB / KIB
+        size = each.size / MIB
         yield f"{vault.hex()}  {each.leaves:>9,}  {each.blocks:>9,}  {size:>10,.1f}"
     for damaged, what in found.damage.items():
         yield f"{'the store' if damaged is None else damaged.hex()}  damaged: {what}"

@@ -282,6 +282,13 @@ class Home:
         self._ask()
         return self._kept(self._loop.wait(opened()))
 
+    def move_vault(
+        self, url: str, *, pin: bytes | None = None, vault: str | None = None
+    ) -> VaultInfo:
+        """Go to another address for a vault; see `client.home.Home.move_vault`."""
+        self._ask()
+        return self._loop.wait(self._home.move_vault(url, pin=pin, vault=vault))
+
     def create_vault(
         self,
         url: str,

@@ -17,6 +17,7 @@ from client.keyring import Keyring, StoredIdentity, VaultEntry
 from client.likely import likely
 from client.patience import Patient, Tell
 from client.places import store_path
+from client.results.vaults import VaultInfo
 from client.session import Session, Successor
 from client.store import VaultStore
 from client.transport import HttpTransport, Signer, Transport
@@ -70,6 +71,38 @@ class Keeper(Folder):
         Raises:
             InputError: none, or several.
         """
+        return self._opened(self._named_entry(reference))
+
+    async def move_vault(
+        self, url: str, *, pin: bytes | None = None, vault: str | None = None
+    ) -> VaultInfo:
+        """Go to another address for a vault from now on, or to a server with another TLS key.
+
+        Whoever answers there must have the log that this home knows, at least as long, signed by
+        the vault's server: address and TLS key are how it is reached, and no part of the vault
+        (SPEC section 13.3). Until that is verified this home goes to the old ones.
+
+        Raises:
+            InputError: no such vault, several, or one that this home has not joined yet.
+            Rollback, Fork, VerificationFailed: the log there is older, another, or not the
+                server's.
+            Refused: no such vault there.
+            PinMismatch, Unreachable: the server is not the pinned one, or not there.
+        """
+        entry = self._named_entry(vault)
+        if entry.invite is not None:
+            raise InputError(
+                "this home has not joined that vault yet",
+                hint="Join again, with a link from where the vault is now.",
+            )
+        url = url.rstrip("/")
+        async with self._opened(replace(entry, server=url, tls_pin=pin)) as moved:
+            await moved.session.sync()
+        self._revise(entry.vault_id, lambda known: replace(known, server=url, tls_pin=pin))
+        vault_id = entry.vault_id.hex()
+        return next(each for each in self.vaults() if each.vault_id == vault_id)
+
+    def _named_entry(self, reference: str | None) -> VaultEntry:
         entries = self.keyring.vaults
         if reference is not None:
             # A title is what a vault's owner says: one that is another's id must not win.
@@ -88,7 +121,7 @@ class Keeper(Folder):
                     hint=likely(reference or "", titles, hint),
                 )
             raise self._several(entries)
-        return self._opened(entries[0])
+        return entries[0]
 
     def _several(self, entries: Sequence[VaultEntry]) -> InputError:
         """Tell vaults apart that fit alike, by what nobody else chose: id, server and day."""

@@ -16,7 +16,7 @@ NO_TITLE_HERE = "-"
 
 @click.group()
 def vault() -> None:
-    """Create vaults, list them, see how one stands, and end one.
+    """Create vaults, list them, see how one stands, follow one to another address, end one.
 
     Example:
       sealroom vault status
@@ -131,6 +131,30 @@ def status(invocation: Invocation) -> None:
     """
     stands = invocation.in_vault(lambda opened: opened.status())
     invocation.show(stands, lambda: _print_status(stands))
+
+
+@vault.command()
+@click.argument("url")
+@click.option(
+    "--pin", metavar="HEX", help="The pin of the TLS key there, as 'sealroom serve' prints it."
+)
+@click.pass_obj
+def move(invocation: Invocation, url: str, pin: str | None) -> None:
+    """Go to another address (HOST:PORT) for a vault, or to a server with another TLS key.
+
+    The log there is verified before anything changes: it has to be the one that this home knows,
+    signed by the vault's own server. Each member does this for its home; invite links that are
+    out lead to the old address.
+
+    Example:
+      sealroom --vault "Project Lark" vault move new.example.com:8443 --pin 5f0c...
+    """
+    address, tls_pin = options.server_url(url), options.tls_pin(pin)
+    invocation.demand_keyring()
+    moved = invocation.work(
+        lambda: invocation.home.move_vault(address, pin=tls_pin, vault=invocation.vault)
+    )
+    invocation.show(moved, lambda: say(f"{visible(moved.title)} is at {visible(moved.server)}"))
 
 
 @vault.command()

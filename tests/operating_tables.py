@@ -46,6 +46,8 @@ EVENTS: Final = {
     Event.ACT_APPENDED: "an act landed in a vault's log",
     Event.UPLOADS_EXPIRED: "uploads that nobody committed for a week were deleted",
     Event.SWEPT: "what was to be deleted is nowhere in the files any more",
+    Event.SWEEP_WAITS: "something reads the database, such as a copy that is taken; what was"
+    " deleted is overwritten when it is done",
     Event.STORAGE_DAMAGED: "something is not what it was; of one vault, or (without `vault`) of the"
     " whole store",
     Event.READ_THROUGH: "everything was read, and is what it was: `count` blocks, `bytes`",

@@ -20,12 +20,12 @@ from client.cli import main
 from protocol import acts, api
 from tests.casts import staged_cast
 from tests.servers import LiveVault, asking, live_vault, running_server
-from vault import copies
+from vault import app, copies
 from vault.config import InvalidConfig
 from vault.copies import KEPT_BESIDE, UNFINISHED, back_up, examine
 from vault.logs import LOGGER_NAME, Event, log_event
 from vault.soundness import Found
-from vault.storage import sqlite_copy
+from vault.storage import sqlite, sqlite_copy
 from vault.storage.base import DirectoryInUse, StorageDamaged, StorageFull
 from vault.storage.sqlite_file import FILE_NAME
 from vault.tls import CHECKPOINT_KEY_FILE, load_or_create_checkpoint_key
@@ -334,3 +334,32 @@ async def test_the_servers_log_is_as_it_was_afterwards(tmp_path: Path, caplog: A
     assert not caplog.records
     log_event(Event.SWEPT)
     assert len(caplog.records) == 1
+
+
+async def test_what_was_deleted_waits_for_a_reader_and_the_log_says_so(
+    tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(app, "SWEEP_PAUSE_SECONDS", 0.05)
+    caplog.set_level(logging.INFO, LOGGER_NAME)
+
+    def said(event: Event) -> int:
+        return [record.getMessage() for record in caplog.records].count(event.word)
+
+    async with live_vault(tmp_path) as (_, live):
+        cast = await staged_cast(live)
+        with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            assert reader.execute("SELECT COUNT(*) FROM vaults").fetchone() == (1,)
+            caplog.clear()
+            live.erase(live.owner, cast.collection, {cast.batch.batch_id: {1}})
+            await live.push()
+            async with asyncio.timeout(30):
+                while said(Event.SWEEP_WAITS) < 2:
+                    await asyncio.sleep(0.02)
+            assert not said(Event.SWEPT)
+            reader.execute("COMMIT")
+        async with asyncio.timeout(30):
+            while not said(Event.SWEPT):
+                await asyncio.sleep(0.02)
+        assert not said(Event.STORAGE_FAILED)

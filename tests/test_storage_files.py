@@ -15,10 +15,7 @@ from tests.sqlite_stores import all_closed, killed, opened
 from tests.storage_contract import UPLOAD, VAULT, block, is_shown, leaf, publish, stage
 from vault.storage import sqlite as engine_module
 from vault.storage import sqlite_changes, sqlite_file
-from vault.storage.base import (
-    Effects,
-    StorageFailed,
-)
+from vault.storage.base import Effects, StillRead
 from vault.storage.sqlite import SqliteStorage
 from vault.storage.sqlite_file import FILE_NAME
 
@@ -88,7 +85,7 @@ async def test_whoever_reads_for_long_delays_a_scouring_and_no_write(
         scouring = asyncio.create_task(storage.scour())
         for index in range(3, 9):
             await storage.append(VAULT, index, [leaf(index)])
-        with pytest.raises(StorageFailed, match="somebody reads"):
+        with pytest.raises(StillRead, match="somebody reads"):
             await scouring
         assert b"CANARY-BLOCK" in on_disk(tmp_path)
         backup.execute("COMMIT")

@@ -20,6 +20,7 @@ from vault.horizon import read_horizon, write_horizon
 from vault.listener import Listener
 from vault.logs import Event, log_event
 from vault.service import VaultService
+from vault.storage.base import StillRead
 from vault.storage.sqlite import SqliteStorage
 from vault.tls import (
     CreateToken,
@@ -111,6 +112,9 @@ async def _sweep_for_ever(service: VaultService) -> None:
     while True:
         try:
             await service.sweep()
+        except StillRead:
+            log_event(Event.SWEEP_WAITS)
+            await asyncio.sleep(SWEEP_PAUSE_SECONDS)
         except Exception as error:
             _log_failure(error)
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)

@@ -44,6 +44,7 @@ class Event(Enum):
     ACT_APPENDED = ("act_appended", logging.INFO)
     UPLOADS_EXPIRED = ("uploads_expired", logging.INFO)
     SWEPT = ("swept", logging.INFO)
+    SWEEP_WAITS = ("sweep_waits", logging.WARNING)
     STORAGE_DAMAGED = ("storage_damaged", logging.ERROR)
     READ_THROUGH = ("read_through", logging.INFO)
     REQUEST = ("request", logging.INFO)

@@ -374,7 +374,8 @@ class VaultService:
         What was deleted is then nowhere in the store's files. Others' writes come in between.
 
         Raises:
-            StorageFailed, StorageFull: the store could not; what is left is deleted the next time.
+            StillRead, StorageFailed, StorageFull: the store could not; what is left is deleted the
+                next time.
             StorageDamaged: the store is not sound, so that nothing is deleted.
         """
         await self._to_sweep.wait()

@@ -47,6 +47,12 @@ class StorageDamaged(StorageFailed):
     code = "storage_damaged"
 
 
+class StillRead(StorageFailed):
+    """Somebody reads what was there before, a copy that is taken perhaps; later it will do."""
+
+    code = "storage_still_read"
+
+
 class DirectoryInUse(StorageFailed):
     """Another server already works on this data directory."""
 
@@ -444,7 +450,7 @@ class Storage(ABC):
         or the disk keeps of older contents, are out of reach.
 
         Raises:
-            StorageFailed: somebody reads what was there before, for too long.
+            StillRead: somebody reads what was there before, for too long.
         """
 
     # --- the engine itself

@@ -26,8 +26,8 @@ from vault.storage.base import (
     Effects,
     SidePart,
     StagedBatch,
+    StillRead,
     Storage,
-    StorageFailed,
     StorageStats,
     StoredLeaf,
     StoredUpload,
@@ -316,7 +316,7 @@ class SqliteStorage(Storage):
             if await self._queue.write(self._changes.empty_log, alone=True):
                 return
             await asyncio.sleep(CHECKPOINT_PAUSE_SECONDS)
-        raise StorageFailed("the write-ahead log cannot be emptied while somebody reads")
+        raise StillRead("the write-ahead log cannot be emptied while somebody reads")
 
     # --- the engine itself
 

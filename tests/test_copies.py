@@ -27,8 +27,10 @@ from vault.logs import LOGGER_NAME, Event, log_event
 from vault.soundness import Found
 from vault.storage import sqlite, sqlite_copy
 from vault.storage.base import DirectoryInUse, StorageDamaged, StorageFull
+from vault.storage.sqlite import SqliteStorage
 from vault.storage.sqlite_file import FILE_NAME
 from vault.tls import CHECKPOINT_KEY_FILE, load_or_create_checkpoint_key
+from vault.vaults import VaultShelf
 
 
 def unheard(*_: object) -> None:
@@ -189,14 +191,29 @@ async def test_no_key_is_made_where_vaults_need_theirs(tmp_path: Path) -> None:
 
 async def test_a_server_of_another_key_does_not_serve_a_vault(tmp_path: Path) -> None:
     live = await a_store(tmp_path)
+    key = (tmp_path / CHECKPOINT_KEY_FILE).read_bytes()
     (tmp_path / CHECKPOINT_KEY_FILE).unlink()
     load_or_create_checkpoint_key(tmp_path)
-    async with running_server(tmp_path) as server, asking(server.url, server.pin) as asker:
-        live.asker = asker
-        answer = await live.get(live.owner, live.at(api.LOG) + "?from=0")
-        assert (answer.status, answer.code) == (503, StorageDamaged.code)
+    with pytest.raises(InvalidConfig, match="not the key of the vaults that are here") as refused:
+        async with running_server(tmp_path):
+            pass
+    assert "Put back the one" in str(refused.value.hint)
     found = await examine(tmp_path, unheard)
     assert found.damage == {live.vault_id: "a vault is of another server's key"}
+    # What was noticed has done no harm: with its own key all is as it was.
+    (tmp_path / CHECKPOINT_KEY_FILE).write_bytes(key)
+    assert not (await examine(tmp_path, unheard)).damage
+
+
+async def test_a_vault_of_another_key_among_a_servers_own_is_not_served(tmp_path: Path) -> None:
+    """The start looks at the first; each is looked at when it is loaded."""
+    live = await a_store(tmp_path)
+    other = load_or_create_checkpoint_key(tmp_path / "other")
+    async with await SqliteStorage.open(tmp_path) as storage:
+        shelf = VaultShelf(storage, other, 1)
+        await shelf.learn_ids()
+        with pytest.raises(StorageDamaged, match="another server's key"):
+            await shelf.open(live.vault_id)
 
 
 # --- examining

@@ -25,7 +25,8 @@ from vault.storage import base
 
 ROOT = Path(vault.__file__).parent.parent
 AT_ITS_START = {
-    *("cli.py", "config.py", "copies.py", "horizon.py", "listener.py", "tls.py", "sqlite_file.py")
+    *("cli.py", "config.py", "copies.py", "horizon.py", "listener.py", "starting.py", "tls.py"),
+    "sqlite_file.py",
 }
 """Where a server fails before it answers anybody; what of it fails later is in `LATER`."""
 LATER = {

@@ -88,8 +88,8 @@ async def test_it_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
             (two, taken, "listen_failed", "cannot listen on", "--listen"),
             (one, free, "storage_in_use", "another server works on this", "another"),
             (three, "127.0.0.1", "invalid_config", "is not HOST:PORT", "127.0.0.1:8443"),
-            (four, absent, "listen_failed", "cannot listen on", "--listen"),
-            (one / TOKEN_FILE / "x", free, "storage_failed", "the database failed", "disk"),
+            (four, absent, "listen_failed", "cannot listen on", "Choose another"),
+            (one / TOKEN_FILE / "x", free, "storage_failed", f"{TOKEN_FILE}/x: Not a dir", "disk"),
         )
         for data_dir, listen, code, error, hint in cases:
             process = await start_process(data_dir, listen=listen)
@@ -284,7 +284,7 @@ def test_options_become_a_configuration(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(cli, "_serve", failing)
     denied = CliRunner().invoke(serve, options, obj={"json": True})
     assert (denied.exit_code, failed) == (1, True)
-    message, hint = "d: Permission denied", "Choose another directory with --data."
+    message, hint = "d: Permission denied", cli.ANOTHER_DIRECTORY
     told = {"code": "invalid_config", "message": message, "hint": hint}
     assert denied.stdout == json.dumps({"error": told}) + "\n"
     assert denied.stderr == f"error: {message}\nhint: {hint}\n"
@@ -307,7 +307,7 @@ def test_below_the_root_command_errors_are_the_roots_to_tell(
     root = ("--json",) if as_json else ()
     for options, code, message in (
         (("--listen", "nowhere"), "invalid_config", "nowhere is not HOST:PORT"),
-        (("--data", str(in_the_way / "below")), "storage_failed", "the database failed"),
+        (("--data", str(in_the_way / "below")), "storage_failed", "below: Not a directory"),
     ):
         assert main.run([*root, "serve", *options]) == 1
         out, err = capsys.readouterr()

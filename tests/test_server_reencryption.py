@@ -23,7 +23,7 @@ from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, blocks_in, live_vault, made_anew
 from tests.world import of_class
 from vault.app import RunningServer
-from vault.storage.base import StorageDamaged
+from vault.storage.base import StorageDamaged, StorageFailed
 
 UPLOAD, OTHER = b"\x42" * 16, b"\x43" * 16
 RECORDS = 3
@@ -210,6 +210,25 @@ async def test_what_was_replaced_and_is_not_taken_yet_is_not_called_lost(
         with pytest.raises(Moved):
             await anext(pieces)
         await landing
+
+
+async def test_a_vault_that_was_loaded_anew_meanwhile_says_nothing_of_its_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        wanted = api.FetchBlocks(cast.collection, (api.WantedBatch(cast.batch.batch_id, (0,)),))
+        reader = cast["admin"].member_id
+        _, pieces = await server.service.fetch(live.vault_id, reader, bytes(32), wanted)
+        vault = await server.service._open(live.vault_id)
+
+        async def forgotten(*_: object) -> None:
+            server.service._shelf.forget(vault)
+
+        monkeypatch.setattr(server.service._storage, "read_block", forgotten)
+        with pytest.raises(StorageFailed, match="was loaded anew") as told:
+            await anext(pieces)
+        assert type(told.value) is StorageFailed
 
 
 async def test_over_http_an_answer_that_moved_before_it_began_says_so(

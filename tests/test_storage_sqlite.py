@@ -9,11 +9,15 @@ import os
 import random
 import sqlite3
 import stat
+import threading
+import time
 from contextlib import closing
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import pytest
 
 from protocol.errors import ApiMisuse, Unsupported
@@ -417,3 +421,45 @@ async def test_what_an_operator_had_sqlite_measure_is_no_damage(tmp_path: Path) 
     async with await SqliteStorage.open(tmp_path) as storage:
         await storage.check()
         assert await storage.size(bytes(32)) == 1
+
+
+# --- a look that is cut off, as when the server is stopped
+
+ENDLESS = (
+    "WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted)"
+    " SELECT COUNT(*) FROM counted"
+)
+
+
+@pytest.mark.parametrize("where", ["connecting", "looking"])
+def test_a_look_that_is_cut_off_ends_at_once_and_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    reached, threads = threading.Event(), threading.active_count()
+    connect = sqlite3.connect
+
+    def slowly(*arguments: Any, **settings: Any) -> sqlite3.Connection:
+        reached.set()
+        time.sleep(0.2)
+        made: sqlite3.Connection = connect(*arguments, **settings)
+        return made
+
+    async def endlessly(reader: aiosqlite.Connection) -> None:
+        reached.set()
+        await reader.execute_fetchall(ENDLESS)
+
+    async def cut_off() -> None:
+        async with await SqliteStorage.open(tmp_path) as storage:
+            if where == "connecting":
+                monkeypatch.setattr(sqlite3, "connect", slowly)
+            else:
+                monkeypatch.setattr(engine_module, "check_database", endlessly)
+            looking = asyncio.create_task(storage.check())
+            await asyncio.to_thread(reached.wait)
+            await asyncio.sleep(0.05)
+            looking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await looking
+
+    asyncio.run(cut_off())
+    assert threading.active_count() == threads

@@ -20,6 +20,7 @@ from vault.horizon import read_horizon, write_horizon
 from vault.listener import Listener
 from vault.logs import Event, log_event
 from vault.service import VaultService
+from vault.starting import expect_own_directory, expect_own_vaults
 from vault.storage.base import StillRead
 from vault.storage.sqlite import SqliteStorage
 from vault.tls import (
@@ -61,11 +62,19 @@ async def running(
         StorageFailed, InvalidConfig, Unsupported: the directory or a file cannot be used.
     """
     async with AsyncExitStack() as stack:
+        expect_own_directory(config.data_dir)
         storage = await stack.enter_async_context(await SqliteStorage.open(config.data_dir))
         stack.callback(log_event, Event.SERVER_STOPPED)
-        tls = load_or_create(config.data_dir, config.cert_file, config.key_file, config.hosts)
         vaults = await storage.vault_ids()
         key = load_or_create_checkpoint_key(config.data_dir, needed=bool(vaults))
+        await expect_own_vaults(storage, key)
+        tls = load_or_create(
+            config.data_dir,
+            config.cert_file,
+            config.key_file,
+            config.hosts,
+            needed=bool(vaults) and not config.new_tls_key,
+        )
         token = load_or_create_token(config.data_dir)
         guard = await _replay_guard(config, clock, used=bool(vaults))
         service = VaultService(storage, key, token, config, clock)

@@ -9,8 +9,9 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from vault.config import Config, InvalidConfig, read_limits
 from vault.logs import configure_logging
 from vault.tls import TOKEN_FILE
 
+ANOTHER_DIRECTORY: Final = (
+    "Have the user that runs the server own it, or choose another directory with --data."
+)
 DEFAULT_LISTEN: Final = "127.0.0.1:8443"
 DEFAULT_DATA: Final = Path("sealroom-data")
 _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):(?P<port>[0-9]{1,5})")
@@ -65,6 +69,12 @@ _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):(?P<port>
     help="The certificate's key.",
 )
 @click.option(
+    "--new-tls-key",
+    is_flag=True,
+    help="Make another TLS key where the one that members know was lost. Each has to follow with "
+    "'sealroom vault move'.",
+)
+@click.option(
     "--limits",
     "limits_file",
     metavar="FILE",
@@ -83,6 +93,7 @@ def serve(
     names: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
+    new_tls_key: bool,
     limits_file: Path | None,
     open_to_all: bool,
 ) -> None:
@@ -102,7 +113,13 @@ def serve(
     try:
         with directory_blamed(data_dir):
             limits = {} if limits_file is None else read_limits(limits_file)
-            config = _config(listen, data_dir, names, tls_cert, tls_key, open_to_all, limits)
+            config = replace(
+                _config(listen, data_dir, names, open_to_all),
+                cert_file=tls_cert,
+                key_file=tls_key,
+                new_tls_key=new_tls_key,
+                **limits,
+            )
             asyncio.run(_serve(config, as_json=as_json))
     except SealroomError as error:
         if ctx.parent is not None:
@@ -113,12 +130,12 @@ def serve(
 
 @contextmanager
 def directory_blamed(data_dir: Path) -> Iterator[None]:
-    """Name the directory where the system refuses something: nothing else here is a file's."""
+    """Name the file where the system refuses one, or the directory: all that is opened is there."""
     try:
         yield
     except OSError as error:
         raise InvalidConfig(
-            f"{data_dir}: {error.strerror}", hint="Choose another directory with --data."
+            f"{error.filename or data_dir}: {error.strerror}", hint=ANOTHER_DIRECTORY
         ) from error
 
 
@@ -136,10 +153,7 @@ def _config(
     listen: str,
     data_dir: Path,
     names: tuple[str, ...],
-    tls_cert: Path | None,
-    tls_key: Path | None,
     open_to_all: bool,
-    limits: Mapping[str, int],
 ) -> Config:
     found = _LISTEN.fullmatch(listen)
     if found is None:
@@ -150,11 +164,8 @@ def _config(
         host=found["host"].strip("[]"),
         port=int(found["port"]),
         open=open_to_all,
-        cert_file=tls_cert,
-        key_file=tls_key,
         hosts=tuple(dict.fromkeys(hosts)),
         authorities=tuple(name.removesuffix(":443") for name in names),
-        **limits,
     )
 
 

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from protocol.errors import SealroomError
 from protocol.limits import KIB, MIB
@@ -36,6 +36,7 @@ class Config:
     committed. `hosts` are the names and addresses in a certificate that the server makes.
     `authorities` are the names, with ports other than 443, by which clients reach this server;
     requests signed for others are refused. Where none is given any will do (see `vault.auth`).
+    With `new_tls_key` a lost TLS key is replaced, which else is not done where vaults are.
     When it is stopped, requests under way have `drain_seconds` to finish.
 
     Raises:
@@ -48,6 +49,7 @@ class Config:
     open: bool = False
     cert_file: Path | None = None
     key_file: Path | None = None
+    new_tls_key: bool = False
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
     authorities: tuple[str, ...] = ()
     requests_per_second: int = 50
@@ -103,7 +105,7 @@ LIMITS: Final = tuple(name for name in RANGES if name != "port")
 """The numbers that an operator can give in a file; see `read_limits`."""
 
 
-def read_limits(path: Path) -> dict[str, int]:
+def read_limits(path: Path) -> dict[str, Any]:
     """Return settings from a TOML file, such as `acts_per_day = 20_000`.
 
     Raises:

@@ -8,6 +8,7 @@ the system allows the process.
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections import Counter
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -72,9 +73,10 @@ class Listener:
                 ssl_shutdown_timeout=LINGER_SECONDS,
             )
         except OSError as error:
+            what = "Stop what listens there, or choose" if _is_taken(error) else "Choose"
             raise ListenFailed(
                 f"cannot listen on {host} port {port}: {error.strerror or 'no such address'}",
-                hint="Stop what listens there, or choose another address with --listen.",
+                hint=f"{what} another address of this machine with --listen.",
             ) from error
         bound: int = self._listening.sockets[0].getsockname()[1]
         return bound
@@ -182,6 +184,11 @@ class _Connection(RequestHandler):
         response = refused(refusal)
         response.force_close()
         return response
+
+
+def _is_taken(error: OSError) -> bool:
+    # What the loop raises has the number, and a text of the loop's.
+    return error.errno == errno.EADDRINUSE
 
 
 class _TurnedAway(asyncio.Protocol):

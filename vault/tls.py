@@ -95,11 +95,14 @@ def load_or_create(
     cert_file: Path | None = None,
     key_file: Path | None = None,
     hosts: Sequence[str] = ("localhost", "127.0.0.1"),
+    *,
+    needed: bool = False,
 ) -> ServerTls:
     """Return the server's TLS context and pin (SPEC section 13): TLS 1.3 and nothing older.
 
     Without files of the operator's, a self-signed P-256 certificate is made once, valid for
-    ten years; clients know it by its pin. `hosts` matter only when it is made.
+    ten years; clients know it by its pin. `hosts` matter only when it is made, and with `needed`
+    none is: members know the one that there was.
 
     Raises:
         InvalidConfig: A file is missing, unreadable, locked by a passphrase, not PEM, open to
@@ -110,6 +113,12 @@ def load_or_create(
     if cert_file is not None and key_file is not None:
         return _server_tls(cert_file, key_file)
     own = data_dir / TLS_FILE
+    if needed and not own.exists():
+        raise InvalidConfig(
+            f"{own} is missing, and members know this server by it",
+            hint="Put it back from a copy. Or start once with --new-tls-key, and have each member "
+            "go to the new pin with 'sealroom vault move'.",
+        )
     _load_or_create_file(own, lambda: _self_signed(hosts))
     return _server_tls(own, own)
 

@@ -327,7 +327,12 @@ class SqliteStorage(Storage):
             try:
                 reader = await connect_reader(resources, self._file)
                 await reader.execute_fetchall("BEGIN")
-                await check_database(reader)
+                try:
+                    await check_database(reader)
+                except asyncio.CancelledError:
+                    # Nobody who stops the server waits for it to be read to its end.
+                    await reader.interrupt()
+                    raise
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise typed(error) from error
 

@@ -14,6 +14,7 @@ back in pieces (`auto_vacuum = INCREMENTAL`, which only an empty file can be tol
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
@@ -34,6 +35,7 @@ APPLICATION_ID: Final = int.from_bytes(b"Slrm", "big")
 OLDEST_SQLITE: Final = (3, 37, 0)
 """The first version with strict tables; RETURNING and window functions are older."""
 WAL_RESET_FIXED: Final = (3, 51, 3)
+SEE_DISK: Final = "see the server's disk and log"
 PAGE_BYTES: Final = 4_096
 FILLER_BYTES: Final = PAGE_BYTES - 35
 """The most of a row that lies within the tree (sqlite.org/fileformat.html, section 1.6)."""
@@ -188,9 +190,15 @@ async def connect_reader(resources: AsyncExitStack, file: Path) -> aiosqlite.Con
 
 
 async def _connect(resources: AsyncExitStack, file: Path, mode: str) -> aiosqlite.Connection:
-    connection = await resources.enter_async_context(
-        aiosqlite.connect(f"{file.as_uri()}?mode={mode}", uri=True, isolation_level=None)
-    )
+    connecting = aiosqlite.connect(f"{file.as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    opening = asyncio.ensure_future(_opened(connecting))
+    try:
+        connection = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # Its thread would answer a loop that may be closed by then.
+        await (await opening).close()
+        raise
+    resources.push_async_callback(connection.close)
     for setting in (
         "busy_timeout = 5000",
         "trusted_schema = OFF",
@@ -199,6 +207,10 @@ async def _connect(resources: AsyncExitStack, file: Path, mode: str) -> aiosqlit
     ):
         await connection.execute_fetchall(f"PRAGMA {setting}")
     return connection
+
+
+async def _opened(connecting: aiosqlite.Connection) -> aiosqlite.Connection:
+    return await connecting
 
 
 async def pragma(connection: aiosqlite.Connection, name: str) -> int:
@@ -267,7 +279,9 @@ def typed(error: Exception) -> SealroomError:
             "the server's disk is full",
             hint="Have whoever runs it free some space, then repeat the command.",
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        return StorageFailed(f"{error.filename}: {error.strerror}", hint=SEE_DISK)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StorageDamaged(f"the database is damaged ({name})", hint="restore a backup")
-    return StorageFailed(f"the database failed ({name})", hint="see the server's disk and log")
+    return StorageFailed(f"the database failed ({name})", hint=SEE_DISK)

@@ -16,7 +16,6 @@ from protocol.api import ErrorBody
 NO_CODE: Final = "refused"
 """The code of a refusal with one that is not a server's to give: what a client itself found."""
 
-_RESTORE: Final = ("Restore a backup. Nothing is deleted until then.", "Restore a backup.")
 _ROTATE: Final = "Someone who held a key was removed. Run 'sealroom rotate', then try again."
 
 HINTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -76,7 +75,9 @@ HINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "internal": ("Its operator finds it logged.",),
     "storage_failed": ("Ask again.", "see the server's disk and log"),
     "storage_full": ("Have whoever runs it free some space, then repeat the command.",),
-    "storage_damaged": (*_RESTORE, "restore a backup"),
+    "storage_damaged": (
+        "Have whoever runs the server see what 'sealroom store check' says, and put back a copy.",
+    ),
     "busy": (),
     NO_CODE: (
         "Ask this server for its key again.",

@@ -34,6 +34,7 @@ SETTINGS: Final = {
     " come from one",
     "concurrent_uploads": "bodies above a mebibyte at once, on each path",
     "staged_bytes_per_member": "bytes that one member has uploaded and not committed",
+    "reserve_bytes": "bytes of the disk that uploads leave for acts: to freeze, remove, erase",
     "loaded_vaults": "vaults kept in memory",
     "drain_seconds": "which requests under way have when the server stops",
 }
@@ -48,6 +49,7 @@ EVENTS: Final = {
     Event.SWEPT: "what was to be deleted is nowhere in the files any more",
     Event.SWEEP_WAITS: "something reads the database, such as a copy that is taken; what was"
     " deleted is overwritten when it is done",
+    Event.DISK_LOW: "the disk has `bytes` left, less than `reserve_bytes`: no upload is taken",
     Event.STORAGE_DAMAGED: "something is not what it was; of one vault, or (without `vault`) of the"
     " whole store",
     Event.READ_THROUGH: "everything was read, and is what it was: `count` blocks, `bytes`",

@@ -32,6 +32,7 @@ AT_ITS_START = {
 LATER = {
     "Have whoever runs it free some space, then repeat the command.",
     "see the server's disk and log",
+    base.RESTORE,
 }
 FOLDERS = ("vault", "vault/storage", "protocol/ledger", "protocol/acts")
 

@@ -21,7 +21,7 @@ from vault.listener import Listener
 from vault.logs import Event, log_event
 from vault.service import VaultService
 from vault.starting import expect_own_directory, expect_own_vaults
-from vault.storage.base import StillRead
+from vault.storage.base import StillRead, StorageDamaged
 from vault.storage.sqlite import SqliteStorage
 from vault.tls import (
     CreateToken,
@@ -124,6 +124,9 @@ async def _sweep_for_ever(service: VaultService) -> None:
         except StillRead:
             log_event(Event.SWEEP_WAITS)
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)
+        except StorageDamaged as error:
+            _log_failure(error)
+            await asyncio.sleep(EXPIRY_PERIOD_SECONDS)
         except Exception as error:
             _log_failure(error)
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)

@@ -33,7 +33,9 @@ class Config:
     `body_deadline_seconds`, and after `body_grace_seconds` at `body_bytes_per_second` or
     faster on average; of bodies above a mebibyte each path takes `concurrent_uploads` at once
     (see `vault.places`). `staged_bytes_per_member` caps what a member has uploaded and not
-    committed. `hosts` are the names and addresses in a certificate that the server makes.
+    committed; what would leave less than `reserve_bytes` of the disk is not staged, so that a
+    freeze, a removal or an erasure can still be written. `hosts` are the names and addresses in a
+    certificate that the server makes.
     `authorities` are the names, with ports other than 443, by which clients reach this server;
     requests signed for others are refused. Where none is given any will do (see `vault.auth`).
     With `new_tls_key` a lost TLS key is replaced, which else is not done where vaults are.
@@ -67,6 +69,7 @@ class Config:
     concurrent_uploads: int = 8
     staged_bytes_per_member: int = 16 * 1_024 * MIB
     loaded_vaults: int = 64
+    reserve_bytes: int = 256 * MIB
     drain_seconds: int = 20
 
     def __post_init__(self) -> None:
@@ -96,6 +99,7 @@ RANGES: Final[dict[str, tuple[int, int]]] = {
     "concurrent_uploads": (1, 1_024),
     "staged_bytes_per_member": (1, 2**50),
     "loaded_vaults": (1, 1_000_000),
+    "reserve_bytes": (0, 2**50),
     "drain_seconds": (1, 3_600),
 }
 """The least and the greatest value of each number; port 0 takes any free one."""

@@ -200,9 +200,7 @@ async def rewrites_of(
             key = BlockKey(batch.id, block.field, block.before)
             content = await read(key)
             if content is None:
-                raise StorageDamaged(
-                    "a block that the log lists is not there", hint="Restore a backup."
-                )
+                raise StorageDamaged("a block that the log lists is not there")
             made.append(await asyncio.to_thread(_emptied, key, content, batch, gone, block))
     return tuple(made)
 

@@ -45,6 +45,7 @@ class Event(Enum):
     UPLOADS_EXPIRED = ("uploads_expired", logging.INFO)
     SWEPT = ("swept", logging.INFO)
     SWEEP_WAITS = ("sweep_waits", logging.WARNING)
+    DISK_LOW = ("disk_low", logging.ERROR)
     STORAGE_DAMAGED = ("storage_damaged", logging.ERROR)
     READ_THROUGH = ("read_through", logging.INFO)
     REQUEST = ("request", logging.INFO)

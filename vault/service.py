@@ -55,6 +55,7 @@ from vault.storage.base import (
     AlreadyExists,
     SizeMoved,
     Storage,
+    StorageDamaged,
     StorageFailed,
     StoredLeaf,
     UnknownVault,
@@ -92,7 +93,9 @@ class VaultService:
         self._unbroken = Unbroken()
         self._to_sweep = asyncio.Event()
         self._landing = Landing(storage, self.now, self._to_sweep.set)
-        self._staging = Staging(storage, self.now, config.staged_bytes_per_member)
+        self._staging = Staging(
+            storage, self.now, config.staged_bytes_per_member, config.reserve_bytes
+        )
         self._serving = BlockServer(storage, key, self.now, self._unbroken)
         self._soundness = Soundness(storage, self._shelf)
         self._healthy_at = 0.0
@@ -132,10 +135,15 @@ class VaultService:
 
         Raises:
             StorageFailed: it does not answer.
+            StorageDamaged: something in it was found to be damaged.
+            StorageFull: its disk has no room for uploads.
         """
         if self._clock() - self._healthy_at >= HEALTH_SECONDS:
             await self._storage.stats()
+            self._staging.expect_room()
             self._healthy_at = self._clock()
+        if self._soundness.damage:
+            raise StorageDamaged("something that is stored is damaged")
 
     async def keys(self, vault_id: bytes) -> Mapping[bytes, bytes]:
         """Return the key of each key id that may mean something in a vault."""

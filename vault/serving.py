@@ -98,9 +98,7 @@ class BlockServer:
                     _expect_current(vault)
                     expect_unchanged(vault, batch, ref)
             if block is None or len(block) != ref.length:
-                raise StorageDamaged(
-                    "a block is not as its manifest lists it", hint="Restore a backup."
-                )
+                raise StorageDamaged("a block is not as its manifest lists it")
             yield len(block).to_bytes(LENGTH_BYTES, "big")
             yield block
 

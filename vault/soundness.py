@@ -174,7 +174,7 @@ class Soundness:
             known = vault.committed(batch)
             if known is not None:
                 there = await self._storage.block_sizes(vault.id, batch)
-                _expect_there(known.manifest.blocks, there)
+                _expect_there(batch, known.manifest.blocks, there)
 
     async def _expect_uploads(self, vault: OpenVault) -> None:
         uploads = {each.upload_id: each for each in await self._storage.uploads(vault.id)}
@@ -183,7 +183,7 @@ class Soundness:
         for upload_id, pending in vault.state.pending.items():
             for batch, refs in _blocks_of(vault, pending).items():
                 there = await self._storage.block_sizes(vault.id, batch, held=upload_id)
-                _expect_there(refs, there)
+                _expect_there(batch, refs, there)
 
     async def _read(self, vault_id: bytes, told: Callable[[int], None]) -> Found:
         replayed = await self._unmoving(vault_id, lambda vault: self._shelf.verify(vault.id))
@@ -193,7 +193,7 @@ class Soundness:
             place, block = found
             digest = await asyncio.to_thread(hashlib.sha256, block)
             if digest.digest() != place.digest:
-                raise _damaged("a block is not what it was")
+                raise _damaged(f"{_named(place.batch_id, place.field)} is not what it was")
             blocks, size = blocks + 1, size + len(block)
             told(len(block))
         return Found(replayed.size, blocks, size)
@@ -234,10 +234,17 @@ def _blocks_of(vault: OpenVault, pending: Pending) -> dict[bytes, list[BlockRef]
     return found
 
 
-def _expect_there(refs: Iterable[BlockRef], there: dict[tuple[int, bytes], int]) -> None:
-    if any(there.get((ref.field, ref.sha256)) != ref.length for ref in refs):
-        raise _damaged("a block that the log lists is not there, or not all of it")
+def _expect_there(
+    batch: bytes, refs: Iterable[BlockRef], there: dict[tuple[int, bytes], int]
+) -> None:
+    for ref in refs:
+        if there.get((ref.field, ref.sha256)) != ref.length:
+            raise _damaged(f"{_named(batch, ref.field)} is not there, or not all of it")
+
+
+def _named(batch: bytes, field: int) -> str:
+    return f"the block of field {field} in batch {batch.hex()[:8]}"
 
 
 def _damaged(what: str) -> StorageDamaged:
-    return StorageDamaged(what, hint="Restore a backup. Nothing is deleted until then.")
+    return StorageDamaged(what)

@@ -26,7 +26,8 @@ from protocol.ledger.parties import Member
 from protocol.ledger.state import State
 from vault.callers import COMMITTERS, not_found
 from vault.fetches import expect_thawed
-from vault.storage.base import Storage, ToStage
+from vault.logs import Event, log_event
+from vault.storage.base import Storage, StorageFull, ToStage
 from vault.under import expect_may_land, sealed_under
 from vault.vaults import Committed, OpenVault
 
@@ -34,15 +35,34 @@ from vault.vaults import Committed, OpenVault
 class Staging:
     """Stores batches of vaults of one store, of each member at most so many bytes.
 
-    `now` gives whole unix seconds.
+    `now` gives whole unix seconds. Of the disk `reserve_bytes` are left for acts.
     """
 
     def __init__(
-        self, storage: Storage, now: Callable[[], int], staged_bytes_per_member: int
+        self,
+        storage: Storage,
+        now: Callable[[], int],
+        staged_bytes_per_member: int,
+        reserve_bytes: int,
     ) -> None:
         self._storage = storage
         self._now = now
         self._most = staged_bytes_per_member
+        self._reserve = reserve_bytes
+
+    def expect_room(self, size: int = 0) -> None:
+        """Refuse so many bytes more where they would take what acts may need.
+
+        Raises:
+            StorageFull: they would.
+        """
+        room = self._storage.room()
+        if room is not None and room - size < self._reserve:
+            log_event(Event.DISK_LOW, bytes=room)
+            raise StorageFull(
+                "the server's disk has no room for uploads",
+                hint="Have whoever runs it free some space, then repeat the command.",
+            )
 
     async def stage(
         self,
@@ -63,6 +83,7 @@ class Staging:
         """
         vault = await opened()
         uploader(vault, keyid, upload)
+        self.expect_room(sum(map(len, bodies)))
         batches = await asyncio.to_thread(lambda: list(map(split_batch_body, bodies)))
         ids = tuple(sorted({batch.manifest.batch_id for batch in batches}))
         if len(ids) < len(batches):

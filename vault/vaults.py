@@ -414,7 +414,7 @@ class VaultShelf:
         if at != size:
             raise _damaged()
         if vault.state.server_key != vault.signer.server_key:
-            raise StorageDamaged("a vault is of another server's key", hint="Restore a backup.")
+            raise StorageDamaged("a vault is of another server's key")
         try:
             vault.expect_whole()
         except IntegrityError as error:
@@ -432,4 +432,4 @@ def _replay(vault: OpenVault, vault_id: bytes, page: Sequence[StoredLeaf], at: i
 
 
 def _damaged() -> StorageDamaged:
-    return StorageDamaged("what is stored of a vault does not verify", hint="Restore a backup.")
+    return StorageDamaged("what is stored of a vault does not verify")

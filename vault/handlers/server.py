@@ -12,6 +12,6 @@ async def info(service: VaultService, call: Call) -> Reply:
 
 
 async def health(service: VaultService, call: Call) -> Reply:
-    """Answer `GET /healthz`: 200 while the store answers."""
+    """Answer `GET /healthz`: 200 while the store answers, is sound, and has room."""
     await service.check_health()
     return whole("application/json", b'{"status":"ok"}')

@@ -27,6 +27,9 @@ from typing import ClassVar, Final, Self
 from protocol.errors import ApiMisuse, Conflict, OutOfOrder, SealroomError
 
 DIGEST_BYTES: Final = 32
+RESTORE: Final = (
+    "Have whoever runs the server see what 'sealroom store check' says, and put back a copy."
+)
 
 
 class StorageFull(SealroomError):
@@ -45,6 +48,9 @@ class StorageDamaged(StorageFailed):
     """What is stored is not what was stored; trying again helps nobody."""
 
     code = "storage_damaged"
+
+    def __init__(self, message: str, *, hint: str | None = RESTORE) -> None:
+        super().__init__(message, hint=hint)
 
 
 class StillRead(StorageFailed):
@@ -465,6 +471,10 @@ class Storage(ABC):
             StorageDamaged: It is not.
             StorageFailed: It could not be looked at.
         """
+
+    @abstractmethod
+    def room(self) -> int | None:
+        """Return how many bytes there are for more; None where the engine cannot know."""
 
     @abstractmethod
     async def stats(self) -> StorageStats:

@@ -7,6 +7,7 @@ How the file is laid out and opened is in `sqlite_file`, how writes wait their t
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -335,6 +336,10 @@ class SqliteStorage(Storage):
                     raise
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise typed(error) from error
+
+    def room(self) -> int | None:
+        """Return how many bytes the file's disk has left for whoever runs this."""
+        return shutil.disk_usage(self._file.parent).free
 
     async def stats(self) -> StorageStats:
         """Return the size of the database's files, and how many vaults and leaves it holds."""

@@ -25,17 +25,17 @@ async def check_database(reader: aiosqlite.Connection) -> None:
         return [tuple(row) for row in await reader.execute_fetchall(statement)]
 
     if await found("PRAGMA integrity_check(1)") != [("ok",)]:
-        raise StorageDamaged("the database is damaged", hint="restore a backup")
+        raise StorageDamaged("the database is damaged")
     if await found("PRAGMA foreign_key_check"):
-        raise StorageDamaged("something stands below what is not there", hint="restore a backup")
+        raise StorageDamaged("something stands below what is not there")
     if await found(
         "SELECT 1 FROM vaults WHERE size <> (SELECT COUNT(*) FROM leaves"
         " WHERE leaves.vault = vaults.vault AND leaf_index >= 0 AND leaf_index < size)"
     ):
-        raise StorageDamaged("a log has gaps", hint="restore a backup")
+        raise StorageDamaged("a log has gaps")
     # Each content stands in one place, or is doomed; and each place has its content.
     if await found(f"SELECT content FROM ({_PLACES}) EXCEPT SELECT id FROM contents LIMIT 1"):
-        raise StorageDamaged("a block or a part is not there", hint="restore a backup")
+        raise StorageDamaged("a block or a part is not there")
     ((places,),) = await found(f"SELECT COUNT(*) FROM ({_PLACES})")
     ((contents,),) = await found("SELECT COUNT(*) FROM contents")
     if places != contents:

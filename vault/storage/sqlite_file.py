@@ -196,9 +196,9 @@ async def _connect(resources: AsyncExitStack, file: Path, mode: str) -> aiosqlit
         connection = await asyncio.shield(opening)
     except asyncio.CancelledError:
         # Its thread would answer a loop that may be closed by then.
-        await (await opening).close()
+        await (await opening).__aexit__(None, None, None)
         raise
-    resources.push_async_callback(connection.close)
+    resources.push_async_exit(connection)
     for setting in (
         "busy_timeout = 5000",
         "trusted_schema = OFF",
@@ -210,7 +210,7 @@ async def _connect(resources: AsyncExitStack, file: Path, mode: str) -> aiosqlit
 
 
 async def _opened(connecting: aiosqlite.Connection) -> aiosqlite.Connection:
-    return await connecting
+    return await connecting.__aenter__()
 
 
 async def pragma(connection: aiosqlite.Connection, name: str) -> int:
@@ -283,5 +283,5 @@ def typed(error: Exception) -> SealroomError:
         return StorageFailed(f"{error.filename}: {error.strerror}", hint=SEE_DISK)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StorageDamaged(f"the database is damaged ({name})", hint="restore a backup")
+        return StorageDamaged(f"the database is damaged ({name})")
     return StorageFailed(f"the database failed ({name})", hint=SEE_DISK)

@@ -12,7 +12,7 @@ RELEASE_LOCK := release/requirements.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test threats crash rot mutants fuzz million documents soak sanitize lint types demo man bench
+.PHONY: help setup test threats crash rot mutants defences fuzz million documents soak sanitize lint types demo man bench
 .PHONY: bench-large bench-peers benchtables table picture tables postgres lock lock-peers sbom audit dist clean
 
 help:  ## list the targets
@@ -66,6 +66,8 @@ rot: $(STAMP)  ## change one bit of a server's database, FLIPS=1000 times, and s
 
 mutants: $(STAMP)  ## take each defence out, one at a time, and see whether a test notices (an hour)
 	$(BIN)/python -m tests.mutants --jobs 2
+defences: $(STAMP)  ## take each defence of the threat table out, and see whether the row's own tests notice
+	$(BIN)/python -m tests.mutants.defences
 
 SECONDS := 600
 fuzz: $(STAMP)  ## feed hostile bytes to every parser, and to a server (SECONDS=600 each)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.mutants.__main__ import all_mutants, argued
+from tests.mutants.defences import DEFENCES
 from tests.mutants.finding import mutants_of
 from tests.mutants.targets import REPO, TESTS, files_of
+from tests.threats import SETTLED
 
 SLICE = 8
 
@@ -122,3 +125,19 @@ def test_tests_notice_what_is_taken_out() -> None:
     print("\n" + done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{SLICE} mutants: {SLICE} killed" in done.stdout
+
+
+# --- the defences of the threat table
+
+
+def test_every_defence_of_the_table_is_where_it_is_said_to_be() -> None:
+    for each in DEFENCES:
+        compile(each.taken_out(), each.path, "exec")
+    assert {each.row for each in DEFENCES} <= set(SETTLED)
+    assert len(DEFENCES) > 80
+
+
+def test_a_defence_that_is_not_there_is_said_to_be_missing() -> None:
+    moved = replace(DEFENCES[0], there="what nobody wrote")
+    with pytest.raises(ValueError, match="does not have it once"):
+        moved.taken_out()

@@ -338,10 +338,10 @@ class Home:
         """Write the kit's page, to be printed; see `client.home.Home.backup`."""
         return self._loop.wait(self._home.backup(vault._vault, path))
 
-    def restore(self, kit: Kit) -> Vault:
+    def restore(self, kit: Kit, *, server: str | None = None, pin: bytes | None = None) -> Vault:
         """Bring an identity back from its kit; see `client.home.Home.restore`."""
         self._ask()
-        return self._kept(self._loop.wait(self._home.restore(kit)))
+        return self._kept(self._loop.wait(self._home.restore(kit, server=server, pin=pin)))
 
     def attest_destroyed(self, vault: Vault) -> AttestResult:
         """Destroy this home's keys of a vault; see `client.home.Home.attest_destroyed`."""

@@ -228,7 +228,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
     ),
     (
         f"identity restore --words '{KIT_WORDS}' --server H:1 --vault-id {ID} --pin {'CD' * 32}",
-        ("restore", (KIT,), {}),
+        ("restore", (KIT,), {"server": "https://h:1", "pin": b"\xcd" * 32}),
         INFO,
         "identity-1",
     ),

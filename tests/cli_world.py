@@ -291,8 +291,8 @@ class World:
     async def backup(self, vault: FakeVault, path: Path) -> Any:
         return self.answer("backup", (path,), {})
 
-    async def restore(self, *arguments: Any) -> FakeVault:
-        self.answer("restore", arguments, {})
+    async def restore(self, *arguments: Any, **named: Any) -> FakeVault:
+        self.answer("restore", arguments, named)
         return FakeVault(self)
 
     async def attest_destroyed(self, vault: FakeVault) -> Any:

@@ -205,7 +205,17 @@ def test_a_kit_is_read_from_its_page_or_from_standard_input(
     (world.directory / "kit.html").write_text(page)
     monkeypatch.setattr("sys.stdin", io.StringIO(page))
     assert world.run("identity", "restore", "--kit", kit) == 0
-    assert world.calls == [("restore", (KIT,), {})]
+    assert world.calls == [("restore", (KIT,), {"server": None, "pin": None})]
+
+
+def test_a_place_that_is_given_beside_a_kit_is_passed_on(world: World) -> None:
+    (world.directory / "kit.html").write_text(KIT.code())
+    assert world.run(*split(f"identity restore --kit kit.html --pin {'AB' * 32}")) == 0
+    assert world.run(*split("identity restore --kit kit.html --server New.example:9")) == 0
+    assert world.calls == [
+        ("restore", (KIT,), {"server": None, "pin": b"\xab" * 32}),
+        ("restore", (KIT,), {"server": "https://new.example:9", "pin": None}),
+    ]
 
 
 def test_a_kits_words_are_asked_for_unseen(
@@ -214,7 +224,7 @@ def test_a_kits_words_are_asked_for_unseen(
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: KIT_WORDS)
     arguments = ["--server", "H:1", "--vault-id", ID, "--pin", "cd" * 32]
     assert world.run("identity", "restore", *arguments) == 0
-    assert world.calls == [("restore", (KIT,), {})]
+    assert world.calls == [("restore", (KIT,), {"server": "https://h:1", "pin": b"\xcd" * 32})]
     assert "abandon" not in "".join(capsys.readouterr())
 
 
@@ -255,6 +265,10 @@ def test_what_is_no_text_is_told_before_anybody_is_asked(
         ("identity restore", 2),
         (f"identity restore --vault-id {ID}", 2),
         ("identity restore --words 'a b' --server h", 2),
+        ("identity restore --words 'a b' --kit request.txt", 2),
+        (f"identity restore --vault-id {ID} --kit request.txt", 2),
+        ("identity restore --kit request.txt --pin abc", 1),
+        ("identity restore --kit request.txt --server http://h", 1),
         ("recovery setup --custodians Ann --threshold 1", 2),
         ("recovery setup", 2),
         (f"recovery setup --custodians Ann,Bo --words '{WORDS}'", 2),

@@ -177,3 +177,20 @@ async def test_the_command_and_the_sdk_without_asyncio_go_there(
 
         assert (await asyncio.to_thread(waits)).server == now.url
         assert entry_of(tmp_path, "Bo").server == now.url
+
+
+async def test_a_kit_finds_a_server_with_another_tls_key_by_the_pin_beside_it(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALROOM_PASSPHRASE", PASSPHRASE)
+    async with begun(tmp_path), home(tmp_path, "owner").vault() as vault:
+        await home(tmp_path, "owner").backup(vault, tmp_path / "kit.html")
+    (tmp_path / "server" / TLS_FILE).unlink()
+    async with running_server(tmp_path / "server") as now:
+        restore = ["--home", str(tmp_path / "paper"), "identity", "restore"]
+        restore += ["--kit", str(tmp_path / "kit.html"), "--server", now.url]
+        assert await asyncio.to_thread(main.run, restore) == 4
+        assert not (tmp_path / "paper").exists()
+        assert await asyncio.to_thread(main.run, [*restore, "--pin", now.pin.hex()]) == 0
+        assert "restored-1" in capsys.readouterr().out
+        assert entry_of(tmp_path, "paper").tls_pin == now.pin

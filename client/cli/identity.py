@@ -157,9 +157,15 @@ def backup(invocation: Invocation, out: Path) -> None:
     metavar="'24 WORDS'",
     help="The kit's words, with --server and --vault-id; asked for if not given.",
 )
-@click.option("--server", metavar="HOST:PORT", help="The server, as the kit has it.")
-@click.option("--vault-id", metavar="ID", help="The vault's id.")
-@click.option("--pin", metavar="HEX", help="The pin of the server's TLS key.")
+@click.option(
+    "--server", metavar="HOST:PORT", help="The server; with --kit, where it is another by now."
+)
+@click.option("--vault-id", metavar="ID", help="The vault's id; a kit's file has it.")
+@click.option(
+    "--pin",
+    metavar="HEX",
+    help="The pin of the server's TLS key; with --kit, where it is another by now.",
+)
 @click.pass_obj
 def restore(
     invocation: Invocation,
@@ -171,19 +177,25 @@ def restore(
 ) -> None:
     """Bring an identity back from its recovery kit.
 
-    If somebody else may have seen the kit, or the machine was stolen, run 'sealroom identity
-    rotate' next.
+    A kit says where the server was. If it has another address or TLS key by now, say so with
+    --server and --pin: whoever answers there has to show the vault's log, verified as ever, and
+    nothing is kept before it does. If somebody else may have seen the kit, or the machine was
+    stolen, run 'sealroom identity rotate' next.
 
     Example:
       sealroom identity restore --kit kit.html
+      sealroom identity restore --kit kit.html --pin 5f0c...
     """
-    restored = _kit(kit, words, server, vault_id, pin)
+    address = None if server is None else options.server_url(server)
+    tls_pin = options.tls_pin(pin)
+    restored = _kit(kit, words, vault_id, address, tls_pin)
 
     async def restoring() -> str:
-        async with await invocation.home.restore(restored) as vault:
+        home = invocation.home
+        async with await home.restore(restored, server=address, pin=tls_pin) as vault:
             return vault.vault_id
 
-    found = invocation.work(restoring, stopped="The same command does the rest.")
+    found = invocation.work(restoring, stopped="The same command begins anew.")
     info = next(each for each in invocation.home.vaults() if each.vault_id == found)
     invocation.show(
         info,
@@ -196,20 +208,21 @@ def restore(
 def _kit(
     kit: Path | None,
     words: str | None,
-    server: str | None,
     vault_id: str | None,
-    pin: str | None,
+    server: str | None,
+    tls_pin: bytes | None,
 ) -> Kit:
     from client.kits import Kit, parse_kit, seed_of_words
 
     if kit is not None:
+        if words is not None or vault_id is not None:
+            raise click.UsageError("--kit has the words and the vault's id: leave yours out")
         return parse_kit(options.text_of(kit))
     if server is None or vault_id is None:
         raise click.UsageError("give --kit, or --server and --vault-id beside the words")
-    whole, address = options.whole_id(vault_id), options.server_url(server)
-    tls_pin = options.tls_pin(pin)
+    whole = options.whole_id(vault_id)
     typed = words or click.prompt("The kit's 24 words", hide_input=True, err=True)
-    return Kit(whole, address, tls_pin, seed_of_words(typed))
+    return Kit(whole, server, tls_pin, seed_of_words(typed))
 
 
 def _keep(invocation: Invocation) -> str:

@@ -28,7 +28,7 @@ from client import vault as waiting_vault
 from client.crypto.identity import Identity
 from client.keeper import Connect, https
 from client.keyring import Keyring, StoredIdentity
-from client.kits import Kit
+from client.kits import Backup, Kit
 from client.results.keys import RotateIdentityResult
 from client.results.log import AttestResult
 from client.results.people import JoinResult
@@ -334,7 +334,7 @@ class Home:
         """Return the recovery kit of the identity that serves in a vault: its seed, in clear."""
         return self._home.kit(vault._vault)
 
-    def backup(self, vault: Vault, path: Path) -> Kit:
+    def backup(self, vault: Vault, path: Path) -> Backup:
         """Write the kit's page, to be printed; see `client.home.Home.backup`."""
         return self._loop.wait(self._home.backup(vault._vault, path))
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from client.attesting import attest
+from client.catalogs import name_of, read_people
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
 from client.errors import InputError, Refused
 from client.fields import tainted_fields
 from client.keeper import Keeper, entry_of
 from client.keyring import MAX_SUCCESSORS, Keyring, VaultEntry
-from client.kits import Kit, write_page
+from client.kits import Backup, Kit, write_page
 from client.people import words_with
 from client.removing import rotate
 from client.results.keys import RotateIdentityResult
@@ -28,7 +29,7 @@ from client.trust import Believed
 from client.vault import Vault
 from protocol import acts
 from protocol.acts import Statement
-from protocol.errors import CommitmentMismatch
+from protocol.errors import CommitmentMismatch, SealroomError
 from protocol.identity import rotation_context
 from protocol.ledger.state import State
 
@@ -121,14 +122,47 @@ class Renewal(Keeper):
         seed = self._stored(entry.identity).seed
         return Kit(entry.vault_id, entry.server, entry.tls_pin, seed)
 
-    async def backup(self, vault: Vault, path: Path) -> Kit:
-        """Write the page to print; see `client.kits.write_page`."""
-        await vault.session.sync_as_member()
-        kit = self.kit(vault)
-        me = next(each for each in await vault.members() if each.me)
-        title, name = await vault.title(), me.name or ""
-        write_page(path, kit, title=title, name=name, member_id=me.member_id)
-        return kit
+    async def backup(self, vault: Vault, path: Path) -> Backup:
+        """Write the page to print; see `client.kits.write_page`.
+
+        What is on it this home knows by itself. So where the server does not answer, or is not
+        believed, the page is written all the same, and the result says what nobody confirmed.
+
+        Raises:
+            Refused: this identity no longer serves in the vault.
+            SealroomError: no answer, where only that could say which identity of this home serves.
+        """
+        session = vault.session
+        failure = await self._sync_if_possible(vault)
+        if session.believed.known:
+            session.expect_member()
+        kit, me = self.kit(vault), vault.identity.member_id
+        title, name = await self._called(vault)
+        write_page(path, kit, title=title, name=name, member_id=me.hex())
+        return Backup(kit, None if failure is None else str(failure))
+
+    async def _sync_if_possible(self, vault: Vault) -> SealroomError | None:
+        """Sync; return why that failed, where this home knows by itself who it is in the vault."""
+        try:
+            await vault.session.sync()
+        except SealroomError as failure:
+            entry = self._entry(vault)
+            if entry.invite is not None or entry.rescuing or entry.successors:
+                raise
+            return failure
+        return None
+
+    async def _called(self, vault: Vault) -> tuple[str, str]:
+        """Return the vault's title and this member's name, as far as they can be had."""
+        session, title = vault.session, self._entry(vault).title
+        if not session.believed.known:
+            return title, ""
+        try:
+            people = await read_people(session)
+            name = name_of(session.state, people, session.identity.member_id)
+            return await vault.title(), name or ""
+        except SealroomError:  # a page without them is as good
+            return title, ""
 
     async def restore(
         self, kit: Kit, *, server: str | None = None, pin: bytes | None = None

@@ -223,7 +223,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
     (
         "identity backup --out kit.html",
         ("backup", (Path("kit.html"),), {}),
-        {"page": "kit.html"},
+        {"page": "kit.html", "unconfirmed": None},
         "written: kit.html",
     ),
     (

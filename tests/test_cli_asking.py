@@ -13,6 +13,7 @@ import pytest
 
 from client.cli import options
 from client.errors import InputError, Refused
+from client.kits import Backup
 from client.results.vaults import NewKeys, Way
 from protocol.errors import NotAuthorised
 from tests.cli_table import KIT, KIT_WORDS
@@ -206,6 +207,17 @@ def test_a_kit_is_read_from_its_page_or_from_standard_input(
     monkeypatch.setattr("sys.stdin", io.StringIO(page))
     assert world.run("identity", "restore", "--kit", kit) == 0
     assert world.calls == [("restore", (KIT,), {"server": None, "pin": None})]
+
+
+def test_a_kit_that_nobody_confirmed_is_called_so(world: World, capsys: Any) -> None:
+    world.answers["backup"] = Backup(KIT, "could not reach \x1b[2Jh:1")
+    assert world.run("identity", "backup", "--out", "kit.html") == 0
+    out, err = capsys.readouterr()
+    assert out == "written: kit.html\n"
+    assert "NOT CONFIRMED by the server: could not reach \\x1b[2Jh:1.\n" in err
+    assert "make another kit once the server answers again" in err
+    assert world.run("--json", "identity", "backup", "--out", "kit.html") == 0
+    assert json.loads(capsys.readouterr().out)["unconfirmed"] == "could not reach \x1b[2Jh:1"
 
 
 def test_a_place_that_is_given_beside_a_kit_is_passed_on(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,7 +14,14 @@ from client.cli.output import moment, print_facts, print_table, rows_of_words, s
 from client.results.keys import RotateIdentityResult
 
 if TYPE_CHECKING:
-    from client.kits import Kit
+    from client.kits import Backup, Kit
+
+UNCONFIRMED: Final = (
+    "The keys on it are those that this home has. That they still serve in the vault, and that its "
+    "server is still where the kit says, nobody has said now: make another kit once the server "
+    "answers again. To one that moved, 'sealroom identity restore' goes by --server and --pin."
+)
+"""What is told of a kit beside the reason for which its server did not confirm it."""
 
 
 @click.group()
@@ -129,20 +136,25 @@ def backup(invocation: Invocation, out: Path) -> None:
     """Make the recovery kit of your identity in this vault: a page to print.
 
     It holds your keys in clear. Whoever has it can do and open what you can: print it, delete
-    the file, and keep the paper in a safe.
+    the file, and keep the paper in a safe. Where the server does not answer, or is not believed,
+    the page is made from what this home knows, and what could not be confirmed is said.
 
     Example:
       sealroom identity backup --out kit.html
     """
     invocation.demand_keyring()
 
-    async def making() -> None:
+    async def making() -> Backup:
         async with invocation.home.vault(invocation.vault) as vault:
-            await invocation.home.backup(vault, out)
+            return await invocation.home.backup(vault, out)
 
-    invocation.work(making)
-    invocation.show({"page": str(out)}, lambda: say(f"written: {visible(str(out))}"))
+    why = invocation.work(making).unconfirmed
+    made = {"page": str(out), "unconfirmed": why}
+    invocation.show(made, lambda: say(f"written: {visible(str(out))}"))
     invocation.aside("It holds your keys in clear. Print it, delete it, lock the paper away.")
+    if why is not None:
+        invocation.aside(f"NOT CONFIRMED by the server: {visible(why)}.")
+        invocation.aside(UNCONFIRMED)
 
 
 @identity.command()

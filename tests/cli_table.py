@@ -249,7 +249,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         f"recovery request H:1 {ID} --pin {'CD' * 32}",
         ("rescue_request", ("https://h:1", b"\xab" * 32, b"\xcd" * 32), {}),
         RESCUE,
-        f"sealroom-rescue:AAAA\n\nyour id here: {'cd' * 32}",
+        "sealroom-rescue:AAAA\n",
     ),
     (
         f"recovery words {ID.upper()} {'cd' * 32}",

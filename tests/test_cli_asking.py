@@ -190,6 +190,13 @@ def test_a_custodian_compares_words_with_whoever_asks(
     assert "    abandon " in capsys.readouterr().err
 
 
+def test_a_request_s_text_alone_goes_to_standard_output(world: World, capsys: Any) -> None:
+    assert world.run("recovery", "request", "h:1", ID) == 0
+    out, err = capsys.readouterr()
+    assert out == "sealroom-rescue:AAAA\n"
+    assert err == f"Your id here, which custodians compare by: {'cd' * 32}\n"
+
+
 def test_a_request_can_come_on_standard_input(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

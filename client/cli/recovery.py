@@ -12,7 +12,7 @@ from client.cli.invocation import Invocation, compared, compared_with_each
 from client.cli.keys import print_left
 from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
 from client.results.log import ActResult
-from client.results.recovery import RecoveryStatus, RescueRequest, RescueResult
+from client.results.recovery import RecoveryStatus, RescueResult
 
 FILE = click.Path(path_type=Path, allow_dash=True)
 
@@ -153,19 +153,15 @@ def request(invocation: Invocation, server: str, vault_id: str, pin: str | None)
     shows them. Send the text to the custodians; each of them then compares words with you.
 
     Example:
-      sealroom --home ~/rescue recovery request vault.example.com:8443 6b1f... --pin 5f0c...
+      sealroom --home ~/rescue recovery request vault.example.com:8443 6b1f... > request.txt
     """
     address, tls_pin = options.server_url(server), options.tls_pin(pin)
     whole = options.whole_id(vault_id)
     invocation.unlock()
     made = invocation.home.rescue_request(address, whole, tls_pin)
-    invocation.show(made, lambda: _print_request(made))
-
-
-def _print_request(made: RescueRequest) -> None:
-    say(made.text)
-    say()
-    say(f"your id here: {made.member_id}")
+    invocation.show(made, lambda: say(made.text))
+    # The text alone is what goes into a file, or through a pipe.
+    invocation.aside(f"Your id here, which custodians compare by: {made.member_id}")
 
 
 @recovery.command()
@@ -193,8 +189,9 @@ def words(invocation: Invocation, vault_id: str, custodian: str) -> None:
 def release(invocation: Invocation, file: Path, words: str | None, yes: bool) -> None:
     """Give your share to the person who made the request in FILE (- for standard input).
 
-    Whoever has enough shares is the owner. So speak with the person, and compare the twelve
-    words, by voice or face to face. All members see that you released your share.
+    FILE may be the whole mail that it came in. Whoever has enough shares is the owner: so speak
+    with the person, and compare the twelve words, by voice or face to face. All members see that
+    you released your share.
 
     Example:
       sealroom recovery release request.txt --words "abandon ability able about above ..."

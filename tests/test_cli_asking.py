@@ -190,6 +190,23 @@ def test_a_custodian_compares_words_with_whoever_asks(
     assert "    abandon " in capsys.readouterr().err
 
 
+def test_a_rebuilt_owner_is_told_of_new_keys_as_by_every_other_command(
+    world: World, capsys: Any
+) -> None:
+    world.waiting = NewKeys(4, 4, Way.ROTATE)
+    assert world.run("recovery", "rebuild") == 0
+    out, err = capsys.readouterr()
+    assert "sealroom rotate'" not in out
+    what = "4 fields take no new data until their keys are replaced"
+    assert err == f"{what}: run 'sealroom rotate --tainted'.\n"
+    assert world.closed == 1
+    world.waiting = NewKeys(0, 0, None)
+    assert world.run("recovery", "rebuild") == 0
+    out, err = capsys.readouterr()
+    assert "--tainted" not in out + err
+    assert "sealroom rotate'" not in out
+
+
 def test_a_request_s_text_alone_goes_to_standard_output(world: World, capsys: Any) -> None:
     assert world.run("recovery", "request", "h:1", ID) == 0
     out, err = capsys.readouterr()

@@ -213,7 +213,8 @@ def release(invocation: Invocation, file: Path, words: str | None, yes: bool) ->
 def rebuild(invocation: Invocation) -> None:
     """Put the released shares together, and be the owner again, under new keys.
 
-    The old keys are dead from then on. Afterwards run 'sealroom rotate', and deal anew.
+    The old keys are dead from then on. What they opened takes no new data until its keys are
+    replaced, which is offered at the end; then deal anew.
 
     Example:
       sealroom --home ~/rescue recovery rebuild
@@ -222,7 +223,8 @@ def rebuild(invocation: Invocation) -> None:
 
     async def rebuilding() -> RescueResult:
         vault, result = await invocation.home.rebuild(invocation.vault)
-        await vault.close()
+        async with vault:
+            invocation.waiting[:] = [await vault.new_keys()]
         return result
 
     done = invocation.work(rebuilding, stopped="The same command does the rest.")
@@ -240,4 +242,4 @@ def _print_rebuilt(done: RescueResult) -> None:
         ]
     )
     print_left(done.left)
-    say("Next: 'sealroom rotate' for new keys, and 'sealroom recovery setup' to deal anew.")
+    say("RECOVERY HAS ENDED: deal shares of your new keys, with 'sealroom recovery setup'.")

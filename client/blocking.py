@@ -28,7 +28,7 @@ from client import vault as waiting_vault
 from client.crypto.identity import Identity
 from client.keeper import Connect, https
 from client.keyring import Keyring, StoredIdentity
-from client.kits import Kit
+from client.kits import Backup, Kit
 from client.results.keys import RotateIdentityResult
 from client.results.log import AttestResult
 from client.results.people import JoinResult
@@ -334,14 +334,14 @@ class Home:
         """Return the recovery kit of the identity that serves in a vault: its seed, in clear."""
         return self._home.kit(vault._vault)
 
-    def backup(self, vault: Vault, path: Path) -> Kit:
+    def backup(self, vault: Vault, path: Path) -> Backup:
         """Write the kit's page, to be printed; see `client.home.Home.backup`."""
         return self._loop.wait(self._home.backup(vault._vault, path))
 
-    def restore(self, kit: Kit) -> Vault:
+    def restore(self, kit: Kit, *, server: str | None = None, pin: bytes | None = None) -> Vault:
         """Bring an identity back from its kit; see `client.home.Home.restore`."""
         self._ask()
-        return self._kept(self._loop.wait(self._home.restore(kit)))
+        return self._kept(self._loop.wait(self._home.restore(kit, server=server, pin=pin)))
 
     def attest_destroyed(self, vault: Vault) -> AttestResult:
         """Destroy this home's keys of a vault; see `client.home.Home.attest_destroyed`."""

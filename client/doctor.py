@@ -7,6 +7,7 @@ changes anything, and none raises: what is wrong is a finding.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import importlib
 import importlib.util
@@ -26,17 +27,20 @@ from cryptography.hazmat.backends.openssl import backend
 
 from client.crypto.engines import VARIABLE, default_engine, survey
 from client.crypto.identity import Identity
-from client.errors import InputError
+from client.errors import InputError, Refused
 from client.home import Home
+from client.keyring import VaultEntry
 from client.places import known_vaults, store_path
 from client.session import in_days
 from client.speed import EngineSpeed, engine_speeds
 from client.store import VaultStore
-from client.transport import Signer
+from client.transport import Signer, Transport
 from client.trust import Believed
 from protocol.acts import VERSION
-from protocol.errors import SealroomError
+from protocol.errors import Fork, NotFound, Rollback, SealroomError, VerificationFailed
 from protocol.limits import LIMITS
+
+ASK_OPERATOR: Final = "Keep this home as it is, and ask who runs the server."
 
 
 class State(Enum):
@@ -180,15 +184,24 @@ def _exposed(path: Path) -> Finding | None:
 
 
 async def check_servers(subject: Subject) -> list[Finding]:
-    """Whether each server of this home answers as the pinned one, and agrees about the time."""
+    """Whether each server of this home is the pinned one, and goes on with its vaults' logs."""
     if subject.shut is not None or not subject.home.keyring_path.exists():
         return []
     try:
         entries = subject.home.keyring.vaults
     except SealroomError:  # told by `check_keyring`
         return []
-    places = sorted({(entry.server, entry.tls_pin or b"") for entry in entries})
-    return [found for url, pin in places for found in await _asked(subject.home, url, pin or None)]
+    places: dict[tuple[str, bytes], list[VaultEntry]] = {}
+    for entry in sorted(entries, key=lambda each: each.vault_id):
+        places.setdefault((entry.server, entry.tls_pin or b""), []).append(entry)
+    found: list[Finding] = []
+    for (url, pin), there in sorted(places.items(), key=lambda each: each[0]):
+        told = await _asked(subject.home, url, pin or None)
+        found += told
+        if told[0].state is State.OK:
+            for each in filter(_joined, there):
+                found += await _shown(subject.home, each)
+    return found
 
 
 async def _asked(home: Home, url: str, pin: bytes | None) -> list[Finding]:
@@ -217,6 +230,78 @@ async def _asked(home: Home, url: str, pin: bytes | None) -> list[Finding]:
             "Set this machine's clock, or tell whoever runs the server.",
         ),
     ]
+
+
+def _joined(entry: VaultEntry) -> bool:
+    return entry.invite is None and not entry.rescuing
+
+
+async def _shown(home: Home, entry: VaultEntry) -> list[Finding]:
+    """Whether a server shows a vault's log as one that continues what this home knows of it."""
+    about = f"vault {entry.vault_id.hex()[:16]}"
+    stored = home.keyring.identity(entry.identity)
+    assert stored is not None  # a keyring's vaults name identities that are in it
+    identity = Identity(stored.seed)
+    signer = Signer(identity.request_key, identity.member_id)
+    with contextlib.ExitStack() as stack:
+        try:
+            store = stack.enter_context(_known(home, entry.vault_id))
+            believed = Believed(entry.vault_id, store, identity, most_leaves=home.most_leaves)
+        except (SealroomError, sqlite3.Error, OSError):  # told by `check_logs`
+            return []
+        transport = home.connect(entry.server, entry.tls_pin, signer)
+        try:
+            told = await _compared(home, believed, identity, transport)
+        except SealroomError as error:
+            return [_untrue(about, error)]
+        finally:
+            await transport.close()
+    return [Finding(about, State.OK, told)]
+
+
+def _known(home: Home, vault_id: bytes) -> VaultStore:
+    """Open what a home has of a vault's log; nothing is made where it has none."""
+    path = store_path(home.directory, vault_id)
+    return VaultStore(path if path.exists() else None)
+
+
+async def _compared(
+    home: Home, believed: Believed, identity: Identity, transport: Transport
+) -> str:
+    """Compare a server's log with what this home knows, or read it whole where that is nothing.
+
+    Raises:
+        SealroomError: as `Believed.look` and `Believed.sync`; nothing is kept in any case.
+    """
+    if believed.known:
+        shown = await believed.look(transport, home.clock())
+        new, age = shown.size - believed.pin.size, max(0, int(home.clock()) - shown.time)
+        return (
+            f"its server goes on with the log that this home knows; new leaves: {new:,}; "
+            f"signed {age:,} s ago"
+        )
+    with VaultStore(None) as memory:
+        read = Believed(believed.vault_id, memory, identity, most_leaves=home.most_leaves)
+        await read.sync(transport, home.clock(), identity.member_id)
+    return f"its server's log is whole, {read.ledger.size:,} leaves; this home had none of it"
+
+
+def _untrue(about: str, error: SealroomError) -> Finding:
+    """Say in words what is wrong with a vault on its server."""
+    match error:
+        case Rollback():
+            told = f"ROLLED BACK: {error}"
+        case Fork():
+            told = f"ANOTHER HISTORY: {error}. 'sealroom vault status' prints both checkpoints"
+        case Refused(refusal=NotFound.code):
+            told = "its server has no such vault for this identity's key"
+        case Refused():
+            told = f"refused with code {error.refusal}: {error}"
+        case VerificationFailed():
+            told = f"NOT TRUE: {error}"
+        case _:
+            told = str(error)
+    return Finding(about, State.PROBLEM, told, error.hint or ASK_OPERATOR)
 
 
 async def check_clock(subject: Subject) -> list[Finding]:

@@ -61,6 +61,17 @@ class Kit:
         return KIT_PREFIX + base64.urlsafe_b64encode(to_bytes(code)).decode().rstrip("=")
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A kit that lies on paper. `unconfirmed` is why its vault's server did not confirm it.
+
+    None where it did: this identity serves there now, and the server is where the kit says.
+    """
+
+    kit: Kit
+    unconfirmed: str | None
+
+
 def parse_kit(text: str) -> Kit:
     """Find a kit's code in text, such as a whole page, and read it.
 

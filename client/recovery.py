@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
@@ -21,6 +22,11 @@ from protocol.ledger.state import Recovery
 from protocol.wire import Fixed, from_bytes, record, to_bytes
 
 REQUEST_PREFIX: Final = "sealroom-rescue:"
+REQUEST_CHARACTERS: Final = 1_942
+"""How long every request is, in base64url without padding: all that is in it is of one length."""
+_REQUEST: Final = re.compile(
+    rf"{REQUEST_PREFIX}((?:[\s>]*[A-Za-z0-9_-]){{{REQUEST_CHARACTERS}}})(?![A-Za-z0-9_-])"
+)
 
 
 @record
@@ -36,23 +42,40 @@ class Request:
 
 
 def parse_request(text: str, vault_id: bytes) -> Request:
-    """Read a request, and check that it is for this vault and by whoever has its keys.
+    """Find the request in text, such as a mail, and check that it is for this vault.
+
+    Whoever made it has the keys that it names. A request is as long as every other, so what stands
+    before and after it, breaks it into lines, or quotes these with > is not taken for a part of it.
 
     Raises:
-        InputError: it is none, is not whole, or is for another vault.
+        InputError: there is none, not the whole of one, one for another vault, or different ones.
     """
-    encoded = text.strip().removeprefix(REQUEST_PREFIX)
+    whole = {found for each in _REQUEST.finditer(text) if (found := _read(each[1])) is not None}
+    if not whole:
+        raise InputError(
+            "this is no rescue request, or not the whole of one",
+            hint="'sealroom recovery request' makes one, on the machine of whoever lost its keys.",
+        )
+    ours = [each for each in whole if each.vault_id == vault_id]
+    if not ours:
+        raise InputError("the rescue request is for another vault")
+    if len(ours) > 1:
+        raise InputError(
+            f"there are {len(ours)} different rescue requests in it",
+            hint="Leave in it the one that you mean to answer.",
+        )
+    return ours[0]
+
+
+def _read(found: str) -> Request | None:
+    """Return the request that was found, if it is one."""
+    encoded = "".join(re.split(r"[\s>]+", found))
     try:
         padded = encoded + "=" * (-len(encoded) % 4)
         request = from_bytes(Request, base64.urlsafe_b64decode(padded))
         verify_card(request.card, recovery_context(request.vault_id))
     except (ValueError, SealroomError):
-        raise InputError(
-            "this is no rescue request, or not the whole of one",
-            hint="'sealroom recovery request' makes one, on the machine of whoever lost its keys.",
-        ) from None
-    if request.vault_id != vault_id:
-        raise InputError("the rescue request is for another vault")
+        return None
     return request
 
 

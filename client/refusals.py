@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from client.errors import Refused
 from protocol.api import ErrorBody
+from protocol.errors import ClockSkew
+from protocol.limits import LIMITS
 
 NO_CODE: Final = "refused"
 """The code of a refusal with one that is not a server's to give: what a client itself found."""
@@ -104,6 +107,34 @@ def quoted(told: ErrorBody) -> str:
     return 'the server says: "' + told.message.replace('"', "'") + '"'
 
 
-def refused(told: ErrorBody) -> Refused:
-    """Return the error of a refusal."""
+def refused(told: ErrorBody, now: float) -> Refused:
+    """Return the error of a refusal; `now` is this machine's time, in unix seconds."""
+    if told.code == ClockSkew.code:
+        return _clocks_apart(told, now)
     return Refused(quoted(told), code=code_of(told), hint=hint_of(told))
+
+
+def _clocks_apart(told: ErrorBody, now: float) -> Refused:
+    """Return the error of a request whose time was not the server's, by both clocks.
+
+    Which of them is wrong neither side knows.
+    """
+    apart = abs(int(now) - told.time)
+    if apart <= LIMITS.request_skew_seconds:
+        hint = "Both clocks agree by now: try again. It may have been long on its way."
+        return Refused(quoted(told), code=code_of(told), hint=hint)
+    return Refused(
+        f"this machine's clock says {_utc(int(now))}, and the server's {_utc(told.time)}: they are "
+        f"{apart:,} s apart, and requests are taken within {LIMITS.request_skew_seconds} s",
+        code=code_of(told),
+        hint="One of the two is wrong: look at a clock that you trust. Set this machine's if it is "
+        "that one; else tell whoever runs the server.",
+    )
+
+
+def _utc(unix: int) -> str:
+    """Return a time as people read it, or in seconds where it is beyond all calendars."""
+    try:
+        return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OSError, OverflowError, ValueError):
+        return f"{unix:,} s after 1970"

@@ -10,22 +10,26 @@ from pathlib import Path
 from typing import Final
 
 from client.attesting import attest
+from client.catalogs import name_of, read_people
 from client.crypto.identity import Identity
 from client.crypto.secrets import Seed
 from client.errors import InputError, Refused
 from client.fields import tainted_fields
 from client.keeper import Keeper, entry_of
-from client.keyring import MAX_SUCCESSORS, Keyring, StoredIdentity, VaultEntry
-from client.kits import Kit, write_page
+from client.keyring import MAX_SUCCESSORS, Keyring, VaultEntry
+from client.kits import Backup, Kit, write_page
 from client.people import words_with
 from client.removing import rotate
 from client.results.keys import RotateIdentityResult
 from client.results.log import AttestResult
 from client.session import Draft, Session, saying
+from client.store import VaultStore
+from client.transport import Signer
+from client.trust import Believed
 from client.vault import Vault
 from protocol import acts
 from protocol.acts import Statement
-from protocol.errors import CommitmentMismatch
+from protocol.errors import CommitmentMismatch, SealroomError
 from protocol.identity import rotation_context
 from protocol.ledger.state import State
 
@@ -118,55 +122,120 @@ class Renewal(Keeper):
         seed = self._stored(entry.identity).seed
         return Kit(entry.vault_id, entry.server, entry.tls_pin, seed)
 
-    async def backup(self, vault: Vault, path: Path) -> Kit:
-        """Write the page to print; see `client.kits.write_page`."""
-        await vault.session.sync_as_member()
-        kit = self.kit(vault)
-        me = next(each for each in await vault.members() if each.me)
-        title, name = await vault.title(), me.name or ""
-        write_page(path, kit, title=title, name=name, member_id=me.member_id)
-        return kit
+    async def backup(self, vault: Vault, path: Path) -> Backup:
+        """Write the page to print; see `client.kits.write_page`.
 
-    async def restore(self, kit: Kit) -> Vault:
+        What is on it this home knows by itself. So where the server does not answer, or is not
+        believed, the page is written all the same, and the result says what nobody confirmed.
+
+        Raises:
+            Refused: this identity no longer serves in the vault.
+            SealroomError: no answer, where only that could say which identity of this home serves.
+        """
+        session = vault.session
+        failure = await self._sync_if_possible(vault)
+        if session.believed.known:
+            session.expect_member()
+        kit, me = self.kit(vault), vault.identity.member_id
+        title, name = await self._called(vault)
+        write_page(path, kit, title=title, name=name, member_id=me.hex())
+        return Backup(kit, None if failure is None else str(failure))
+
+    async def _sync_if_possible(self, vault: Vault) -> SealroomError | None:
+        """Sync; return why that failed, where this home knows by itself who it is in the vault."""
+        try:
+            await vault.session.sync()
+        except SealroomError as failure:
+            entry = self._entry(vault)
+            if entry.invite is not None or entry.rescuing or entry.successors:
+                raise
+            return failure
+        return None
+
+    async def _called(self, vault: Vault) -> tuple[str, str]:
+        """Return the vault's title and this member's name, as far as they can be had."""
+        session, title = vault.session, self._entry(vault).title
+        if not session.believed.known:
+            return title, ""
+        try:
+            people = await read_people(session)
+            name = name_of(session.state, people, session.identity.member_id)
+            return await vault.title(), name or ""
+        except SealroomError:  # a page without them is as good
+            return title, ""
+
+    async def restore(
+        self, kit: Kit, *, server: str | None = None, pin: bytes | None = None
+    ) -> Vault:
         """Bring an identity back from its kit, and the vault with it.
 
-        What this home had of the vault's log is fetched anew, for it may lack what was sent to
-        this identity.
+        `server` and `pin` win over the kit's, and over this home's own where it is in the vault
+        as this identity already. What this home had of the vault's log is fetched anew, for it may
+        lack what was sent to this identity. Nothing is kept before all of it is verified.
 
         Raises:
             InputError: this home is in that vault as somebody else who is still there.
             Refused: the server knows nobody with these keys.
+            VerificationFailed: what the server shows is not this vault's log.
+            PinMismatch, Unreachable: the server is not the pinned one, or not there.
         """
         known = self.keyring.vault(kit.vault_id) if self.keyring_path.exists() else None
         if known is not None and self._stored(known.identity).seed == kit.seed:
-            return await self._restored(known)
+            there, key = server or known.server, pin or known.tls_pin
+            return await self._restored(replace(known, server=there, tls_pin=key))
         if known is not None:
             await self._expect_gone(known)
-        stored = self._kept_seed(kit.seed)
-        entry = VaultEntry(
-            kit.vault_id, kit.server, kit.tls_pin, "", stored.name, None, False, (), False
-        )
-        self._forget_log(kit.vault_id)
-        self._edit(lambda keyring: keyring.with_vault(entry))
-        try:
-            return await self._restored(entry)
-        except Refused:
-            self._edit(
-                lambda keyring: keyring.without_vault(kit.vault_id).without_identity(stored.name)
-            )
-            self._forget_log(kit.vault_id)
-            raise
+        kit = replace(kit, server=server or kit.server, tls_pin=pin or kit.tls_pin)
+        async with self._shown(kit) as vault:
+            await vault.session.sync()
+            return self._opened(self._taken_back(vault, await vault.title(), kit.seed))
 
     async def _restored(self, entry: VaultEntry) -> Vault:
+        """Open a vault in which this home is already, and keep the place where it was found."""
         vault = self._opened(entry)
         try:
             await vault.session.sync()
-            title = await vault.title()
-            self._revise(entry.vault_id, lambda entry: replace(entry, title=title))
+            title, place = await vault.title(), (entry.server, entry.tls_pin)
+            self._revise(
+                entry.vault_id,
+                lambda entry: replace(entry, title=title, server=place[0], tls_pin=place[1]),
+            )
         except BaseException:
             await vault.close()
             raise
         return vault
+
+    def _shown(self, kit: Kit) -> Vault:
+        """Return a kit's vault as its server shows it, held in memory alone."""
+        identity, store = Identity(kit.seed), VaultStore(None)
+        signer = Signer(identity.request_key, identity.member_id)
+        believed = Believed(kit.vault_id, store, identity, most_leaves=self.most_leaves)
+        transport = self.connect(kit.server, kit.tls_pin, signer)
+        session = Session(identity, believed, store, transport, self.clock)
+        return Vault(session, server=kit.server, pin=kit.tls_pin, title="")
+
+    def _taken_back(self, vault: Vault, title: str, seed: Seed) -> VaultEntry:
+        """Keep the identity and what was verified of its vault: all of it, or nothing."""
+        if not self.keyring_path.exists():
+            self.create_keyring()
+        vault_id = vault.session.vault_id
+
+        def taken(keyring: Keyring) -> Keyring:
+            same = next((each for each in keyring.identities if each.seed == seed), None)
+            stored = same or self._named(keyring, seed, "restored")
+            entry = VaultEntry(
+                vault_id, vault.server, vault.pin, title, stored.name, None, False, (), False
+            )
+            return keyring.with_identity(stored).with_vault(entry)
+
+        self._forget_log(vault_id)
+        try:
+            vault.session.store.copy_to(self._store_path(vault_id))
+            self._edit(taken)
+        except BaseException:
+            self._forget_log(vault_id)
+            raise
+        return entry_of(self.keyring, vault_id)
 
     async def _expect_gone(self, known: VaultEntry) -> None:
         vault = self._opened(known)
@@ -180,14 +249,6 @@ class Renewal(Keeper):
                 "this home is in that vault already, as somebody else",
                 hint="Restore the kit in a home of its own, with --home.",
             )
-
-    def _kept_seed(self, seed: Seed) -> StoredIdentity:
-        if not self.keyring_path.exists():
-            self.create_keyring()
-        same = next((each for each in self.keyring.identities if each.seed == seed), None)
-        if same is not None:
-            return same
-        return self._keep(lambda keyring: self._named(keyring, seed, "restored"))
 
     def _forget_log(self, vault_id: bytes) -> None:
         path = self._store_path(vault_id)

@@ -143,12 +143,16 @@ class Session:
         return True
 
     async def sync_as_member(self) -> None:
-        """Sync, and go on only as somebody who still belongs here.
+        """Sync, and go on only as somebody who still belongs here; raises as `expect_member`."""
+        await self.sync()
+        self.expect_member()
+
+    def expect_member(self) -> None:
+        """Go on only as somebody who belongs here by the newest verified state.
 
         Raises:
             Refused: this member was removed; the log says where.
         """
-        await self.sync()
         me = self.state.members.get(self.identity.member_id)
         if me is not None and me.successor is not None:
             raise Refused(

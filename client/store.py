@@ -124,6 +124,11 @@ class VaultStore:
         """Let go of the file."""
         self._db.close()
 
+    def copy_to(self, path: Path) -> None:
+        """Write all of it into a file of its own, in place of what that had; raises as opening."""
+        with VaultStore(path) as other:
+            self._db.backup(other._db)
+
     def _prepare(self) -> None:
         with transaction(self._db):
             (version,) = self._db.execute("PRAGMA user_version").fetchone()

@@ -273,7 +273,8 @@ class HttpTransport:
             if response.status == 200:
                 return response
             try:
-                raise _refusal(response.status, await _all(response, ANSWER_BYTES))
+                told = await _all(response, ANSWER_BYTES)
+                raise _refusal(response.status, told, self._clock())
             finally:
                 response.release()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -308,14 +309,14 @@ class HttpTransport:
         )
 
 
-def _refusal(status: int, body: bytes) -> SealroomError:
+def _refusal(status: int, body: bytes, now: float) -> SealroomError:
     try:
         told = from_bytes(api.ErrorBody, body, max_bytes=ANSWER_BYTES)
     except SealroomError:
         return _no_server_of_ours(status)
     if status >= 500 and told.code not in _FOR_PEOPLE:
         return Unreachable(f"the server failed: {quoted(told)}", hint=hint_of(told))
-    return refused(told)
+    return refused(told, now)
 
 
 def _no_server_of_ours(status: int) -> Unreachable:

@@ -162,6 +162,18 @@ class Believed:
             "other commands keep changing this home", code="busy", hint="Wait for them to end."
         )
 
+    async def look(self, transport: Transport, now: float) -> Checkpoint:
+        """Return the server's newest checkpoint, checked by (1) to (3) of `sync`; keep nothing.
+
+        Whether the leaves beyond the pinned ones are allowed is not looked at. Something of the
+        vault must be known.
+
+        Raises:
+            VerificationFailed, Refused, Unreachable: as `sync`.
+        """
+        page = await self._page(transport, self._ledger.size)
+        return await self._continued(transport, now, page, self._ledger)
+
     async def _synced(self, transport: Transport, now: float, reader: bytes) -> tuple[Landed, ...]:
         progress = _Progress(self._ledger, gone=dict(self._owed))
         page = await self._page(transport, self._ledger.size)
@@ -194,15 +206,7 @@ class Believed:
         self, transport: Transport, now: float, page: LogPage, progress: _Progress
     ) -> Checkpoint:
         """Verify all leaves up to the checkpoint of a page, which begins where that is due."""
-        checkpoint = self._checkpoint(page.checkpoint, progress.ledger)
-        # (2)
-        if abs(now - checkpoint.time) > LIMITS.checkpoint_age_seconds:
-            raise Stale(
-                f"the server's newest checkpoint is {int(now - checkpoint.time)} seconds old",
-                hint="Check this machine's clock; if it is right, the server withholds news.",
-            )
-        # (3)
-        await self._consistent(transport, checkpoint)
+        checkpoint = await self._continued(transport, now, page, progress.ledger)
         if progress.ledger is self._ledger and checkpoint.size > self._ledger.size:
             progress.ledger = self._ledger.copy()
         leaves = page.leaves[progress.ledger.size - page.start :]
@@ -214,6 +218,22 @@ class Believed:
             for leaf in leaves[: checkpoint.size - progress.ledger.size]:
                 self._verify_leaf(leaf, progress, checkpoint)
             leaves = ()
+        return checkpoint
+
+    async def _continued(
+        self, transport: Transport, now: float, page: LogPage, ledger: Ledger
+    ) -> Checkpoint:
+        """Return the checkpoint of a page, once it continues the pinned one and is recent."""
+        # (1)
+        checkpoint = self._checkpoint(page.checkpoint, ledger)
+        # (2)
+        if abs(now - checkpoint.time) > LIMITS.checkpoint_age_seconds:
+            raise Stale(
+                f"the server's newest checkpoint is {int(now - checkpoint.time)} seconds old",
+                hint="Check this machine's clock; if it is right, the server withholds news.",
+            )
+        # (3)
+        await self._consistent(transport, checkpoint)
         return checkpoint
 
     async def _page(self, transport: Transport, start: int) -> LogPage:
@@ -232,7 +252,6 @@ class Believed:
             raise ContextMismatch("the server sent another vault's genesis")
 
     def _checkpoint(self, note: bytes, ledger: Ledger) -> Checkpoint:
-        # (1)
         checkpoint = parse_note(note, self.vault_id, ledger.state.server_key)
         least = ledger.size
         # Sizes alone: a server's clock may be set right, and (2) bounds how old a time may be.

@@ -223,12 +223,12 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
     (
         "identity backup --out kit.html",
         ("backup", (Path("kit.html"),), {}),
-        {"page": "kit.html"},
+        {"page": "kit.html", "unconfirmed": None},
         "written: kit.html",
     ),
     (
         f"identity restore --words '{KIT_WORDS}' --server H:1 --vault-id {ID} --pin {'CD' * 32}",
-        ("restore", (KIT,), {}),
+        ("restore", (KIT,), {"server": "https://h:1", "pin": b"\xcd" * 32}),
         INFO,
         "identity-1",
     ),
@@ -249,7 +249,7 @@ COMMANDS: list[tuple[str, Call, Any, str]] = [
         f"recovery request H:1 {ID} --pin {'CD' * 32}",
         ("rescue_request", ("https://h:1", b"\xab" * 32, b"\xcd" * 32), {}),
         RESCUE,
-        f"sealroom-rescue:AAAA\n\nyour id here: {'cd' * 32}",
+        "sealroom-rescue:AAAA\n",
     ),
     (
         f"recovery words {ID.upper()} {'cd' * 32}",

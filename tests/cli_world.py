@@ -14,6 +14,8 @@ import pyarrow as pa
 import pytest
 
 from client.cli import invocation, main
+from client.crypto.secrets import Seed
+from client.kits import Backup, Kit
 from client.results.data import (
     CollectionInfo,
     EraseResult,
@@ -178,7 +180,7 @@ ANSWERS: Mapping[str, Any] = {
     "create_vault": INFO,
     "join": JOINED,
     "rotate_identity": MOVED_IDENTITY,
-    "backup": None,
+    "backup": Backup(Kit(bytes(32), "https://h:1", None, Seed(bytes(32))), None),
     "restore": INFO,
     "attest_destroyed": ATTESTED,
     "rescue_request": RESCUE,
@@ -291,8 +293,8 @@ class World:
     async def backup(self, vault: FakeVault, path: Path) -> Any:
         return self.answer("backup", (path,), {})
 
-    async def restore(self, *arguments: Any) -> FakeVault:
-        self.answer("restore", arguments, {})
+    async def restore(self, *arguments: Any, **named: Any) -> FakeVault:
+        self.answer("restore", arguments, named)
         return FakeVault(self)
 
     async def attest_destroyed(self, vault: FakeVault) -> Any:

@@ -94,7 +94,7 @@ class ServiceTransport:
 
 
 def _refused(error: SealroomError) -> Refused:
-    return refused(ErrorBody(error.code, str(error), error.hint, 0))
+    return refused(ErrorBody(error.code, str(error), error.hint, 0), 0)
 
 
 class Lab:

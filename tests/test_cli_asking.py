@@ -13,6 +13,7 @@ import pytest
 
 from client.cli import options
 from client.errors import InputError, Refused
+from client.kits import Backup
 from client.results.vaults import NewKeys, Way
 from protocol.errors import NotAuthorised
 from tests.cli_table import KIT, KIT_WORDS
@@ -189,6 +190,30 @@ def test_a_custodian_compares_words_with_whoever_asks(
     assert "    abandon " in capsys.readouterr().err
 
 
+def test_a_rebuilt_owner_is_told_of_new_keys_as_by_every_other_command(
+    world: World, capsys: Any
+) -> None:
+    world.waiting = NewKeys(4, 4, Way.ROTATE)
+    assert world.run("recovery", "rebuild") == 0
+    out, err = capsys.readouterr()
+    assert "sealroom rotate'" not in out
+    what = "4 fields take no new data until their keys are replaced"
+    assert err == f"{what}: run 'sealroom rotate --tainted'.\n"
+    assert world.closed == 1
+    world.waiting = NewKeys(0, 0, None)
+    assert world.run("recovery", "rebuild") == 0
+    out, err = capsys.readouterr()
+    assert "--tainted" not in out + err
+    assert "sealroom rotate'" not in out
+
+
+def test_a_request_s_text_alone_goes_to_standard_output(world: World, capsys: Any) -> None:
+    assert world.run("recovery", "request", "h:1", ID) == 0
+    out, err = capsys.readouterr()
+    assert out == "sealroom-rescue:AAAA\n"
+    assert err == f"Your id here, which custodians compare by: {'cd' * 32}\n"
+
+
 def test_a_request_can_come_on_standard_input(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +230,28 @@ def test_a_kit_is_read_from_its_page_or_from_standard_input(
     (world.directory / "kit.html").write_text(page)
     monkeypatch.setattr("sys.stdin", io.StringIO(page))
     assert world.run("identity", "restore", "--kit", kit) == 0
-    assert world.calls == [("restore", (KIT,), {})]
+    assert world.calls == [("restore", (KIT,), {"server": None, "pin": None})]
+
+
+def test_a_kit_that_nobody_confirmed_is_called_so(world: World, capsys: Any) -> None:
+    world.answers["backup"] = Backup(KIT, "could not reach \x1b[2Jh:1")
+    assert world.run("identity", "backup", "--out", "kit.html") == 0
+    out, err = capsys.readouterr()
+    assert out == "written: kit.html\n"
+    assert "NOT CONFIRMED by the server: could not reach \\x1b[2Jh:1.\n" in err
+    assert "make another kit once the server answers again" in err
+    assert world.run("--json", "identity", "backup", "--out", "kit.html") == 0
+    assert json.loads(capsys.readouterr().out)["unconfirmed"] == "could not reach \x1b[2Jh:1"
+
+
+def test_a_place_that_is_given_beside_a_kit_is_passed_on(world: World) -> None:
+    (world.directory / "kit.html").write_text(KIT.code())
+    assert world.run(*split(f"identity restore --kit kit.html --pin {'AB' * 32}")) == 0
+    assert world.run(*split("identity restore --kit kit.html --server New.example:9")) == 0
+    assert world.calls == [
+        ("restore", (KIT,), {"server": None, "pin": b"\xab" * 32}),
+        ("restore", (KIT,), {"server": "https://new.example:9", "pin": None}),
+    ]
 
 
 def test_a_kits_words_are_asked_for_unseen(
@@ -214,7 +260,7 @@ def test_a_kits_words_are_asked_for_unseen(
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: KIT_WORDS)
     arguments = ["--server", "H:1", "--vault-id", ID, "--pin", "cd" * 32]
     assert world.run("identity", "restore", *arguments) == 0
-    assert world.calls == [("restore", (KIT,), {})]
+    assert world.calls == [("restore", (KIT,), {"server": "https://h:1", "pin": b"\xcd" * 32})]
     assert "abandon" not in "".join(capsys.readouterr())
 
 
@@ -255,6 +301,10 @@ def test_what_is_no_text_is_told_before_anybody_is_asked(
         ("identity restore", 2),
         (f"identity restore --vault-id {ID}", 2),
         ("identity restore --words 'a b' --server h", 2),
+        ("identity restore --words 'a b' --kit request.txt", 2),
+        (f"identity restore --vault-id {ID} --kit request.txt", 2),
+        ("identity restore --kit request.txt --pin abc", 1),
+        ("identity restore --kit request.txt --server http://h", 1),
         ("recovery setup --custodians Ann --threshold 1", 2),
         ("recovery setup", 2),
         (f"recovery setup --custodians Ann,Bo --words '{WORDS}'", 2),

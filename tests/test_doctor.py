@@ -63,6 +63,11 @@ async def with_a_vault(made: Lab, **more: Any) -> Home:
     return home
 
 
+def vault_of(made: Lab) -> str:
+    (path,) = (made.directory / "olga" / "vaults").glob("*.db")
+    return path.stem
+
+
 def absent() -> Engine:
     raise LookupError("nowhere to be found")
 
@@ -228,7 +233,8 @@ class TestTables:
 class TestServersAndClock:
     async def test_a_server_that_answers_at_the_same_time(self, made: Lab) -> None:
         found = await check_servers(Subject(await with_a_vault(made)))
-        assert states(found) == [(f"server {URL}", State.OK), ("clock", State.OK)]
+        about = [f"server {URL}", "clock", f"vault {vault_of(made)[:16]}"]
+        assert states(found) == [(each, State.OK) for each in about]
         assert "a certificate that this machine trusts" in found[0].told
 
     async def test_a_pinned_one(self, made: Lab) -> None:
@@ -243,9 +249,11 @@ class TestServersAndClock:
         home = await with_a_vault(made)
         right = home.clock
         home.clock = lambda: right() + apart
-        answers, clock = await check_servers(Subject(home))
+        answers, clock, shown = await check_servers(Subject(home))
         assert (answers.state, clock.state) == (State.OK, State.PROBLEM)
         assert ("ahead of" if apart > 0 else "behind") in clock.told
+        assert shown.state is State.PROBLEM
+        assert "the server's newest checkpoint is" in shown.told
 
     @pytest.mark.parametrize("error", [Unreachable("no"), PinMismatch("another key", hint="Ask.")])
     async def test_a_server_that_is_not_there_or_another(self, made: Lab, error: Exception) -> None:

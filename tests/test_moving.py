@@ -7,16 +7,18 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from client import blocking
+from client import blocking, doctor
 from client.cli import main
 from client.errors import InputError, Refused
 from client.home import Home
-from client.keyring import VaultEntry
+from client.keyring import Keyring, VaultEntry
 from client.results.vaults import VaultInfo
 from protocol.acts import Reason, Role
 from protocol.errors import Fork, PinMismatch, Rollback, SealroomError
@@ -130,6 +132,33 @@ async def test_nobody_is_followed_who_has_not_the_log(tmp_path: Path, what: str)
             await vault.heartbeat()
 
 
+FOUND = {
+    "less of the log": "ROLLED BACK: the server shows ",
+    "another history": "ANOTHER HISTORY: the server shows ",
+    "no such vault": "its server has no such vault for this identity's key",
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_the_doctor_says_what_is_wrong_with_a_server_that_has_not_the_log(
+    tmp_path: Path, what: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALROOM_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setattr(doctor, "engine_speeds", lambda: ())
+    false = await WRONG[what][0](tmp_path)
+    examined = ["--home", str(tmp_path / "owner"), "doctor"]
+    for data, code in ((false, 1), (tmp_path / "server", 0)):
+        async with running_server(data) as server:
+            known = entry_of(tmp_path, "owner")
+            vault_id, there = known.vault_id, replace(known, server=server.url, tls_pin=server.pin)
+            home(tmp_path, "owner")._edit(partial(Keyring.with_vault, entry=there))
+            assert await asyncio.to_thread(main.run, examined) == code
+        out = capsys.readouterr().out
+        assert f"ok: server {server.url}: answers, with the pinned key\n" in out
+        told = FOUND[what] if code else "its server goes on with the log that this home knows"
+        assert f"{'problem' if code else 'ok'}: vault {vault_id.hex()[:16]}: {told}" in out
+
+
 async def test_another_tls_key_than_the_one_that_was_told_is_not_followed(tmp_path: Path) -> None:
     async with begun(tmp_path) as server:
         known = entry_of(tmp_path, "owner")
@@ -177,3 +206,20 @@ async def test_the_command_and_the_sdk_without_asyncio_go_there(
 
         assert (await asyncio.to_thread(waits)).server == now.url
         assert entry_of(tmp_path, "Bo").server == now.url
+
+
+async def test_a_kit_finds_a_server_with_another_tls_key_by_the_pin_beside_it(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALROOM_PASSPHRASE", PASSPHRASE)
+    async with begun(tmp_path), home(tmp_path, "owner").vault() as vault:
+        await home(tmp_path, "owner").backup(vault, tmp_path / "kit.html")
+    (tmp_path / "server" / TLS_FILE).unlink()
+    async with running_server(tmp_path / "server") as now:
+        restore = ["--home", str(tmp_path / "paper"), "identity", "restore"]
+        restore += ["--kit", str(tmp_path / "kit.html"), "--server", now.url]
+        assert await asyncio.to_thread(main.run, restore) == 4
+        assert not (tmp_path / "paper").exists()
+        assert await asyncio.to_thread(main.run, [*restore, "--pin", now.pin.hex()]) == 0
+        assert "restored-1" in capsys.readouterr().out
+        assert entry_of(tmp_path, "paper").tls_pin == now.pin

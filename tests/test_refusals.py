@@ -15,6 +15,7 @@ import pytest
 import vault
 from client import refusals
 from client.cli.exits import LAST_HINTS, REFUSED, UNREACHABLE, tell
+from client.errors import Refused
 from client.transport import _refusal
 from protocol import errors
 from protocol.api import ErrorBody
@@ -97,7 +98,7 @@ def test_a_server_that_speaks_in_the_clients_voice_is_quoted(
 ) -> None:
     lure = "Run 'sealroom identity backup --words' and read the words to support at +49 30 555."
     message = "this home's keyring has a known flaw\"\nhint: " + lure
-    error = _refusal(status, to_bytes(ErrorBody(code, message, lure, 1)))
+    error = _refusal(status, to_bytes(ErrorBody(code, message, lure, 1)), 1)
     assert tell(error, as_json=True) == exit_code
     out, err = capsys.readouterr()
     shown = json.loads(out)["error"]
@@ -122,5 +123,36 @@ def test_a_server_that_speaks_in_the_clients_voice_is_quoted(
     ],
 )
 def test_a_hint_is_one_of_ours_that_goes_with_its_code(code: str, hint: str, shown: bool) -> None:
-    error = refusals.refused(ErrorBody(code, "no", hint, 1))
+    error = refusals.refused(ErrorBody(code, "no", hint, 1), 1)
     assert error.hint == (hint if shown else None)
+
+
+@pytest.mark.threat("H6")
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        (1_800_003_600, "2027-01-15 09:00:00 UTC: they are 3,600 s apart"),
+        (1_799_996_400, "2027-01-15 07:00:00 UTC: they are 3,600 s apart"),
+        (2**40, "1,099,511,627,776 s after 1970: they are 1,097,711,627,776 s apart"),
+    ],
+)
+def test_where_clocks_differ_both_are_told_and_neither_is_called_right(
+    server: int, told: str
+) -> None:
+    body = ErrorBody(
+        "clock_skew", "yours is wrong", "set the clock of the machine that sent it", server
+    )
+    error = _refusal(401, to_bytes(body), 1_800_000_000.9)
+    assert isinstance(error, Refused)
+    assert error.refusal == "clock_skew"
+    mine = "this machine's clock says 2027-01-15 08:00:00 UTC, and the server's "
+    assert str(error) == f"{mine}{told}, and requests are taken within 60 s"
+    assert "One of the two is wrong" in str(error.hint)
+
+
+@pytest.mark.parametrize("server", [1_800_000_000, 1_800_000_060, 1_799_999_940])
+def test_clocks_that_agree_by_now_are_called_neither_wrong(server: int) -> None:
+    body = ErrorBody("clock_skew", "it is 3", "set the clock of the machine that sent it", server)
+    error = _refusal(401, to_bytes(body), 1_800_000_000)
+    assert str(error) == 'the server says: "it is 3"'
+    assert error.hint == "Both clocks agree by now: try again. It may have been long on its way."

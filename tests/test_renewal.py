@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from client.errors import InputError, Refused, Unreachable
 from client.home import Home
 from client.keyring import Keyring
 from client.kits import Kit, parse_kit
-from client.transport import Transport
+from client.places import store_path
+from client.store import VaultStore
+from client.transport import Signer, Transport
 from client.vault import Vault
 from protocol.acts import Reason, parse_envelope
-from protocol.api import SubmitAct, Submitted
+from protocol.api import LogPage, SubmitAct, Submitted
 from protocol.checkpoint import parse_note
 from protocol.errors import CommitmentMismatch, Fork, NotAuthorised, PinMismatch, SealroomError
 from protocol.ledger import act_leaf
@@ -33,7 +36,7 @@ from protocol.merkle import leaf_hash, verify_inclusion
 from tests.company import ALL, CLASSES, TABLE, Actor, Company, company, customers, named
 from tests.deals import Breaking, Counter, acts_since, as_killed
 from tests.in_process import ServiceTransport
-from tests.liars import Lie
+from tests.liars import Liar, Lie
 
 
 def seeds(home: Home) -> set[bytes]:
@@ -427,9 +430,10 @@ async def test_a_key_that_was_never_given_is_not_taken_for_a_false_one(tmp_path:
 
 
 async def backed_up(actor: Actor, path: Path) -> Kit:
-    kit = await actor.home.backup(actor.vault, path)
-    assert parse_kit(path.read_text()) == kit
-    return kit
+    made = await actor.home.backup(actor.vault, path)
+    assert parse_kit(path.read_text()) == made.kit
+    assert made.unconfirmed is None
+    return made.kit
 
 
 async def test_a_kit_brings_an_identity_back_into_an_empty_home(tmp_path: Path) -> None:
@@ -452,6 +456,108 @@ async def test_a_kit_brings_an_identity_back_into_an_empty_home(tmp_path: Path) 
             assert await reads_all(vault)
         assert len(home.keyring.identities) == 1
         assert await reads_all(olga.vault)
+
+
+class Answerless(Lie):
+    """Fails as it is told to, whatever it is asked."""
+
+    def __init__(self, error: SealroomError) -> None:
+        super().__init__()
+        self.error = error
+
+    async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+        raise self.error
+
+
+class Untrue(Lie):
+    """Shows the log under a checkpoint that nobody signed."""
+
+    async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+        page = await honest.log_page(vault_id, start)
+        return replace(page, checkpoint=page.checkpoint.replace(b"\n", b"0\n", 2))
+
+
+FAILING = {
+    "it is down": lambda: Answerless(Unreachable("could not reach localhost:8443")),
+    "it has another TLS key": lambda: Answerless(PinMismatch("another key")),
+    "it refuses": lambda: Answerless(Refused("no", code="busy")),
+    "it lies": Untrue,
+}
+
+
+@pytest.mark.parametrize("why", FAILING)
+async def test_a_kit_is_made_without_the_server_and_says_that_nobody_confirmed_it(
+    why: str, tmp_path: Path
+) -> None:
+    async with company(tmp_path) as cast:
+        await (await cast("olga")).status()
+        olga = await cast.actor("olga", FAILING[why]())
+        with pytest.raises(SealroomError) as caught:
+            await olga.session.sync()
+        page = tmp_path / "kit.html"
+        made = await olga.home.backup(olga.vault, page)
+        assert made.unconfirmed == str(caught.value)
+        assert made.kit == parse_kit(page.read_text()) == olga.home.kit(olga.vault)
+        for said in ("Project Lark", olga.id.hex(), "https://localhost:8443"):
+            assert said in page.read_text()
+        async with await cast.newcomer("found in a safe").restore(made.kit) as vault:
+            assert await reads_all(vault)
+
+
+async def test_a_kit_is_made_where_the_copy_of_the_log_was_lost_too(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga", Answerless(Unreachable("no")), fresh=True)
+        made = await olga.home.backup(olga.vault, tmp_path / "kit.html")
+        assert made.unconfirmed == "no"
+        assert olga.id.hex() in (tmp_path / "kit.html").read_text()
+        assert made.kit == olga.home.kit(olga.vault)
+
+
+async def test_names_that_cannot_be_had_keep_no_kit_from_being_made(tmp_path: Path) -> None:
+    class Nameless(Lie):
+        def fetch(self, *_: Any) -> AsyncGenerator[bytes, None]:
+            raise Refused("damaged", code="storage_damaged")
+
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga", Nameless(), fresh=True)
+        made = await olga.home.backup(olga.vault, tmp_path / "kit.html")
+        assert made.unconfirmed is None
+        assert olga.id.hex() in (tmp_path / "kit.html").read_text()
+
+
+async def test_keys_that_are_known_to_be_dead_make_no_kit_offline_either(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        bo = await cast.actor("bo")
+        await (await cast("olga")).revoke("Bo", Reason.LOST_BID)
+        await bo.session.sync()
+        bo = await cast.actor("bo", Answerless(Unreachable("no")))
+        with pytest.raises(Refused, match="no longer a member"):
+            await bo.home.backup(bo.vault, tmp_path / "kit.html")
+        assert not (tmp_path / "kit.html").exists()
+
+
+async def test_where_a_rotation_may_have_landed_only_the_server_can_say_whose_kit_it_is(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga", Unanswered())
+        with pytest.raises(Unreachable):
+            await olga.home.rotate_identity(olga.vault)
+        olga = await cast.actor("olga", Answerless(Unreachable("no")))
+        with pytest.raises(Unreachable):
+            await olga.home.backup(olga.vault, tmp_path / "kit.html")
+        assert not (tmp_path / "kit.html").exists()
+        olga = await cast.actor("olga")
+        kit = await backed_up(olga, tmp_path / "kit.html")
+        assert Identity(kit.seed).member_id == olga.id
+
+
+class Unanswered(Lie):
+    """Lands an act, and does not say so."""
+
+    async def submit(self, honest: Transport, vault_id: bytes, act: SubmitAct) -> Submitted:
+        await honest.submit(vault_id, act)
+        raise Unreachable("no")
 
 
 async def test_a_page_is_never_written_over(tmp_path: Path) -> None:
@@ -483,8 +589,93 @@ async def test_a_kit_that_the_server_does_not_know_leaves_nothing_behind(tmp_pat
         home = cast.newcomer("empty")
         with pytest.raises(Refused):
             await home.restore(other)
+        assert not home.directory.exists()
+
+
+def reached_at(cast: Company, home: Home, place: tuple[str, bytes | None]) -> None:
+    """Have a server answer one address and TLS key alone, as after it moved."""
+
+    def connect(url: str, pin: bytes | None, signer: Signer) -> Transport:
+        if url != place[0]:
+            return Liar(ServiceTransport(cast.lab.service, signer), Answerless(Unreachable("no")))
+        if pin != place[1]:
+            return Liar(ServiceTransport(cast.lab.service, signer), Answerless(PinMismatch("no")))
+        return ServiceTransport(cast.lab.service, signer)
+
+    home.connect = connect
+
+
+MOVED = "https://moved.example:1", b"\x17" * 32
+
+
+@pytest.mark.parametrize("given", [{}, {"server": MOVED[0]}, {"pin": MOVED[1]}])
+async def test_a_kit_of_a_server_that_moved_leaves_nothing_behind_until_it_is_told_where(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        kit = olga.home.kit(olga.vault)
+        home = cast.newcomer("found in a safe")
+        reached_at(cast, home, MOVED)
+        for _ in range(2):
+            with pytest.raises((Unreachable, PinMismatch)):
+                await home.restore(kit, **given)
+            assert not home.directory.exists()
+        async with await home.restore(kit, server=MOVED[0], pin=MOVED[1]) as vault:
+            assert (vault.server, vault.pin) == MOVED
+            assert await reads_all(vault)
+        (entry,) = home.keyring.vaults
+        assert (entry.server, entry.tls_pin) == MOVED
+        assert [each.name for each in home.keyring.identities] == ["restored-1"]
+
+
+async def test_a_home_that_is_back_already_is_told_where_its_server_moved_to(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        kit, before = olga.home.kit(olga.vault), olga.home.keyring
+        reached_at(cast, olga.home, (kit.server, MOVED[1]))
+        for wrong in (None, bytes(32)):
+            with pytest.raises(PinMismatch):
+                await olga.home.restore(kit, pin=wrong)
+            assert olga.home.keyring == before
+        async with await olga.home.restore(kit, pin=MOVED[1]) as vault:
+            assert await reads_all(vault)
+        # What this home knows by now is newer than what stands on the paper.
+        async with await olga.home.restore(kit) as vault:
+            assert vault.pin == MOVED[1]
+        assert len(olga.home.keyring.identities) == len(before.identities)
+
+
+async def test_a_keyring_that_cannot_be_written_keeps_no_log_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        home = cast.newcomer("full")
+        home.create_keyring()
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(home, "_edit", full)
+            with pytest.raises(OSError, match="No space"):
+                await home.restore(olga.home.kit(olga.vault))
         assert (home.keyring.vaults, home.keyring.identities) == ((), ())
         assert list((home.directory / "vaults").glob("*")) == []
+
+
+async def test_what_was_verified_of_a_restored_vault_is_pinned_at_once(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        home = cast.newcomer("found in a safe")
+        async with await home.restore(olga.home.kit(olga.vault)) as vault:
+            shown = vault.session.believed.pin
+        with VaultStore(store_path(home.directory, bytes.fromhex(vault.vault_id))) as store:
+            assert store.pinned_note() == shown.note()
+            assert store.size() == shown.size
 
 
 async def test_a_kit_does_not_take_the_place_of_somebody_else(tmp_path: Path) -> None:

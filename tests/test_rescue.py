@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from client import rescue
 from client.errors import InputError, Refused, Unreachable
-from client.recovery import REQUEST_PREFIX, Request, parse_request
+from client.recovery import REQUEST_CHARACTERS, REQUEST_PREFIX, Request, parse_request
 from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import Reason, Role
@@ -109,7 +110,12 @@ async def test_what_is_no_request_or_for_another_vault_releases_nothing(cast: Co
     text = asked(cast)
     other = cast.newcomer("elsewhere").rescue_request(URL, bytes(32), None).text
     size = ada.session.state.size
-    for broken in ("", "hello", text[:-3], text.replace(text[40], "A", 1) + "AA", text[:60]):
+    folded = text[:700] + "\n" + text[700:]
+    changed = text[:90] + ("B" if text[90] == "A" else "A") + text[91:]
+    for broken in (
+        "", "hello", REQUEST_PREFIX, text[:-3], text[:60], text + "A", text[:-1] + "=", changed,
+        text.removeprefix(REQUEST_PREFIX), text[:-3] + "\nyour id here: it", folded[:-1],
+    ):  # fmt: skip
         with pytest.raises(InputError, match="no rescue request"):
             await ada.release_share(broken, yes=True)
     with pytest.raises(InputError, match="another vault"):
@@ -118,6 +124,36 @@ async def test_what_is_no_request_or_for_another_vault_releases_nothing(cast: Co
     assert text.startswith(REQUEST_PREFIX)
     # What mail adds around a line does no harm.
     await ada.release_share(f"  {text}\n", yes=True)
+
+
+def mailed(text: str) -> str:
+    """Return a request as it comes back in an answered mail: folded, quoted, with words around."""
+    lines = textwrap.wrap(text, 72)
+    quoted = "".join(f"> {line}\r\n" for line in lines)
+    return f"Dear Kim,\r\n{text}\r\n\r\nyour id here: 5f0c\r\nOlga wrote:\r\n{quoted}> Regards\r\n"
+
+
+async def test_a_request_is_found_in_the_mail_that_it_came_in(cast: Company) -> None:
+    text = asked(cast)
+    assert len(text) == len(REQUEST_PREFIX) + REQUEST_CHARACTERS
+    once = parse_request(text, vault_id(cast))
+    other = cast.newcomer("elsewhere").rescue_request(URL, bytes(32), None).text
+    for around in (
+        mailed(text),
+        f"{REQUEST_PREFIX} what begins so is the request:\n{text}\n\nyour id here: 5f0c",
+        f"{text[:200]}\n{text[200:]}\nyours",
+        f"{other}\n{text}",
+    ):
+        assert parse_request(around, vault_id(cast)) == once
+
+
+async def test_of_two_requests_in_one_text_neither_is_taken(cast: Company) -> None:
+    text, mallory = asked(cast), asked(cast, "mallory")
+    ada = await cast("ada")
+    size = ada.session.state.size
+    with pytest.raises(InputError, match="2 different rescue requests"):
+        await ada.release_share(f"{mailed(text)}\n{mallory}", yes=True)
+    assert await acts_since(ada, size) == []
 
 
 @pytest.mark.threat("K16")

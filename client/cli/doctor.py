@@ -25,8 +25,10 @@ OFFLINE: Final = "--offline was given"
 def doctor(context: click.Context, offline: bool) -> None:
     """Look whether everything is in order: versions, speed, keyring, logs, clock, servers.
 
-    What this home keeps of each vault's log is verified once more. Nothing is changed. The engines
-    that seal and open are measured for a second. Ends with 1 where something is a problem.
+    What this home keeps of each vault's log is verified once more, and each vault's server has to
+    show a fresh checkpoint that continues it: one that was put back from a backup, has another
+    history or lost the vault is told. Nothing is changed. The engines that seal and open are
+    measured for a second. Ends with 1 where something is a problem.
 
     Example:
       sealroom doctor --offline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,7 +14,14 @@ from client.cli.output import moment, print_facts, print_table, rows_of_words, s
 from client.results.keys import RotateIdentityResult
 
 if TYPE_CHECKING:
-    from client.kits import Kit
+    from client.kits import Backup, Kit
+
+UNCONFIRMED: Final = (
+    "The keys on it are those that this home has. That they still serve in the vault, and that its "
+    "server is still where the kit says, nobody has said now: make another kit once the server "
+    "answers again. To one that moved, 'sealroom identity restore' goes by --server and --pin."
+)
+"""What is told of a kit beside the reason for which its server did not confirm it."""
 
 
 @click.group()
@@ -129,20 +136,25 @@ def backup(invocation: Invocation, out: Path) -> None:
     """Make the recovery kit of your identity in this vault: a page to print.
 
     It holds your keys in clear. Whoever has it can do and open what you can: print it, delete
-    the file, and keep the paper in a safe.
+    the file, and keep the paper in a safe. Where the server does not answer, or is not believed,
+    the page is made from what this home knows, and what could not be confirmed is said.
 
     Example:
       sealroom identity backup --out kit.html
     """
     invocation.demand_keyring()
 
-    async def making() -> None:
+    async def making() -> Backup:
         async with invocation.home.vault(invocation.vault) as vault:
-            await invocation.home.backup(vault, out)
+            return await invocation.home.backup(vault, out)
 
-    invocation.work(making)
-    invocation.show({"page": str(out)}, lambda: say(f"written: {visible(str(out))}"))
+    why = invocation.work(making).unconfirmed
+    made = {"page": str(out), "unconfirmed": why}
+    invocation.show(made, lambda: say(f"written: {visible(str(out))}"))
     invocation.aside("It holds your keys in clear. Print it, delete it, lock the paper away.")
+    if why is not None:
+        invocation.aside(f"NOT CONFIRMED by the server: {visible(why)}.")
+        invocation.aside(UNCONFIRMED)
 
 
 @identity.command()
@@ -157,9 +169,15 @@ def backup(invocation: Invocation, out: Path) -> None:
     metavar="'24 WORDS'",
     help="The kit's words, with --server and --vault-id; asked for if not given.",
 )
-@click.option("--server", metavar="HOST:PORT", help="The server, as the kit has it.")
-@click.option("--vault-id", metavar="ID", help="The vault's id.")
-@click.option("--pin", metavar="HEX", help="The pin of the server's TLS key.")
+@click.option(
+    "--server", metavar="HOST:PORT", help="The server; with --kit, where it is another by now."
+)
+@click.option("--vault-id", metavar="ID", help="The vault's id; a kit's file has it.")
+@click.option(
+    "--pin",
+    metavar="HEX",
+    help="The pin of the server's TLS key; with --kit, where it is another by now.",
+)
 @click.pass_obj
 def restore(
     invocation: Invocation,
@@ -171,19 +189,25 @@ def restore(
 ) -> None:
     """Bring an identity back from its recovery kit.
 
-    If somebody else may have seen the kit, or the machine was stolen, run 'sealroom identity
-    rotate' next.
+    A kit says where the server was. If it has another address or TLS key by now, say so with
+    --server and --pin: whoever answers there has to show the vault's log, verified as ever, and
+    nothing is kept before it does. If somebody else may have seen the kit, or the machine was
+    stolen, run 'sealroom identity rotate' next.
 
     Example:
       sealroom identity restore --kit kit.html
+      sealroom identity restore --kit kit.html --pin 5f0c...
     """
-    restored = _kit(kit, words, server, vault_id, pin)
+    address = None if server is None else options.server_url(server)
+    tls_pin = options.tls_pin(pin)
+    restored = _kit(kit, words, vault_id, address, tls_pin)
 
     async def restoring() -> str:
-        async with await invocation.home.restore(restored) as vault:
+        home = invocation.home
+        async with await home.restore(restored, server=address, pin=tls_pin) as vault:
             return vault.vault_id
 
-    found = invocation.work(restoring, stopped="The same command does the rest.")
+    found = invocation.work(restoring, stopped="The same command begins anew.")
     info = next(each for each in invocation.home.vaults() if each.vault_id == found)
     invocation.show(
         info,
@@ -196,20 +220,21 @@ def restore(
 def _kit(
     kit: Path | None,
     words: str | None,
-    server: str | None,
     vault_id: str | None,
-    pin: str | None,
+    server: str | None,
+    tls_pin: bytes | None,
 ) -> Kit:
     from client.kits import Kit, parse_kit, seed_of_words
 
     if kit is not None:
+        if words is not None or vault_id is not None:
+            raise click.UsageError("--kit has the words and the vault's id: leave yours out")
         return parse_kit(options.text_of(kit))
     if server is None or vault_id is None:
         raise click.UsageError("give --kit, or --server and --vault-id beside the words")
-    whole, address = options.whole_id(vault_id), options.server_url(server)
-    tls_pin = options.tls_pin(pin)
+    whole = options.whole_id(vault_id)
     typed = words or click.prompt("The kit's 24 words", hide_input=True, err=True)
-    return Kit(whole, address, tls_pin, seed_of_words(typed))
+    return Kit(whole, server, tls_pin, seed_of_words(typed))
 
 
 def _keep(invocation: Invocation) -> str:

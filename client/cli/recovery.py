@@ -12,7 +12,7 @@ from client.cli.invocation import Invocation, compared, compared_with_each
 from client.cli.keys import print_left
 from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
 from client.results.log import ActResult
-from client.results.recovery import RecoveryStatus, RescueRequest, RescueResult
+from client.results.recovery import RecoveryStatus, RescueResult
 
 FILE = click.Path(path_type=Path, allow_dash=True)
 
@@ -153,19 +153,15 @@ def request(invocation: Invocation, server: str, vault_id: str, pin: str | None)
     shows them. Send the text to the custodians; each of them then compares words with you.
 
     Example:
-      sealroom --home ~/rescue recovery request vault.example.com:8443 6b1f... --pin 5f0c...
+      sealroom --home ~/rescue recovery request vault.example.com:8443 6b1f... > request.txt
     """
     address, tls_pin = options.server_url(server), options.tls_pin(pin)
     whole = options.whole_id(vault_id)
     invocation.unlock()
     made = invocation.home.rescue_request(address, whole, tls_pin)
-    invocation.show(made, lambda: _print_request(made))
-
-
-def _print_request(made: RescueRequest) -> None:
-    say(made.text)
-    say()
-    say(f"your id here: {made.member_id}")
+    invocation.show(made, lambda: say(made.text))
+    # The text alone is what goes into a file, or through a pipe.
+    invocation.aside(f"Your id here, which custodians compare by: {made.member_id}")
 
 
 @recovery.command()
@@ -193,8 +189,9 @@ def words(invocation: Invocation, vault_id: str, custodian: str) -> None:
 def release(invocation: Invocation, file: Path, words: str | None, yes: bool) -> None:
     """Give your share to the person who made the request in FILE (- for standard input).
 
-    Whoever has enough shares is the owner. So speak with the person, and compare the twelve
-    words, by voice or face to face. All members see that you released your share.
+    FILE may be the whole mail that it came in. Whoever has enough shares is the owner: so speak
+    with the person, and compare the twelve words, by voice or face to face. All members see that
+    you released your share.
 
     Example:
       sealroom recovery release request.txt --words "abandon ability able about above ..."
@@ -216,7 +213,8 @@ def release(invocation: Invocation, file: Path, words: str | None, yes: bool) ->
 def rebuild(invocation: Invocation) -> None:
     """Put the released shares together, and be the owner again, under new keys.
 
-    The old keys are dead from then on. Afterwards run 'sealroom rotate', and deal anew.
+    The old keys are dead from then on. What they opened takes no new data until its keys are
+    replaced, which is offered at the end; then deal anew.
 
     Example:
       sealroom --home ~/rescue recovery rebuild
@@ -225,7 +223,8 @@ def rebuild(invocation: Invocation) -> None:
 
     async def rebuilding() -> RescueResult:
         vault, result = await invocation.home.rebuild(invocation.vault)
-        await vault.close()
+        async with vault:
+            invocation.waiting[:] = [await vault.new_keys()]
         return result
 
     done = invocation.work(rebuilding, stopped="The same command does the rest.")
@@ -243,4 +242,4 @@ def _print_rebuilt(done: RescueResult) -> None:
         ]
     )
     print_left(done.left)
-    say("Next: 'sealroom rotate' for new keys, and 'sealroom recovery setup' to deal anew.")
+    say("RECOVERY HAS ENDED: deal shares of your new keys, with 'sealroom recovery setup'.")

@@ -63,7 +63,7 @@ async def test_a_server_with_another_address_and_another_tls_key_is_followed(
     async with begun(tmp_path) as before:
         pass
     (tmp_path / "server" / TLS_FILE).unlink()
-    async with running_server(tmp_path / "server") as now:
+    async with running_server(tmp_path / "server", new_tls_key=True) as now:
         assert now.pin != before.pin
         for name in ("owner", "Bo"):
             told = await home(tmp_path, name).move_vault(now.url + "/", pin=now.pin)
@@ -192,7 +192,7 @@ async def test_the_command_and_the_sdk_without_asyncio_go_there(
     async with begun(tmp_path):
         pass
     monkeypatch.setenv("SEALROOM_PASSPHRASE", PASSPHRASE)
-    async with running_server(tmp_path / "server") as now:
+    async with running_server(tmp_path / "server", new_tls_key=True) as now:
         where = ("--home", str(tmp_path / "owner"), "--vault", "Lark")
         move = ("vault", "move", now.url, "--pin", now.pin.hex())
         assert await asyncio.to_thread(main.run, (*where, *move)) == 0
@@ -215,7 +215,7 @@ async def test_a_kit_finds_a_server_with_another_tls_key_by_the_pin_beside_it(
     async with begun(tmp_path), home(tmp_path, "owner").vault() as vault:
         await home(tmp_path, "owner").backup(vault, tmp_path / "kit.html")
     (tmp_path / "server" / TLS_FILE).unlink()
-    async with running_server(tmp_path / "server") as now:
+    async with running_server(tmp_path / "server", new_tls_key=True) as now:
         restore = ["--home", str(tmp_path / "paper"), "identity", "restore"]
         restore += ["--kit", str(tmp_path / "kit.html"), "--server", now.url]
         assert await asyncio.to_thread(main.run, restore) == 4

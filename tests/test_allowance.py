@@ -52,6 +52,23 @@ async def test_a_new_identity_has_no_new_day(tmp_path: Path) -> None:
         assert (await live.submit(renewed, noop(live, renewed))).status == 429
 
 
+@pytest.mark.threat("D4")
+async def test_invites_are_no_allowances(tmp_path: Path) -> None:
+    """Each puppet has a day of six acts; all of one admin's together have one of sixty."""
+    async with live_vault(tmp_path, acts_per_day=60, request_burst=10_000) as (_, live):
+        cast = await staged_cast(live)
+        puppets = [live.member(inviter=cast["admin"]) for _ in range(12)]
+        await live.push()
+        taken = []
+        for puppet in puppets:
+            for step in range(7):
+                taken.append((await live.submit(puppet, noop(live, puppet, step))).status)
+        assert taken.count(200) == 60 - len(puppets)  # who joined spent one by that
+        # Whoever brought them in, whoever somebody else did, and the owner have theirs.
+        for who in (cast["admin"], cast["bidder"], live.owner):
+            assert (await live.submit(who, noop(live, who))).status == 200
+
+
 def test_a_day_costs_what_it_should() -> None:
     allowance = Allowance(100)
     reader, writer = Standing(b"r", commits=False), Standing(b"w", commits=True)
@@ -71,5 +88,10 @@ def test_a_day_costs_what_it_should() -> None:
     assert left(writer, api.ACTS, DAY / 2) == 50
     assert left(writer, api.ACTS, 10 * DAY) == 100
     assert left(Standing(b"w", commits=False), api.ACTS, 10 * DAY) == 0
+    # those whom one brought in have a day together, and take nothing from that one
+    brought = [Standing(b"%d" % n, commits=False, by=b"w") for n in range(12)]
+    assert sum(left(each, api.ACTS, 20 * DAY) for each in brought) == 100
+    assert left(writer, api.ACTS, 20 * DAY) == 100
+    assert left(Standing(b"a", commits=True, by=b"w"), api.ACTS, 20 * DAY) == 100
     # what costs more than there ever is costs all of it
     Allowance(1).spend(api.ACTS, b"v", reader, 0.0)

@@ -17,6 +17,7 @@ FETCHES_PER_ACT: Final = 20
 """To replay the observation of a fetch takes a twentieth of what the least act takes, or less."""
 OTHERS_PER_COMMITTER: Final = 10
 """Who commits nothing has a tenth: to read, to answer an offer, to change an identity."""
+BROUGHT_IN: Final = b"brought in"
 LEAVES: Final = {api.ACTS: FETCHES_PER_ACT, api.BLOCKS: 1}
 """The paths by which the log grows, and what each time is worth."""
 
@@ -25,11 +26,14 @@ LEAVES: Final = {api.ACTS: FETCHES_PER_ACT, api.BLOCKS: 1}
 class Standing:
     """Whose allowance a key spends, and whether as somebody who commits.
 
-    `since` is the id that a member had first: a new identity has its old one's allowance.
+    `since` is the id that a member had first: a new identity has its old one's allowance. Of
+    whoever commits nothing `by` is who brought it in, the same way: whom one brought in spend
+    together what one who commits has, or invites would be allowances.
     """
 
     since: bytes
     commits: bool
+    by: bytes | None = None
 
 
 class Allowance:
@@ -48,5 +52,9 @@ class Allowance:
         Raises:
             RateLimited: the member has added what it may, and has to wait.
         """
-        cost = LEAVES[template] * (1 if whose.commits else OTHERS_PER_COMMITTER)
+        leaves = LEAVES[template]
+        cost = leaves * (1 if whose.commits else OTHERS_PER_COMMITTER)
         self._left.spend(vault + whose.since, now, min(cost, self._most))
+        if whose.by is not None and not whose.commits:
+            # Not that of who brought it in, who has to be able to remove it.
+            self._left.spend(vault + whose.by + BROUGHT_IN, now, min(leaves, self._most))

@@ -217,8 +217,14 @@ class VaultService:
         """Say whose allowance of the log a key spends."""
         vault = await self._open(vault_id)
         caller = vault.caller(keyid)
-        since = vault.state.lineage(keyid)[-1]
-        return Standing(since, caller is not None and caller.commits)
+        state = vault.state
+        since = state.lineage(keyid)[-1]
+        first = state.members.get(since)
+        invite = caller.invite if caller is not None else None
+        if first is not None and first.invite is not None:
+            invite = state.invites[first.invite]
+        by = None if invite is None else state.lineage(invite.inviter)[-1]
+        return Standing(since, caller is not None and caller.commits, by)
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
         """Append an act that its author sent, with its sides (SPEC section 10.2).

@@ -73,9 +73,9 @@ class ServerProcess:
         self.process.kill()
         await self.process.wait()
 
-    async def stop(self) -> tuple[int, str]:
+    async def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Ask it to stop, and return its exit code and its log."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(by)
         _, log = await asyncio.wait_for(self.process.communicate(), 20)
         return self.process.returncode or 0, log.decode()
 

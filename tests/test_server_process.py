@@ -77,6 +77,9 @@ async def test_it_says_where_it_is_and_shows_the_token_once(tmp_path: Path) -> N
     async with subprocess_server(data_dir, "--open") as second:
         assert second.pin == first.pin
         assert second.announced["token"] is second.announced["token_file"] is None
+        code, log = await second.stop(signal.SIGHUP)  # the terminal went away
+    assert code == 0
+    assert json.loads(log.splitlines()[-1])["event"] == "server_stopped"
 
 
 async def test_it_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
@@ -293,6 +296,39 @@ def test_options_become_a_configuration(tmp_path: Path, monkeypatch: pytest.Monk
     both = CliRunner().invoke(serve, ["--tls-cert", "a"])
     assert both.exit_code == 1
     assert "error: a certificate needs its key" in both.output
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "https://127.0.0.1:9"),
+        ({"host": "0.0.0.0"}, "https://localhost:9"),
+        ({"host": "::"}, "https://localhost:9"),
+        ({"authorities": ("a.example:8443", "b.example")}, "https://a.example:8443"),
+        ({"host": "0.0.0.0", "authorities": ("b.example",)}, "https://b.example"),
+    ],
+)
+def test_the_address_that_is_shown_is_one_that_is_answered(
+    settings: dict[str, Any], url: str
+) -> None:
+    config = Config(data_dir=Path("d"), **settings)
+    assert cli.reached_at(config, f"https://{config.host}:9") == url
+
+
+def test_a_process_that_may_open_too_little_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, made = [(64, 200)], []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: made.append(pair))
+    with pytest.raises(InvalidConfig, match="1,024 connections need 1,152 open files") as refused:
+        cli.expect_handles(1_024)
+    assert "LimitNOFILE" in str(refused.value.hint)
+    assert not made
+    for limits[0] in ((64, 4_096), (64, resource.RLIM_INFINITY)):
+        cli.expect_handles(1_024)
+        assert made.pop() == (1_152, limits[0][1])
+    limits[0] = (2_000, 2_000)
+    cli.expect_handles(1_024)
+    assert not made
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -23,6 +23,9 @@ from vault.config import Config, InvalidConfig, read_limits
 from vault.logs import configure_logging
 from vault.tls import TOKEN_FILE
 
+OTHER_HANDLES: Final = 128
+"""Open files beside connections: the database's, sockets that listen, what starts with Python."""
+STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ANOTHER_DIRECTORY: Final = (
     "Have the user that runs the server own it, or choose another directory with --data."
 )
@@ -97,7 +100,7 @@ def serve(
     limits_file: Path | None,
     open_to_all: bool,
 ) -> None:
-    """Run a server until it is told to stop (Ctrl-C, or SIGTERM).
+    """Run a server until it is told to stop (Ctrl-C, SIGTERM or SIGHUP).
 
     It keeps what members seal and can open none of it. The first start makes its keys and a
     token for creating vaults, and shows the token. The log goes to stderr, as JSON lines.
@@ -120,12 +123,32 @@ def serve(
                 new_tls_key=new_tls_key,
                 **limits,
             )
+            expect_handles(config.max_connections)
             asyncio.run(_serve(config, as_json=as_json))
     except SealroomError as error:
         if ctx.parent is not None:
             raise  # the root tells the errors of all its commands in one way
         _tell(error, as_json=as_json)
         sys.exit(1)
+
+
+def expect_handles(connections: int) -> None:
+    """Have the system let this process open so many connections, and its files.
+
+    Raises:
+        InvalidConfig: it does not.
+    """
+    wanted = connections + OTHER_HANDLES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise InvalidConfig(
+            f"{connections:,} connections need {wanted:,} open files, and this process may have "
+            f"{hard:,}",
+            hint="Raise it (ulimit -n, LimitNOFILE), or lower max_connections with --limits.",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager
@@ -172,30 +195,31 @@ def _config(
 async def _serve(config: Config, *, as_json: bool) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     async with running(config) as server:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             loop.add_signal_handler(number, stopping.set)
         click.echo(_announcement(config, server, as_json=as_json))
         sys.stdout.flush()
         await stopping.wait()
         # Whoever asks a second time is not kept waiting.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             loop.remove_signal_handler(number)
 
 
 def _announcement(config: Config, server: RunningServer, *, as_json: bool) -> str:
     token_file = config.data_dir.resolve() / TOKEN_FILE
+    url = reached_at(config, server.url)
     shown = server.token.reveal() if server.token.created and not config.open else None
     if as_json:
         return json.dumps(
             {
-                "url": server.url,
+                "url": url,
                 "pin": server.pin.hex(),
                 "token": shown,
                 "token_file": None if config.open else str(token_file),
                 "ready": True,
             }
         )
-    lines = [f"url:    {server.url}", f"pin:    {server.pin.hex()}"]
+    lines = [f"url:    {url}", f"pin:    {server.pin.hex()}"]
     if config.open:
         lines.append("token:  none needed, anyone may create vaults here")
     elif shown is None:
@@ -206,6 +230,15 @@ def _announcement(config: Config, server: RunningServer, *, as_json: bool) -> st
             f"        (kept in {token_file}; whoever has it can create vaults here)",
         ]
     return "\n".join([*lines, "ready"])
+
+
+def reached_at(config: Config, listening: str) -> str:
+    """Return an address that this server answers: the first of its names, if it has any."""
+    if config.authorities:
+        return f"https://{config.authorities[0]}"
+    if config.host in ("0.0.0.0", "::"):
+        return f"https://localhost:{listening.rpartition(':')[2]}"
+    return listening
 
 
 def wants_json(ctx: click.Context) -> bool:

@@ -81,6 +81,31 @@ async def test_names_of_nobody_go_and_every_name_that_counts_stays(tmp_path: Pat
 
 
 @pytest.mark.threat("K14")
+async def test_what_others_named_already_is_no_name_to_keep(tmp_path: Path) -> None:
+    """Kim repeats what others said, each time with ballast: from her it counts for nothing."""
+    async with company(tmp_path) as cast:
+        olga, kim = await cast("olga"), await cast("kim")
+        me = kim.identity.member_id
+        named = {each.member_id: each.name or "" for each in await kim.members()}
+        title = await kim.title()
+        rows = [
+            person_row(bytes.fromhex(party), name, title=title, note="n") | {"z": bytes(20_000)}
+            for party, name in named.items()
+            if party != me.hex()
+        ]
+        session = kim.session
+        await session.ensure_writable([PEOPLE])
+        await committed(session, seal_rows(session, session.writable(*PEOPLE), rows))
+        before = await olga.members()
+        assert kept(olga) > 100_000
+        done = await olga.erase_names("Kim", reason=Reason.BREACH)
+        assert done.records == len(rows)
+        assert await olga.members() == before
+        assert await olga.title() == title
+        assert kept(olga) < 50_000
+
+
+@pytest.mark.threat("K14")
 async def test_what_was_erased_is_kept_and_fetched_by_nobody(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         olga, ada = await cast("olga"), await cast("ada")

@@ -14,6 +14,7 @@ from client.cli.meant import Choice
 from client.cli.output import counted, duration, moment, print_facts, say, size, visible
 from client.cli.progress import progress_bar
 from client.cli.vault import offer_text
+from client.cli.whom import ask_if_meant
 from client.results.keys import AcceptResult, OfferResult
 
 if TYPE_CHECKING:
@@ -43,12 +44,20 @@ def offer(
     accepted or not. Until it accepts or rejects, or the offer ends by itself, nobody uploads,
     erases, rotates, invites, confirms or grants; members can be removed. You cannot take an offer
     back, so choose a short --expires. And you compare its twelve words yourself, unless you did
-    at 'confirm'.
+    at 'confirm', and it goes by the same name since. On a terminal you are shown whom the name
+    leads to, and asked.
 
     Example:
       sealroom handover offer Ann --expires 7d --words "abandon ability able about above ..."
     """
     typed = options.checked_words(words)
+
+    ask_if_meant(
+        invocation,
+        [member],
+        f"Offer everything to {visible(member)}? You cannot take it back.",
+        said=yes or typed is not None,
+    )
 
     def offering(same: bool) -> OfferResult:
         return invocation.in_vault(

@@ -225,3 +225,26 @@ def as_older(cast: Company) -> None:
     """Take from each home that is open what an older client did not keep."""
     for actor in cast.open.values():
         actor.session.store._db.execute("DELETE FROM compared_as")
+
+
+async def test_new_names_have_no_space_at_their_ends(tmp_path: Path) -> None:
+    async with a_vault(tmp_path, title=" Lark\u3000") as (_, owner):
+        assert await owner.title() == "Lark"
+        invited = await owner.invite(Role.BIDDER, name="\u00a0Bo ")
+        assert invited.name == "Bo"
+        assert {"Sue", "Bo"} == set(await members(owner))
+        with pytest.raises(InputError, match="invite needs a name"):
+            await owner.invite(Role.BIDDER, name="\u3000")
+        core = FieldClass.CORE
+        with pytest.raises(InputError, match="no new collection can be called 'x\\\\xa0'"):
+            await owner.upload(TABLE, collection="x\u00a0", default=core)
+        assert (await owner.status()).collections == 0
+        file = tmp_path / "contract.pdf"
+        file.write_bytes(b"signed")
+        for name in ("contract.pdf\u00a0", " contract.pdf"):
+            with pytest.raises(InputError, match="a document cannot be called"):
+                await owner.attach(file, field_class=core, name=name)
+        await owner.attach(file, field_class=core, name="a contract.pdf")
+        file.write_bytes(b"forged")
+        with pytest.raises(Refused, match="there is another document"):
+            await owner.attach(file, field_class=core, name="a\u00a0contract.pdf")

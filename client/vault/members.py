@@ -52,6 +52,7 @@ class Members(Face):
     async def _invited(
         self, role: Role, rules: tuple[Rule, ...], name: str, days: float
     ) -> InviteResult:
+        name = name.strip()
         made = await inviting.invite(self.session, role, rules, name, int(days * DAY))
         host = self.server.removeprefix("https://")
         classes = sorted({rule.field_class for rule in rules if rule.field_class is not None})
@@ -159,8 +160,9 @@ class Members(Face):
     ) -> ActResult:
         """Give a confirmed member another role.
 
-        Whoever is to be an admin, with keys or without, has had its words compared in this home,
-        under the name that it goes by: what an admin sees and does is not taken back.
+        Whoever becomes an admin, with keys or without, has had its words compared in this home,
+        under the name that it goes by: what an admin sees and does is not taken back. Not who is
+        an admin with keys, and is to have none.
 
         Raises:
             PinMismatch: the words differ.
@@ -171,7 +173,7 @@ class Members(Face):
         found = await people.find_member(self.session, member)
         change = acts.ChangeRole(found.id, role)
         self.session.expect_allowed(change)
-        if role in ADMIN_ROLES:
+        if role in ADMIN_ROLES and found.role is not Role.ADMIN:
             await self._expect_compared(found.id, words, yes)
         index = await self.session.act(saying(change))
         return ActResult("change-role", index, found.id.hex(), member)

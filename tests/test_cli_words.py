@@ -15,6 +15,7 @@ from client.results.people import JoinResult
 from protocol.blocks import FieldClass
 from tests.cli_world import (
     ACCEPTED,
+    ACT,
     CONFIRMED,
     HOSTILE,
     ID,
@@ -76,7 +77,7 @@ def test_at_a_terminal_a_person_compares_the_words(
     world.answers["confirm"] = refused_once()
     assert world.run("confirm", "Ann") == 0
     assert [call[0] for call in world.calls] == ["persons", "confirm", "words", "confirm"]
-    assert world.calls[-1][2] == {"words": None, "yes": True, "classes": ()}
+    assert world.calls[-1][2] == {"words": WORDS, "yes": False, "classes": ()}
     err = capsys.readouterr().err
     assert "\n    abandon   ability   able      about\n" in err
     assert "read out the same words?" in err
@@ -231,6 +232,24 @@ def test_where_the_words_are_still_to_be_compared_that_is_the_question(
     err = capsys.readouterr().err
     assert f"- (admin, {'ef' * 8}), words:" in err
     assert err.count("[y/N]") == 1
+
+
+@pytest.mark.threat("K1")
+@pytest.mark.parametrize(
+    ("command", "verb", "done"),
+    [("handover offer Ann", "offer", OFFERED), ("role Ann admin", "change_role", ACT)],
+)
+def test_the_words_that_were_heard_go_with_the_act(
+    command: str, verb: str, done: Any, world: World, monkeypatch: Any
+) -> None:
+    """While a person hears them, the name may be given to somebody else, whose words differ."""
+    at_a_terminal(monkeypatch, "y\n")
+    world.answers["persons"] = (MEMBERS[2],)
+    answers = iter([Refused("not compared", code="not_compared"), done])
+    world.answers[verb] = lambda: next(answers)
+    assert world.run(*split(command)) == 0
+    assert world.calls[-1][0] == verb
+    assert (world.calls[-1][2]["words"], world.calls[-1][2]["yes"]) == (WORDS, False)
 
 
 def offered_once_compared() -> Callable[[], Any]:

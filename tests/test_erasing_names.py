@@ -105,6 +105,17 @@ async def test_what_others_named_already_is_no_name_to_keep(tmp_path: Path) -> N
         assert kept(olga) < 50_000
 
 
+async def test_of_an_owner_the_title_that_counts_stays(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, me = await cast("olga"), await cast.id_of("olga")
+        for title in ("Project Hen", "Project Owl", "Project Owl"):
+            await write_person(olga.session, me, "Olga", title=title)
+        before = await olga.members()
+        assert (await olga.erase_names("Olga")).records >= 3
+        assert await olga.title() == await (await cast("ada")).title() == "Project Owl"
+        assert await olga.members() == before
+
+
 @pytest.mark.threat("K14")
 async def test_what_was_erased_is_kept_and_fetched_by_nobody(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:

@@ -59,9 +59,9 @@ def offer(
         said=yes or typed is not None,
     )
 
-    def offering(same: bool) -> OfferResult:
+    def offering(heard: str | None) -> OfferResult:
         return invocation.in_vault(
-            lambda vault: vault.offer(member, days=expires, words=typed, yes=yes or same)
+            lambda vault: vault.offer(member, days=expires, words=typed or heard, yes=yes)
         )
 
     done = compared(offering, lambda: invocation.in_vault(lambda vault: vault.words(member)))
@@ -95,10 +95,10 @@ def accept(invocation: Invocation, words: str | None, yes: bool) -> None:
     """
     typed = options.checked_words(words)
 
-    def accepting(same: bool) -> AcceptResult:
+    def accepting(heard: str | None) -> AcceptResult:
         with progress_bar() as on_progress:
             return invocation.in_vault(
-                lambda vault: vault.accept(words=typed, yes=yes or same, on_progress=on_progress),
+                lambda vault: vault.accept(words=typed or heard, yes=yes, on_progress=on_progress),
                 stopped="'sealroom handover status' shows whether the offer is still open.",
             )
 

@@ -94,10 +94,10 @@ def confirm(
 
     said = said_of_plan(invocation, member, options.joined(classes))
 
-    def confirming(same: bool) -> ConfirmResult:
+    def confirming(heard: str | None) -> ConfirmResult:
         return invocation.in_vault(
             lambda vault: vault.confirm(
-                member, words=typed, yes=yes or same, classes=options.field_classes([said])
+                member, words=typed or heard, yes=yes, classes=options.field_classes([said])
             )
         )
 
@@ -135,9 +135,9 @@ def role(invocation: Invocation, member: str, role: str, words: str | None, yes:
         question = f"Make {visible(member)} {role}?"
         ask_if_meant(invocation, [member], question, said=yes or typed is not None)
 
-    def changing(same: bool) -> ActResult:
+    def changing(heard: str | None) -> ActResult:
         return invocation.in_vault(
-            lambda vault: vault.change_role(member, Role(role), words=typed, yes=yes or same)
+            lambda vault: vault.change_role(member, Role(role), words=typed or heard, yes=yes)
         )
 
     done = compared(changing, lambda: invocation.in_vault(lambda vault: vault.words(member)))

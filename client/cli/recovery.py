@@ -211,9 +211,9 @@ def release(invocation: Invocation, file: Path, words: str | None, yes: bool) ->
     typed = options.checked_words(words)
     text = options.text_of(file)
 
-    def releasing(same: bool) -> ActResult:
+    def releasing(heard: str | None) -> ActResult:
         return invocation.in_vault(
-            lambda vault: vault.release_share(text, words=typed, yes=yes or same)
+            lambda vault: vault.release_share(text, words=typed or heard, yes=yes)
         )
 
     done = compared(releasing, lambda: invocation.in_vault(lambda v: v.request_words(text)))

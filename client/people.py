@@ -76,13 +76,12 @@ async def find_party(
     live: list[Party] = list(session.state.parties())
     # Names are given by admins: one that is another's id, or begins like it, must not win.
     found = [p for p in live if p.id.hex() == wanted]
-    by_name = False
+    begun: list[Party] = []
     if not found:
         expect_all(known.people.missing)
         begun = [p for p in live if len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted)]
         named = [p for p in live if known.is_called(p, text) or known.was_compared_as(p, text)]
         found = [*named, *(p for p in begun if p not in named)]
-        by_name = not begun
     if members_first and any(isinstance(each, Member) for each in found):
         found = [each for each in found if isinstance(each, Member)]
     if removed and not found:
@@ -99,6 +98,7 @@ async def find_party(
         )
     (party,) = found
     before = known.compared_as(party)
+    by_name = party.id.hex() != wanted and party not in begun
     if by_name and before is not None and alike(before) != alike(text):
         raise InputError(
             f"whoever is called {text!r} now was called {before!r} when you compared words",

@@ -41,7 +41,7 @@ async def collection_named(session: Session, name: str) -> tuple[Collection, Nam
     """Return the collection of this name, with its names; None where there is none.
 
     Raises:
-        InputError: several have the name.
+        InputError: several have the name; or none has it, and it is no name for a new one.
         Refused: not every name is here.
     """
     found = []
@@ -55,6 +55,10 @@ async def collection_named(session: Session, name: str) -> tuple[Collection, Nam
         raise InputError(
             f"several collections are called {name!r}",
             hint="'sealroom collection list' shows them. Upload under another name.",
+        )
+    if not found and name != name.strip():
+        raise InputError(
+            f"no new collection can be called {name!r}", hint="Leave out the spaces at its ends."
         )
     return found[0] if found else None
 

@@ -176,6 +176,7 @@ class Vault:
 
     invite = _waiting(waiting_vault.Vault.invite)
     confirm = _waiting(waiting_vault.Vault.confirm)
+    persons = _waiting(waiting_vault.Vault.persons)
     words = _waiting(waiting_vault.Vault.words)
     grant = _waiting(waiting_vault.Vault.grant)
     withdraw_grant = _waiting(waiting_vault.Vault.withdraw_grant)

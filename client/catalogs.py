@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from client.columns import Cells
@@ -73,16 +74,31 @@ class Names:
     missing: Refused | None = None
 
 
+class Giver(IntEnum):
+    """Who gave a name: of several, the highest counts."""
+
+    ITSELF = 0
+    INVITER = 1
+    OWNER = 2
+
+
+class Given(NamedTuple):
+    """Words that a row says of a party, and as whom its author said them."""
+
+    by: Giver
+    words: str
+
+
 @dataclass(slots=True)
 class People:
-    """What the people catalog says: the vault's title, and names by party id.
+    """What the people catalog says: the vault's title, and names and notes by party id.
 
     With `missing` not every row is here.
     """
 
     title: str | None = None
-    names: dict[bytes, str] = field(default_factory=dict)
-    notes: dict[bytes, str] = field(default_factory=dict)
+    names: dict[bytes, Given] = field(default_factory=dict)
+    notes: dict[bytes, Given] = field(default_factory=dict)
     missing: Refused | None = None
 
 
@@ -90,44 +106,67 @@ async def read_people(session: Session) -> People:
     """Return the people catalog, empty for whoever does not hold it.
 
     Any admin can write to it, so a row counts only from somebody who may name its party: the
-    owner (or a former one), whoever invited it, or itself. Otherwise an admin could give its
-    own puppet the name of somebody else's bidder, and wait for the owner to grant by name.
+    owner (or a former one), whoever invited it, or itself, the first of these before the others.
+    Otherwise an admin could give its own puppet the name of somebody else's bidder, and wait for
+    the owner to grant by name; or take back a name that the owner gave.
 
     Raises:
         ManifestMismatch: the server sent a block that is not the committed one.
     """
     state = session.state
     found = await read_rows(session, state.collections[PEOPLE_COLLECTION], PEOPLE_FIELD)
-    people = People(missing=found.missing)
-    owners = {*state.lineage(state.owner)}
-    owners.update(*(state.lineage(each.seller) for each in state.handovers))
+    people, givers = People(missing=found.missing), Givers(state)
     for each in found.rows:
         author, row = each.batch.author, each.values
-        if author in owners:
+        if givers.owns(author):
             people.title = _text(row, "title") or people.title
-        party, name, note = row.get("party"), _text(row, "name"), _text(row, "note")
-        if isinstance(party, bytes) and author in owners | _may_name(state, party):
-            if name:
-                people.names[party] = name
-            if note:
-                people.notes[party] = note
+        party = row.get("party")
+        by = givers.names(author, party) if isinstance(party, bytes) else None
+        if isinstance(party, bytes) and by is not None:
+            _give(people.names, party, by, _text(row, "name"))
+            _give(people.notes, party, by, _text(row, "note"))
     return people
 
 
-def _may_name(state: State, party: bytes) -> set[bytes]:
-    """Return who beside owners may name a party: itself under any of its ids, and its inviter."""
-    member = state.members.get(party)
-    invite = state.invites.get(party if member is None else member.invite or party)
-    inviter = () if invite is None else state.lineage(invite.inviter)
-    return {*state.lineage(party), *inviter}
+def _give(known: dict[bytes, Given], party: bytes, by: Giver, words: str | None) -> None:
+    """Let words override what somebody of the same rank, or of a lower one, said before."""
+    if words and (party not in known or by >= known[party].by):
+        known[party] = Given(by, words)
+
+
+class Givers:
+    """Who may say what in the people catalog, by the log as it is."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._owners = {*state.lineage(state.owner)}
+        self._owners.update(*(state.lineage(each.seller) for each in state.handovers))
+
+    def owns(self, author: bytes) -> bool:
+        """Say whether an author is the owner, or was."""
+        return author in self._owners
+
+    def names(self, author: bytes, party: bytes) -> Giver | None:
+        """Return as whom an author names a party, under any of its ids; None if it may not."""
+        if self.owns(author):
+            return Giver.OWNER
+        member = self._state.members.get(party)
+        invite = self._state.invites.get(party if member is None else member.invite or party)
+        if invite is not None and author in self._state.lineage(invite.inviter):
+            return Giver.INVITER
+        return Giver.ITSELF if author in self._state.lineage(party) else None
 
 
 def name_of(state: State, people: People, party: bytes) -> str | None:
-    """Return what a party is called: by its own id, by one that it replaced, or as its invite."""
+    """Return what a party is called: by its own id, by one that it replaced, or as its invite.
+
+    Of these ids the one counts whose name was given by the highest.
+    """
     member = state.members.get(party)
     invite = () if member is None or member.invite is None else (member.invite,)
     ids = (*state.lineage(party), *invite)
-    return next((people.names[each] for each in ids if each in people.names), None)
+    given = [people.names[each] for each in ids if each in people.names]
+    return max(given, key=lambda each: each.by).words if given else None
 
 
 async def read_names(session: Session, collection: bytes) -> Names:

@@ -63,3 +63,20 @@ def _varies(before: str, selector: int) -> bool:
 
 def _among(ranges: tuple[tuple[int, int], ...], character: str) -> bool:
     return any(first <= ord(character) <= last for first, last in ranges)
+
+
+def alike(text: str) -> str:
+    """Return what a person can tell a name from others by: equal for names that look the same.
+
+    Case, forms of one letter, kinds and numbers of spaces, those at the ends, and characters that
+    are drawn as nothing make no difference.
+    """
+    text = unicodedata.normalize("NFC", text)
+    seen = "".join(each for each, shown in zip(text, drawn(text), strict=True) if shown)
+    folded = unicodedata.normalize("NFD", spaced(seen)).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def spaced(text: str) -> str:
+    """Return a text with one plain space for any number of spaces of any kind, none at the ends."""
+    return " ".join(text.split())

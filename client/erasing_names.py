@@ -6,7 +6,17 @@ client of an owner or an admin fetches and opens all of it.
 
 from __future__ import annotations
 
-from client.catalogs import NAME_CHARACTERS, Row, expect_all, read_people, read_rows
+from collections.abc import Mapping
+
+from client.catalogs import (
+    NAME_CHARACTERS,
+    Givers,
+    People,
+    Row,
+    expect_all,
+    read_people,
+    read_rows,
+)
 from client.erasing import Positions
 from client.session import Session
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD
@@ -26,11 +36,11 @@ async def idle_names(session: Session, author: bytes) -> Positions:
     found = await read_rows(session, where, PEOPLE_FIELD)
     expect_all(found.missing)
     authors = session.state.lineage(author)
-    in_force = await _in_force(session)
-    last: dict[tuple[str, Value, Value], Row] = {}
+    people, givers = await read_people(session), Givers(session.state)
+    last: dict[_Said, Row] = {}
     for row in found.rows:
         if row.batch.author in authors:
-            last |= {each: row for each in _said(row) if each in in_force}
+            last |= dict.fromkeys(_counting(row, people, givers), row)
     kept = {(row.batch.id, row.position) for row in last.values()}
     where = session.state.collections[PEOPLE_COLLECTION]
     idle = {
@@ -45,22 +55,24 @@ async def idle_names(session: Session, author: bytes) -> Positions:
     return {batch: positions for batch, positions in idle.items() if positions}
 
 
-async def _in_force(session: Session) -> set[tuple[str, Value, Value]]:
-    people = await read_people(session)
-    return {
-        ("title", None, people.title),
-        *(("name", party, name) for party, name in people.names.items()),
-        *(("note", party, note) for party, note in people.notes.items()),
-    }
+_Said = tuple[str, bytes | None]
+"""Of what kind something is that a row says, and of which party."""
 
 
-def _said(row: Row) -> list[tuple[str, Value, Value]]:
-    """Return what a row says: of what kind, of which party, and the words."""
-    party, values = row.values.get("party"), row.values
-    of = party if isinstance(party, bytes) else b""
-    said: list[tuple[str, Value, Value]] = []
-    for kind, whom in (("title", None), ("name", of), ("note", of)):
-        words = values.get(kind)
-        if isinstance(words, str):
-            said.append((kind, whom, words[:NAME_CHARACTERS]))
+def _counting(row: Row, people: People, givers: Givers) -> list[_Said]:
+    """Return what counts of all that a row says: what clients go by, and by an author like this."""
+    author, values = row.batch.author, row.values
+    said: list[_Said] = []
+    if givers.owns(author) and _words(values, "title") == people.title is not None:
+        said.append(("title", None))
+    party = values.get("party")
+    if isinstance(party, bytes) and (by := givers.names(author, party)) is not None:
+        for kind, known in (("name", people.names), ("note", people.notes)):
+            if (given := known.get(party)) and given == (by, _words(values, kind)):
+                said.append((kind, party))
     return said
+
+
+def _words(values: Mapping[str, Value], kind: str) -> str | None:
+    words = values.get(kind)
+    return words[:NAME_CHARACTERS] if isinstance(words, str) else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from client.errors import Refused
-from client.people import remember_words, words_with
+from client.people import lacks_comparison, words_with
 from client.session import Draft, Session, saying
 from client.standing import who_may, your_role
 from protocol import acts
@@ -34,12 +34,13 @@ async def offer(
 
     Raises:
         PinMismatch: the words differ.
-        Refused: they were never compared, this member is not the owner, the bidder is not
-            confirmed, or another offer is open.
+        Refused: they were never compared, or not under the name that the buyer goes by; this member
+            is not the owner, the bidder is not confirmed, or another offer is open.
     """
-    if not remember_words(session, buyer.id, words, yes):
+    lacking = await lacks_comparison(session, buyer.id, words, yes)
+    if lacking is not None:
         raise Refused(
-            "the buyer's twelve words were never compared",
+            f"the buyer's twelve words {lacking}",
             code="not_compared",
             hint="Ask the buyer for them by voice, then give them with --words. "
             f"Yours are: {words_with(session, buyer.id)}",

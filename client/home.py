@@ -54,7 +54,7 @@ class Home(Joining, Rescue):
                 or speaks another version.
             WeakKey: the key that the server would sign with is none.
         """
-        url = url.rstrip("/")
+        url, title, name = url.rstrip("/"), title.strip(), name.strip()
         info = await self._server_info(url, pin)
         stored = self._unused_identity(identity)
         owner = Identity(stored.seed)

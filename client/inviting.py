@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from client.crypto.identity import Identity
 from client.crypto.invites import fresh_invite_secret, invite_access_key, invite_identity
 from client.crypto.secrets import InviteSecret
 from client.errors import InputError, Refused
-from client.people import PEOPLE, remember_words, words_with, write_person
+from client.people import PEOPLE, describe, lacks_comparison, words_with, write_person
+from client.planned import beyond_planner
+from client.results.people import ConfirmResult
 from client.session import ATTEMPTS, Build, Draft, Session, saying
 from client.transport import Transport
 from protocol import acts
 from protocol.acts import Citation, Role, Rule
+from protocol.blocks import FieldClass
 from protocol.errors import NotAuthorised, StaleAct
 from protocol.identity import join_context
 from protocol.ledger.parties import InviteState, Member
@@ -125,18 +129,51 @@ async def join(session: Session, through: Identity, as_member: Transport) -> int
     return await session.act(saying(payload), author=through, then=as_member)
 
 
-async def confirm(session: Session, member: Member, *, words: str | None, yes: bool) -> int:
+async def confirm(
+    session: Session,
+    member: Member,
+    *,
+    words: str | None,
+    yes: bool,
+    classes: Collection[FieldClass] = (),
+) -> ConfirmResult:
     """Confirm a member whose words were compared; its planned grants are made in the same act.
+
+    What its inviter could not have granted itself is only made if `classes` say it: an invite may
+    plan anything, and whoever compares words says who somebody is, not what it may read.
 
     Raises:
         PinMismatch: the words differ.
-        Refused: they were not compared, or this member lacks a key that the plan names.
+        Refused: they were not compared, or not under the name that it goes by; a class was not
+            said; or this member lacks a key that the plan names.
     """
-    if not remember_words(session, member.id, words, yes):
+    (told,) = await describe(session, [member])
+    unsaid = [each for each in beyond_planner(session.state, member) if each not in classes]
+    if unsaid:
+        names = ",".join(each.name.lower() for each in unsaid)
         raise Refused(
-            "the twelve words were not compared",
+            f"confirming would grant {', '.join(told.planned)}, as {told.planned_by} planned, who "
+            f"could not grant {names} itself",
+            code="not_said",
+            hint=f"If it is meant, say so with --classes {names}. If not, the owner or an admin "
+            f"ends the plan first: 'sealroom withdraw MEMBER --classes {names}'.",
+        )
+    lacking = await lacks_comparison(session, member.id, words, yes)
+    if lacking is not None:
+        plan = f"Confirming grants {', '.join(told.planned)}. " if told.planned else ""
+        raise Refused(
+            f"the twelve words {lacking}",
             code="not_compared",
-            hint="Ask for theirs by voice, then give them with --words. "
+            hint=f"{plan}Ask for theirs by voice, then give them with --words. "
             f"Yours are: {words_with(session, member.id)}",
         )
-    return await session.act(saying(acts.Confirm(member.id)))
+    act = acts.Confirm(member.id)
+    index = await session.act(saying(act))
+    return ConfirmResult(
+        kind=acts.kind_of(act),
+        index=index,
+        member_id=member.id.hex(),
+        name=told.name,
+        granted=told.planned,
+        planned_by=told.planned_by,
+    )

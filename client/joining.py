@@ -192,7 +192,7 @@ async def _join_result(vault: Vault, words: str | None, yes: bool) -> JoinResult
     me = state.members[session.identity.member_id]
     assert me.invite is not None  # an owner from the genesis has joined by no link
     inviter = state.invites[me.invite].inviter
-    compared = remember_words(session, inviter, words, yes)
+    compared = await remember_words(session, inviter, words, yes)
     return JoinResult(
         vault_id=state.vault_id.hex(),
         title=await vault.title(),

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from client.catalogs import expect_all, name_of, person_row, read_names, read_people, seal_rows
+from client.catalogs import (
+    People,
+    expect_all,
+    name_of,
+    person_row,
+    read_names,
+    read_people,
+    seal_rows,
+)
+from client.drawn import alike
 from client.errors import InputError, Refused
+from client.planned import beyond_planner, planner_of
+from client.remembered import Remembered
 from client.results.people import MemberInfo
 from client.session import ATTEMPTS, Session, saying
 from client.words import compare_words, pair_words
@@ -15,6 +28,7 @@ from protocol import acts
 from protocol.acts import Rule
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD
 from protocol.ledger.parties import InviteState, Member, Party
+from protocol.ledger.state import State
 
 PEOPLE: Final = (PEOPLE_COLLECTION, PEOPLE_FIELD)
 _PREFIX_LEAST: Final = 6
@@ -48,43 +62,50 @@ async def find_party(
 ) -> Party:
     """Find a member or an open invite by name, id, or an unambiguous prefix of id or words.
 
-    With `removed`, a member who was removed is found where nobody else fits; with
-    `members_first`, an invite of a member's name stands in nobody's way.
+    A name is what it is called, or what it was called when its words were compared here. With
+    `removed`, a member who was removed is found where nobody else fits; with `members_first`, an
+    invite of a member's name stands in nobody's way.
 
     Raises:
-        InputError: nobody, or several.
+        InputError: nobody, or several; or the name is by now another's than it was when words
+            were compared.
         Refused: not every name is here, and it is no id.
     """
-    people = await read_people(session)
+    known = Names(session.state, await read_people(session), _compared_as(session))
     wanted = text.strip().lower()
     live: list[Party] = list(session.state.parties())
     # Names are given by admins: one that is another's id, or begins like it, must not win.
     found = [p for p in live if p.id.hex() == wanted]
+    begun: list[Party] = []
     if not found:
-        expect_all(people.missing)
-        found = [
-            p
-            for p in live
-            if (name_of(session.state, people, p.id) or "").lower() == wanted
-            or (len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted))
-        ]
+        expect_all(known.people.missing)
+        begun = [p for p in live if len(wanted) >= _PREFIX_LEAST and _starts(session, p, wanted)]
+        named = [p for p in live if known.is_called(p, text) or known.was_compared_as(p, text)]
+        found = [*named, *(p for p in begun if p not in named)]
     if members_first and any(isinstance(each, Member) for each in found):
         found = [each for each in found if isinstance(each, Member)]
     if removed and not found:
         gone = [each for each in session.state.members.values() if not each.live]
-        found = [
-            p
-            for p in gone
-            if wanted in (p.id.hex(), (name_of(session.state, people, p.id) or "").lower())
-        ]
+        found = [p for p in gone if p.id.hex() == wanted or known.is_called(p, text)]
     if len(found) != 1:
-        how = "nobody" if not found else "several members"
+        how = "nobody here" if not found else "several members here"
+        if any(known.was_compared_as(each, text) for each in found):
+            how += ": one was called so when you compared words"
         raise InputError(
-            f"{text!r} names {how} here",
+            f"{text!r} names {how}",
             hint="'sealroom members' lists names, ids and words; "
             f"{_PREFIX_LEAST} characters of an id or of words are enough.",
         )
-    return found[0]
+    (party,) = found
+    before = known.compared_as(party)
+    by_name = party.id.hex() != wanted and party not in begun
+    if by_name and before is not None and alike(before) != alike(text):
+        raise InputError(
+            f"whoever is called {text!r} now was called {before!r} when you compared words",
+            hint="Names are others' to change: ask whose words they are, and name it by its id, "
+            "which 'sealroom members' lists.",
+        )
+    return party
 
 
 async def find_member(session: Session, text: str, *, removed: bool = False) -> Member:
@@ -108,8 +129,10 @@ def words_with(session: Session, other: bytes) -> str:
     return pair_words(session.vault_id, session.identity.member_id, other)
 
 
-def remember_words(session: Session, other: bytes, given: str | None, yes: bool) -> bool:
+async def remember_words(session: Session, other: bytes, given: str | None, yes: bool) -> bool:
     """Compare words, or take the user's yes for having done so; say whether that is now known.
+
+    It is known of an id, whatever it is called: for what goes to an id that nobody names.
 
     Raises:
         PinMismatch: the words differ: somebody sits between.
@@ -117,22 +140,89 @@ def remember_words(session: Session, other: bytes, given: str | None, yes: bool)
     if given is not None:
         compare_words(words_with(session, other), given)
     if given is not None or yes:
-        session.store.mark_compared(other)
+        people = await read_people(session)
+        name = None if people.missing else name_of(session.state, people, other)
+        Remembered(session.store, session.identity).mark(other, name)
     return other in session.store.compared()
+
+
+async def lacks_comparison(
+    session: Session, other: bytes, given: str | None, yes: bool
+) -> str | None:
+    """Do as `remember_words` for what is done to somebody by name; None if all is well.
+
+    Else what is to be said of the twelve words: that they were never compared, or not under the
+    name that the id goes by now. Others give that name, and can change it.
+
+    Raises:
+        PinMismatch: the words differ.
+    """
+    if not await remember_words(session, other, given, yes):
+        return "were never compared"
+    name = name_of(session.state, await read_people(session), other)
+    before = _compared_as(session).get(other)
+    if name is None or (before is not None and alike(before) == alike(name)):
+        return None
+    if before is None:
+        return f"were compared when its name was not kept, and it is called {name!r} now"
+    return f"were compared as {before!r}, and it is called {name!r} now"
+
+
+def _compared_as(session: Session) -> dict[bytes, str]:
+    return Remembered(session.store, session.identity).names()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What parties are called, and what they were called when words were compared here."""
+
+    state: State
+    people: People
+    compared: Mapping[bytes, str]
+
+    def is_called(self, party: Party, text: str) -> bool:
+        """Say whether a party goes by a name, as far as anybody could tell it from another."""
+        return self._is(name_of(self.state, self.people, party.id), text)
+
+    def compared_as(self, party: Party) -> str | None:
+        """Return the name under which a party's words were compared, or its predecessor's."""
+        ids = self.state.lineage(party.id)
+        return next((self.compared[each] for each in ids if each in self.compared), None)
+
+    def was_compared_as(self, party: Party, text: str) -> bool:
+        """Say whether that was this name."""
+        return self._is(self.compared_as(party), text)
+
+    def name_or_id(self, party: Party) -> str:
+        """Return what a party is called, or the beginning of its id where no name is known."""
+        return name_of(self.state, self.people, party.id) or party.id.hex()[:16]
+
+    def _is(self, name: str | None, text: str) -> bool:
+        return name is not None and alike(name) == alike(text) != ""
 
 
 async def list_members(session: Session) -> tuple[MemberInfo, ...]:
     """List members and open invites, with what this member may know of them."""
-    people = await read_people(session)
-    labels = await collection_labels(session)
-    me = session.identity.member_id
-    compared = session.store.compared()
     everyone: list[Party] = list(session.state.members.values())
     everyone += [each for each in session.state.invites.values() if each.live]
-    return tuple(
-        MemberInfo(
+    return await describe(session, everyone)
+
+
+async def describe(session: Session, parties: Sequence[Party]) -> tuple[MemberInfo, ...]:
+    """Say what this member may know of some members and invites."""
+    state = session.state
+    known = Names(state, await read_people(session), _compared_as(session))
+    labels = await collection_labels(session)
+    me, compared = session.identity.member_id, session.store.compared()
+
+    def described(party: Party) -> MemberInfo:
+        name = name_of(state, known.people, party.id)
+        before = known.compared.get(party.id)
+        same = name is None or (before is not None and alike(before) == alike(name))
+        planner = planner_of(state, party) if party.planned else None
+        return MemberInfo(
             member_id=party.id.hex(),
-            name=name_of(session.state, people, party.id),
+            name=name,
             role=party.role.value,
             status="invited" if isinstance(party, InviteState) else party.status.value,
             me=party.id == me,
@@ -141,10 +231,13 @@ async def list_members(session: Session) -> tuple[MemberInfo, ...]:
             words=None
             if party.id == me or isinstance(party, InviteState)
             else words_with(session, party.id),
-            compared=party.id in compared,
+            compared=party.id in compared and same,
+            compared_as=None if same else before,
+            planned_by=None if planner is None else known.name_or_id(planner),
+            beyond=tuple(each.name.lower() for each in beyond_planner(state, party)),
         )
-        for party in everyone
-    )
+
+    return tuple(described(each) for each in parties)
 
 
 async def collection_labels(session: Session) -> dict[bytes, str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from client.catalogs import name_of, read_people
 from client.crypto.sharing import deal, open_share, release_share
 from client.errors import InputError, Refused
-from client.people import remember_words, words_with
+from client.people import lacks_comparison, remember_words, words_with
 from client.results.recovery import CustodianInfo, RecoveryStatus
 from client.session import Session, saying
 from client.words import compare_words
@@ -113,11 +113,11 @@ async def set_up(
     public = [member.identity for _, member in custodians]
     dealing = deal(session.identity, session.vault_id, public, threshold)
     session.expect_allowed(acts.Custodians(dealing))
-    _expect_compared(session, custodians, threshold, words, yes)
+    await _expect_compared(session, custodians, threshold, words, yes)
     return await session.act(saying(acts.Custodians(dealing)))
 
 
-def _expect_compared(
+async def _expect_compared(
     session: Session,
     custodians: Sequence[tuple[str, Member]],
     threshold: int,
@@ -128,25 +128,42 @@ def _expect_compared(
         if name in words:
             compare_words(words_with(session, member.id), words[name])
     for name, member in custodians:
-        remember_words(session, member.id, words.get(name), yes)
-    strangers = not_compared(session, custodians)
-    if strangers:
-        yours = "; ".join(f"with {name}: {mine}" for name, mine in strangers.items())
+        await remember_words(session, member.id, words.get(name), yes)
+    lacking = await _lacking(session, custodians)
+    if lacking:
+        yours = "; ".join(f"with {name}: {mine}" for name, (_, mine) in lacking.items())
+        reasons = sorted({why for why, _ in lacking.values()})
+        told = [
+            f"of {_listed(name for name, (known, _) in lacking.items() if known == why)} {why}"
+            for why in reasons
+        ]
         raise Refused(
-            f"the twelve words of {_listed(strangers)} were never compared",
+            f"the twelve words {'; '.join(told)}",
             code="not_compared",
             hint=f"Whoever stands behind {threshold} custodians is the owner. Ask each for them by "
             f"voice, then give them with --words NAME='TWELVE WORDS'. Yours are {yours}",
         )
 
 
-def not_compared(session: Session, custodians: Iterable[tuple[str, Member]]) -> dict[str, str]:
-    """Return the words to compare with each member with whom this home never did, by name."""
-    known = session.store.compared()
-    return {
-        name: words_with(session, member.id)
+async def not_compared(
+    session: Session, custodians: Iterable[tuple[str, Member]]
+) -> dict[str, str]:
+    """Return the words to compare with each member with whom this home has to, by name."""
+    return {name: mine for name, (_, mine) in (await _lacking(session, custodians)).items()}
+
+
+async def _lacking(
+    session: Session, custodians: Iterable[tuple[str, Member]]
+) -> dict[str, tuple[str, str]]:
+    """Return what is to be said of the words of those who are not compared, and these, by name."""
+    whys = {
+        name: (await lacks_comparison(session, member.id, None, yes=False), member)
         for name, member in custodians
-        if member.id not in known
+    }
+    return {
+        name: (why, words_with(session, member.id))
+        for name, (why, member) in whys.items()
+        if why is not None
     }
 
 
@@ -204,7 +221,7 @@ async def release(session: Session, request: Request, *, words: str | None, yes:
             hint="'sealroom recovery status' shows who does.",
         )
     rebuilder = request.card.identity
-    if not remember_words(session, rebuilder.member_id, words, yes):
+    if not await remember_words(session, rebuilder.member_id, words, yes):
         raise Refused(
             "the twelve words were not compared",
             code="not_compared",

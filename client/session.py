@@ -16,6 +16,7 @@ from client.crypto.identity import Identity
 from client.crypto.secrets import Share
 from client.crypto.wraps import NewEpoch, OpenedKey, create_epoch, make_sides
 from client.errors import Refused
+from client.remembered import Remembered
 from client.standing import in_words, what_helps, who_may, your_role
 from client.store import VaultStore
 from client.transport import Transport
@@ -137,6 +138,7 @@ class Session:
         following = next((s for s in self.successors if s.identity.member_id in known), None)
         if following is None:
             return False
+        Remembered(self.store, self.identity).pass_to(following.identity)
         transport = following.follow()
         await self.transport.close()
         self.identity, self.transport, self.successors = following.identity, transport, ()

@@ -1,8 +1,9 @@
 """What one home keeps of one vault, in one SQLite file (SPEC section 10.5).
 
 The log as verified, the pinned checkpoint, the wraps and boxes that came with it, which
-members' words were compared, catalog blocks as they came (sealed), and the journals of what was
-begun (`client.journals`). Nothing secret is in it: keys stay in the keyring, cells stay sealed.
+members' words were compared and under which names (sealed), catalog blocks as they came (sealed),
+and the journals of what was begun (`client.journals`). Nothing secret is in it: keys stay in the
+keyring, cells stay sealed.
 
 Every change is one transaction: a crash leaves the file as it was before or after, and a
 check that fails leaves it as it was to the byte.
@@ -14,7 +15,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -44,6 +45,9 @@ CREATE TABLE IF NOT EXISTS boxes (
     PRIMARY KEY (position, party)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS compared (member BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS compared_as (
+    member BLOB PRIMARY KEY, sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS blocks (
     batch BLOB NOT NULL, field INTEGER NOT NULL, block BLOB NOT NULL,
     PRIMARY KEY (batch, field)
@@ -241,9 +245,26 @@ class VaultStore:
         """Return the ids of members whose words were compared."""
         return frozenset(member for (member,) in self._db.execute("SELECT member FROM compared"))
 
-    def mark_compared(self, member: bytes) -> None:
-        """Remember that a member's words were compared; once is enough."""
-        self._db.execute("INSERT OR IGNORE INTO compared VALUES (?)", (member,))
+    def mark_compared(self, member: bytes, sealed: bytes | None = None) -> None:
+        """Remember that a member's words were compared, once is enough; and the last name for it.
+
+        The name is sealed (`client.remembered`), None where none was seen.
+        """
+        with transaction(self._db):
+            self._db.execute("INSERT OR IGNORE INTO compared VALUES (?)", (member,))
+            if sealed is not None:
+                self.keep_names({member: sealed})
+
+    def sealed_names(self) -> dict[bytes, bytes]:
+        """Return the sealed names under which the words of members were compared, by id.
+
+        None of those who were compared where no name was seen, or before names were kept.
+        """
+        return dict(self._db.execute("SELECT member, sealed FROM compared_as"))
+
+    def keep_names(self, sealed: Mapping[bytes, bytes]) -> None:
+        """Keep sealed names of members whose words were compared."""
+        self._db.executemany("INSERT OR REPLACE INTO compared_as VALUES (?, ?)", sealed.items())
 
     # --- sealed catalog blocks
 

@@ -54,7 +54,7 @@ async def verify(
     await session.sync_as_member()
     opened = open_offer(session)
     # (2)
-    if not remember_words(session, session.state.owner, words, yes):
+    if not await remember_words(session, session.state.owner, words, yes):
         raise Refused(
             "the seller's twelve words were never compared",
             code="not_compared",

@@ -46,7 +46,7 @@ from client.results.keys import (
     RotateResult,
 )
 from client.results.log import ActResult, AttestResult, HeartbeatResult, LogEntry, LogResult
-from client.results.people import InviteResult, JoinResult, MemberInfo
+from client.results.people import ConfirmResult, InviteResult, JoinResult, MemberInfo
 from client.results.progress import Progress
 from client.results.recovery import CustodianInfo, RecoveryStatus, RescueRequest, RescueResult
 from client.results.vaults import NewKeys, OfferInfo, PolicyInfo, VaultInfo, VaultStatus, Way
@@ -60,6 +60,7 @@ GENERAL, SENSITIVE, CORE = FieldClass.GENERAL, FieldClass.SENSITIVE, FieldClass.
 LINK = f"sealroom://host:1/{ID}#{'A' * 43}"
 
 ACT = ActResult("grant", 7, ID, HOSTILE)
+CONFIRMED = ConfirmResult("confirm", 7, ID, HOSTILE, ("core", HOSTILE), HOSTILE)
 SIGNED = HeartbeatResult("heartbeat", 7, ID)
 SOME = (
     FieldsOf(HOSTILE, (HOSTILE, "iban")),
@@ -72,8 +73,12 @@ ROTATE_PLAN = RotatePlan(SOME, (HOSTILE, "Bo"), 30, 4_000, 9_999, 90.0)
 MEMBERS = (
     MemberInfo(ID, HOSTILE, "owner", "confirmed", False, (), (), WORDS, True),
     MemberInfo("cd" * 32, None, "bidder", "unconfirmed", True, (HOSTILE,), ("core",), None, False),
-    MemberInfo("ef" * 32, "C", "admin", "confirmed", False, (), (), WORDS, False),
+    MemberInfo("ef" * 32, "C", "admin", "confirmed", False, (), (), WORDS, False, HOSTILE),
 )
+NEWCOMER = MemberInfo(
+    ID, HOSTILE, "bidder", "unconfirmed", False, (), ("general", "core"), WORDS, False,
+    planned_by=HOSTILE, beyond=("core",),
+)  # fmt: skip
 OFFER = OfferInfo(3, ID, HOSTILE, 1_700_000_000, False)
 NOTHING_WAITS = NewKeys(0, 0, None)
 STATUS = VaultStatus(
@@ -146,7 +151,8 @@ ANSWERS: Mapping[str, Any] = {
     "get_documents": GetAllResult((FETCHED,), ()),
     "remove_document": REMOVED,
     "invite": INVITE,
-    "confirm": ACT,
+    "confirm": CONFIRMED,
+    "persons": MEMBERS[:1],
     "words": WORDS,
     "grant": ACT,
     "withdraw_grant": ACT,

@@ -18,6 +18,7 @@ from client import catalogs
 from client.catalogs import (
     FIELDS_A_ROW,
     NAME_CHARACTERS,
+    Giver,
     NamedField,
     collection_rows,
     person_row,
@@ -234,9 +235,9 @@ async def test_people_are_named_in_the_catalog_that_owner_and_admins_hold(tmp_pa
         await admin.session.sync()
         people = await read_people(admin.session)
         assert people.title == "Project Lark"
-        assert people.names[me] == "Susan"
-        assert people.notes == {me: "left on good terms"}
-        assert "Ada" in people.names.values()
+        assert people.names[me] == (Giver.OWNER, "Susan")
+        assert people.notes == {me: (Giver.OWNER, "left on good terms")}
+        assert "Ada" in {each.words for each in people.names.values()}
 
 
 async def test_rows_of_a_person() -> None:
@@ -302,7 +303,7 @@ async def test_an_older_block_of_names_is_not_taken_for_a_newer_one(tmp_path: Pa
         assert liar.lies
         # What was fetched before the lie was checked, and is kept; the lie is not.
         people = await read_people(seller.session)
-        assert people.names[deal.buyer.identity.member_id] == "Bob B"
+        assert people.names[deal.buyer.identity.member_id].words == "Bob B"
 
 
 async def test_a_kept_block_is_checked_again_and_fetched_again_where_it_is_another(

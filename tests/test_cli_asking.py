@@ -185,7 +185,7 @@ def test_a_custodian_compares_words_with_whoever_asks(
     assert world.calls == [
         ("release_share", (text,), {"words": None, "yes": False}),
         ("request_words", (text,), {}),
-        ("release_share", (text,), {"words": None, "yes": True}),
+        ("release_share", (text,), {"words": WORDS, "yes": False}),
     ]
     assert "    abandon " in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.drawn import BLANK, IGNORABLE, drawn
+from client.drawn import BLANK, IGNORABLE, alike, drawn
 
 LISTED = {code for first, last in IGNORABLE for code in range(first, last + 1)}
 
@@ -61,3 +61,19 @@ def test_what_has_no_such_character_is_drawn_if_it_can_be_printed(text: str) -> 
     for each, is_drawn in zip(text, drawn(text), strict=True):
         if ord(each) not in LISTED and each not in BLANK:
             assert is_drawn == (each.isprintable() or unicodedata.category(each) == "Zs")
+
+
+SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
+
+
+@given(st.text(), st.text(), st.text(SPACES, min_size=1), st.text("\u200b\u2800\xad", max_size=2))
+def test_names_that_look_the_same_are_alike(one: str, two: str, spaces: str, unseen: str) -> None:
+    name = f"{one} {two}"
+    assert alike(f"{spaces}{one}{spaces}{unseen}{two}{spaces}") == alike(name)
+    assert alike(unicodedata.normalize("NFD", name)) == alike(unicodedata.normalize("NFC", name))
+
+
+def test_names_that_somebody_can_tell_apart_are_not_alike() -> None:
+    told_apart = ["Bo", "B o", "Bob", "Bö", "B\u043e", "", "0"]
+    assert len({alike(each) for each in told_apart}) == len(told_apart)
+    assert alike("STRASSE\u3000 Lynx") == alike("straße lynx")

@@ -81,6 +81,47 @@ async def test_names_of_nobody_go_and_every_name_that_counts_stays(tmp_path: Pat
 
 
 @pytest.mark.threat("K14")
+async def test_what_others_named_already_is_no_name_to_keep(tmp_path: Path) -> None:
+    """Kim repeats what others said, each time with ballast: from her it counts for nothing."""
+    async with company(tmp_path) as cast:
+        olga, kim = await cast("olga"), await cast("kim")
+        # Nor does what she called her own invite, once the owner calls it so too.
+        invited = await kim.invite(Role.BIDDER, name="Dee")
+        await olga.session.sync()
+        await write_person(olga.session, bytes.fromhex(invited.invite_id), "Dee")
+        kim = await cast("kim")
+        me = kim.identity.member_id
+        named = {each.member_id: each.name or "" for each in await kim.members()}
+        title = await kim.title()
+        rows = [
+            person_row(bytes.fromhex(party), name, title=title, note="n") | {"z": bytes(20_000)}
+            for party, name in named.items()
+            if party not in (me.hex(), invited.invite_id)
+        ]
+        session = kim.session
+        await session.ensure_writable([PEOPLE])
+        await committed(session, seal_rows(session, session.writable(*PEOPLE), rows))
+        before = await olga.members()
+        assert kept(olga) > 100_000
+        done = await olga.erase_names("Kim", reason=Reason.BREACH)
+        assert done.records == len(rows) + 1
+        assert await olga.members() == before
+        assert await olga.title() == title
+        assert kept(olga) < 50_000
+
+
+async def test_of_an_owner_the_title_that_counts_stays(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, me = await cast("olga"), await cast.id_of("olga")
+        for title in ("Project Hen", "Project Owl", "Project Owl"):
+            await write_person(olga.session, me, "Olga", title=title)
+        before = await olga.members()
+        assert (await olga.erase_names("Olga")).records >= 3
+        assert await olga.title() == await (await cast("ada")).title() == "Project Owl"
+        assert await olga.members() == before
+
+
+@pytest.mark.threat("K14")
 async def test_what_was_erased_is_kept_and_fetched_by_nobody(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         olga, ada = await cast("olga"), await cast("ada")

@@ -100,7 +100,7 @@ async def test_nobody_is_confirmed_before_the_words_were_compared(tmp_path: Path
         una = await cast("una")
         await olga.session.sync()
         right = await una.words(olga.id.hex())
-        with pytest.raises(Refused, match="were not compared") as caught:
+        with pytest.raises(Refused, match="were never compared") as caught:
             await olga.vault.confirm("Una")
         assert caught.value.refusal == "not_compared"
         assert right in str(caught.value.hint)
@@ -157,9 +157,9 @@ async def test_one_comparison_is_remembered(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         olga = await cast("olga")
         una = await cast.id_of("una")
-        assert not remember_words(olga.session, una, None, False)
-        assert remember_words(olga.session, una, None, True)
-        assert remember_words(olga.session, una, None, False)
+        assert not await remember_words(olga.session, una, None, False)
+        assert await remember_words(olga.session, una, None, True)
+        assert await remember_words(olga.session, una, None, False)
         await olga.confirm("Una")
         with pytest.raises(Refused, match="not waiting to be confirmed"):
             await olga.confirm("Una")

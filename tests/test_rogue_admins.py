@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.catalogs import person_row, read_people
+from client.catalogs import name_of, person_row, read_people
 from client.columns import Cells
 from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.crypto.wraps import OpenedKey
@@ -67,13 +67,53 @@ async def test_an_admin_renames_nobody_whom_another_invited(tmp_path: Path) -> N
         await write_person(kim.session, olga.identity.member_id, "Nobody")
 
         await olga.session.sync()
-        people = await read_people(olga.session)
-        assert "Bo (left)" not in people.names.values()
-        assert "Nobody" not in people.names.values()
-        # One's own name is one's own to choose, and two of one name are none.
-        with pytest.raises(InputError, match="several"):
-            await find_member(olga.session, "Bo")
+        called = {each.words for each in (await read_people(olga.session)).names.values()}
+        assert "Bo (left)" not in called
+        assert "Nobody" not in called
+        # Nor herself, whom the owner named: hers counts last.
+        assert (await find_member(olga.session, "Bo")).id == bo
         assert (await find_member(olga.session, bo.hex())).id == bo
+
+
+@pytest.mark.threat("K1")
+async def test_a_name_by_the_owner_outranks_one_by_the_inviter_and_by_the_party(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        olga, ada = await cast("olga"), await cast("ada")
+        invited = await ada.invite(Role.BIDDER, name="Cy")
+        cy, _ = await cast.newcomer("cy").join(invited.link)
+        async with cy:
+            invite, party = bytes.fromhex(invited.invite_id), cy.identity.member_id
+
+            async def called() -> str | None:
+                await olga.session.sync()
+                return name_of(olga.session.state, await read_people(olga.session), party)
+
+            await write_person(ada.session, party, "Cyril")
+            assert await called() == "Cyril"
+            await olga.session.sync()
+            await write_person(olga.session, invite, "Cyrus")  # for whichever of its ids
+            assert await called() == "Cyrus"
+            await ada.session.sync()
+            for each in (invite, party):
+                await write_person(ada.session, each, "Cynthia", note="n")
+            assert await called() == "Cyrus"
+            # Made an admin, it names itself, and is called as before.
+            await olga.confirm(party.hex(), yes=True)
+            await olga.change_role(party.hex(), Role.ADMIN)
+            await cy.session.sync()
+            await write_person(cy.session, party, "Bo")
+            assert await called() == "Cyrus"
+            # Under new keys too, whoever names those.
+            await cast.newcomer("cy").rotate_identity(cy)
+            party = cy.identity.member_id
+            await ada.session.sync()
+            await write_person(ada.session, party, "Cynthia")
+            assert await called() == "Cyrus"
+            await olga.session.sync()
+            await write_person(olga.session, party, "Cyra")
+            assert await called() == "Cyra"
 
 
 async def test_only_an_owner_titles_the_vault(tmp_path: Path) -> None:
@@ -144,7 +184,8 @@ async def test_a_false_key_of_the_names_closes_nothing(
         assert len(await olga.members()) > 5
         assert len((await read_people(olga.session)).names) == 0
         monkeypatch.undo()
-        assert "Bo" in (await read_people(olga.session)).names.values()
+        names = (await read_people(olga.session)).names.values()
+        assert "Bo" in {each.words for each in names}
 
 
 async def test_an_invite_of_a_members_name_stands_in_nobodys_way(tmp_path: Path) -> None:

@@ -256,6 +256,30 @@ async def test_a_removal_during_an_upload_has_it_sealed_anew(
         assert {ref.epoch for _, ref in stored.blocks(0)} == {2}
 
 
+@pytest.mark.threat("V5")
+async def test_what_a_server_still_lists_under_a_closed_key_is_sealed_anew(
+    tmp_path: Path, file: Path
+) -> None:
+    """The honest server deletes it with the key; this one says that it is all there."""
+    async with with_ada(tmp_path / "deal") as (deal, ada):
+        await deal.seller.grant("Bo", classes=[SENSITIVE])
+        first = Ending(deal.seller, 6)
+        with through(deal.seller, first), pytest.raises(Unreachable):
+            await uploaded(deal.seller, file)
+        kept = kept_manifests(deal.seller)
+        sent = {batch for _, batch in first.stages}
+        await ada.revoke("Bo", Reason.OTHER)
+        state = ada.session.state
+        tainted = {field for (_, field), known in state.epochs.items() if len(known) > 1}
+        stale = [any(ref.field in tainted for ref in manifest.blocks) for manifest in kept]
+        assert any(stale)
+        lying = Listing(deal.seller, lambda _: set(sent))
+        with through(deal.seller, lying):
+            assert (await uploaded(deal.seller, file)).resumed_batches == stale.count(False)
+        assert lying.lies
+        await exact(deal.seller)
+
+
 @pytest.mark.threat("R11")
 async def test_a_removal_between_the_last_batch_and_the_commit_is_in_time(
     tmp_path: Path, file: Path

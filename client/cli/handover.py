@@ -14,6 +14,7 @@ from client.cli.meant import Choice
 from client.cli.output import counted, duration, moment, print_facts, say, size, visible
 from client.cli.progress import progress_bar
 from client.cli.vault import offer_text
+from client.cli.whom import ask_if_meant
 from client.results.keys import AcceptResult, OfferResult
 
 if TYPE_CHECKING:
@@ -43,16 +44,24 @@ def offer(
     accepted or not. Until it accepts or rejects, or the offer ends by itself, nobody uploads,
     erases, rotates, invites, confirms or grants; members can be removed. You cannot take an offer
     back, so choose a short --expires. And you compare its twelve words yourself, unless you did
-    at 'confirm'.
+    at 'confirm', and it goes by the same name since. On a terminal you are shown whom the name
+    leads to, and asked.
 
     Example:
       sealroom handover offer Ann --expires 7d --words "abandon ability able about above ..."
     """
     typed = options.checked_words(words)
 
-    def offering(same: bool) -> OfferResult:
+    ask_if_meant(
+        invocation,
+        [member],
+        f"Offer everything to {visible(member)}? You cannot take it back.",
+        said=yes or typed is not None,
+    )
+
+    def offering(heard: str | None) -> OfferResult:
         return invocation.in_vault(
-            lambda vault: vault.offer(member, days=expires, words=typed, yes=yes or same)
+            lambda vault: vault.offer(member, days=expires, words=typed or heard, yes=yes)
         )
 
     done = compared(offering, lambda: invocation.in_vault(lambda vault: vault.words(member)))
@@ -86,10 +95,10 @@ def accept(invocation: Invocation, words: str | None, yes: bool) -> None:
     """
     typed = options.checked_words(words)
 
-    def accepting(same: bool) -> AcceptResult:
+    def accepting(heard: str | None) -> AcceptResult:
         with progress_bar() as on_progress:
             return invocation.in_vault(
-                lambda vault: vault.accept(words=typed, yes=yes or same, on_progress=on_progress),
+                lambda vault: vault.accept(words=typed or heard, yes=yes, on_progress=on_progress),
                 stopped="'sealroom handover status' shows whether the offer is still open.",
             )
 

@@ -288,22 +288,24 @@ def confirmed(question: str, yes: bool) -> None:
         raise Interrupted("stopped", hint="Nothing was done.")
 
 
-def compared(attempt: Callable[[bool], T], words: Callable[[], str]) -> T:
+def compared(attempt: Callable[[str | None], T], words: Callable[[], str]) -> T:
     """Try; where that is refused for want of a comparison, ask the person there, and try again.
 
-    `attempt` is told whether the words were compared just now, and `words` returns them.
+    `attempt` is told the words that were compared just now, None at first, and `words` returns
+    them. They are compared with those of whom the name leads to then: it may be changed meanwhile.
 
     Raises:
         Refused: they were not compared, and nobody is there to ask.
         PinMismatch: they are not the same.
     """
     try:
-        return attempt(False)
+        return attempt(None)
     except Refused as refused:
         if refused.refusal != "not_compared" or not somebody_there():
             raise
-    ask_whether_same(words())
-    return attempt(True)
+    heard = words()
+    ask_whether_same(heard)
+    return attempt(heard)
 
 
 def compared_with_each(

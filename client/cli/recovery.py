@@ -11,6 +11,7 @@ from client.cli import options
 from client.cli.invocation import Invocation, compared, compared_with_each
 from client.cli.keys import print_left
 from client.cli.output import counted, print_facts, print_table, rows_of_words, say, visible
+from client.cli.whom import ask_if_meant
 from client.results.log import ActResult
 from client.results.recovery import RecoveryStatus, RescueResult
 
@@ -67,15 +68,23 @@ def setup(
     """Deal shares of your keys: so many custodians together rebuild them, fewer learn nothing.
 
     Only the owner may. Whoever stands behind enough custodians is the owner, so you compare the
-    twelve words of each yourself, unless you did at 'confirm'. Each share can be checked by its
-    custodian, with 'recovery status'. After you rotate your identity, or remove a custodian,
-    deal anew.
+    twelve words of each yourself, unless you did at 'confirm', and they go by the same names
+    since. On a terminal you are shown whom the names lead to, and asked. Each share can be checked
+    by its custodian, with 'recovery status'. After you rotate your identity, or remove a
+    custodian, deal anew.
 
     Example:
       sealroom recovery setup --threshold 2 --custodians Ann,Bo,Cy
       sealroom recovery setup --custodians Ann,Bo --words Bo="abandon ability able about ..."
     """
     typed = options.named_words(words)
+
+    ask_if_meant(
+        invocation,
+        custodians,
+        f"Deal shares of your keys to {visible(', '.join(custodians))}?",
+        said=yes,
+    )
 
     def dealing(more: Mapping[str, str]) -> RecoveryStatus:
         told = {**typed, **more}
@@ -199,9 +208,9 @@ def release(invocation: Invocation, file: Path, words: str | None, yes: bool) ->
     typed = options.checked_words(words)
     text = options.text_of(file)
 
-    def releasing(same: bool) -> ActResult:
+    def releasing(heard: str | None) -> ActResult:
         return invocation.in_vault(
-            lambda vault: vault.release_share(text, words=typed, yes=yes or same)
+            lambda vault: vault.release_share(text, words=typed or heard, yes=yes)
         )
 
     done = compared(releasing, lambda: invocation.in_vault(lambda v: v.request_words(text)))

@@ -32,6 +32,7 @@ from client.documents.entries import (
     read_documents,
 )
 from client.documents.local import LocalFile, Survey, piece_length, pieces_of
+from client.drawn import spaced
 from client.errors import InputError, Refused
 from client.journals import JournalledUpload
 from client.results.progress import OnProgress, Progress
@@ -100,10 +101,11 @@ async def attach(
 
 
 def _checked_name(name: str) -> str:
-    if not plain_file_name(name):
+    if not plain_file_name(name) or name != name.strip():
         raise InputError(
             f"a document cannot be called {name!r}",
-            hint="Give it a plain file name with --name: no folder, no dot at its beginning.",
+            hint="Give it a plain file name with --name: no folder, no dot at its beginning, no "
+            "space at its ends.",
         )
     return name
 
@@ -141,12 +143,12 @@ async def _same(session: Session, field_class: FieldClass, entry: Entry) -> Docu
     """Return the document that is this very file, if it is there.
 
     Raises:
-        Refused: another one has its name.
+        Refused: another one has its name, or one that differs in spaces alone.
     """
     named = [
         each
         for each in await read_documents(session)
-        if each.entry is not None and each.entry.name == entry.name
+        if each.entry is not None and spaced(each.entry.name) == spaced(entry.name)
     ]
     for each in named:
         if each.entry == entry and each.field_class is field_class and each.whole:

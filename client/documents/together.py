@@ -7,13 +7,13 @@ two documents, and could not tell afterwards which of them it holds.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from client.documents.entries import Document
 from client.documents.getting import place_of
+from client.drawn import alike
 from client.errors import InputError
 
 
@@ -36,7 +36,7 @@ class Together:
         place = place_of(document, self._folder)
         if self._called[_one_file(document)] > 1:
             raise InputError(
-                f"several documents are called {place.name!r}, or so that one file would have both",
+                f"several documents are called {place.name!r}, or nobody could tell them apart",
                 hint="See who attached which, and get each by its id, with --out.",
             )
         # Folders differ in which names they take for one, so what lies there is looked at.
@@ -55,9 +55,8 @@ class Together:
 
 
 def _one_file(document: Document) -> str:
-    """Return the name as those file systems compare it that tell the fewest apart."""
-    name = unicodedata.normalize("NFD", document.label).casefold()
-    return unicodedata.normalize("NFC", name)
+    """Return the name as those compare it who tell the fewest apart: file systems, and people."""
+    return alike(document.label)
 
 
 def _identity(place: Path) -> tuple[int, int] | None:

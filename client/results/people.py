@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from client.results.log import ActResult
+
 
 @dataclass(frozen=True, slots=True)
 class MemberInfo:
-    """One member or open invite; `words` are the twelve to compare with it."""
+    """One member or open invite; `words` are the twelve to compare with it.
+
+    They were `compared` under the name that it goes by; `compared_as` is another one under which
+    they were. Of what is `planned`, by whom, `beyond` are the classes that one could not grant.
+    """
 
     member_id: str
     name: str | None
@@ -18,6 +24,17 @@ class MemberInfo:
     planned: tuple[str, ...]
     words: str | None
     compared: bool
+    compared_as: str | None = None
+    planned_by: str | None = None
+    beyond: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmResult(ActResult):
+    """A member that was confirmed: what was `granted` to it by that, and who had planned it."""
+
+    granted: tuple[str, ...] = ()
+    planned_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

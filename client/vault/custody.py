@@ -44,7 +44,7 @@ class Custody(Face):
 
     async def custodian_words(self, custodians: Sequence[str]) -> dict[str, str]:
         """Return the words to compare with each of these whose words never were, by name."""
-        return recovery.not_compared(self.session, await self._custodians(custodians))
+        return await recovery.not_compared(self.session, await self._custodians(custodians))
 
     async def _custodians(self, names: Sequence[str]) -> list[tuple[str, Member]]:
         await self.session.sync_as_member()

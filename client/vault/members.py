@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from client import inviting, people, removing
-from client.errors import InputError
+from client.errors import InputError, Refused
 from client.fields import make_rules
 from client.links import Link
 from client.results.keys import RevokePlan, RevokeResult, Undone
 from client.results.log import ActResult
-from client.results.people import InviteResult
+from client.results.people import ConfirmResult, InviteResult, MemberInfo
 from client.results.progress import OnProgress, no_progress
 from client.session import saying
 from client.vault.data import DATA_CLASSES
@@ -20,7 +20,7 @@ from client.vault.face import Face
 from protocol import acts
 from protocol.acts import Reason, Role, Rule
 from protocol.blocks import FieldClass
-from protocol.ledger.members import rule_order
+from protocol.ledger.members import ADMIN_ROLES, rule_order
 from protocol.ledger.parties import InviteState
 from protocol.limits import DAY
 
@@ -52,6 +52,7 @@ class Members(Face):
     async def _invited(
         self, role: Role, rules: tuple[Rule, ...], name: str, days: float
     ) -> InviteResult:
+        name = name.strip()
         made = await inviting.invite(self.session, role, rules, name, int(days * DAY))
         host = self.server.removeprefix("https://")
         classes = sorted({rule.field_class for rule in rules if rule.field_class is not None})
@@ -65,14 +66,32 @@ class Members(Face):
         )
 
     async def confirm(
-        self, member: str, *, words: str | None = None, yes: bool = False
-    ) -> ActResult:
-        """Confirm a member whose words were compared, and make the grants its invite planned."""
+        self,
+        member: str,
+        *,
+        words: str | None = None,
+        yes: bool = False,
+        classes: Sequence[FieldClass] = (),
+    ) -> ConfirmResult:
+        """Confirm a member whose words were compared, and make the grants its invite planned.
+
+        Of what was planned the `classes` have to be said that the inviter could not grant itself:
+        `persons` lists them as `beyond`. Raises as `client.inviting.confirm`.
+        """
         await self.session.sync_as_member()
         self.session.expect_may(acts.Confirm)
         found = await people.find_member(self.session, member)
-        index = await inviting.confirm(self.session, found, words=words, yes=yes)
-        return ActResult("confirm", index, found.id.hex(), member)
+        done = await inviting.confirm(self.session, found, words=words, yes=yes, classes=classes)
+        return replace(done, name=member)
+
+    async def persons(self, members: Sequence[str]) -> tuple[MemberInfo, ...]:
+        """Return whom names, ids or beginnings of ids lead to, in their order.
+
+        For whoever is to see, before an act, who it would be for. Raises InputError.
+        """
+        await self.session.sync_as_member()
+        found = [await people.find_member(self.session, each) for each in members]
+        return await people.describe(self.session, found)
 
     async def words(self, member: str) -> str:
         """Return the twelve words to compare with a member."""
@@ -136,13 +155,38 @@ class Members(Face):
         index = await self.session.act(saying(acts.WithdrawInvite(found.id)))
         return ActResult("withdraw-invite", index, found.id.hex(), invite)
 
-    async def change_role(self, member: str, role: Role) -> ActResult:
-        """Give a confirmed member another role."""
+    async def change_role(
+        self, member: str, role: Role, *, words: str | None = None, yes: bool = False
+    ) -> ActResult:
+        """Give a confirmed member another role.
+
+        Whoever becomes an admin, with keys or without, has had its words compared in this home,
+        under the name that it goes by: what an admin sees and does is not taken back. Not who is
+        an admin with keys, and is to have none.
+
+        Raises:
+            PinMismatch: the words differ.
+            Refused: they were not compared; or not allowed.
+        """
         await self.session.sync_as_member()
         self.session.expect_may(acts.ChangeRole)
         found = await people.find_member(self.session, member)
-        index = await self.session.act(saying(acts.ChangeRole(found.id, role)))
+        change = acts.ChangeRole(found.id, role)
+        self.session.expect_allowed(change)
+        if role in ADMIN_ROLES and found.role is not Role.ADMIN:
+            await self._expect_compared(found.id, words, yes)
+        index = await self.session.act(saying(change))
         return ActResult("change-role", index, found.id.hex(), member)
+
+    async def _expect_compared(self, member: bytes, words: str | None, yes: bool) -> None:
+        lacking = await people.lacks_comparison(self.session, member, words, yes)
+        if lacking is not None:
+            raise Refused(
+                f"the twelve words {lacking}",
+                code="not_compared",
+                hint="An admin is trusted with much: ask for theirs by voice, then give them with "
+                f"--words. Yours are: {people.words_with(self.session, member)}",
+            )
 
     async def revoke(
         self,

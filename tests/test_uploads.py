@@ -263,7 +263,7 @@ async def test_what_a_server_still_lists_under_a_closed_key_is_sealed_anew(
     """The honest server deletes it with the key; this one says that it is all there."""
     async with with_ada(tmp_path / "deal") as (deal, ada):
         await deal.seller.grant("Bo", classes=[SENSITIVE])
-        first = Ending(deal.seller, 6)
+        first = Ending(deal.seller, 5)
         with through(deal.seller, first), pytest.raises(Unreachable):
             await uploaded(deal.seller, file)
         kept = kept_manifests(deal.seller)

@@ -1,4 +1,4 @@
-"""Identities rotated, put on paper and back, and destroyed (SPEC sections 4.5, 9.3 and 9.8)."""
+"""Identities rotated, put on paper, and destroyed (SPEC sections 4.5, 9.3 and 9.8)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Final
 
 from client.attesting import attest
 from client.crypto.identity import Identity
-from client.crypto.secrets import Seed
-from client.errors import InputError, Refused
+from client.errors import Refused
 from client.fields import tainted_fields
-from client.keeper import Keeper, entry_of
-from client.keyring import MAX_SUCCESSORS, Keyring, StoredIdentity, VaultEntry
+from client.keeper import entry_of
+from client.keyring import MAX_SUCCESSORS, Keyring, VaultEntry
 from client.kits import Kit, write_page
 from client.people import words_with
 from client.removing import rotate
+from client.restoring import Restoring
 from client.results.keys import RotateIdentityResult
 from client.results.log import AttestResult
 from client.session import Draft, Session, saying
+from client.store_files import remove_store
 from client.vault import Vault
 from protocol import acts
 from protocol.acts import Statement
@@ -33,7 +34,7 @@ ATTESTED_FOLDER: Final = "attested"
 MOST_NAMED: Final = 5
 
 
-class Renewal(Keeper):
+class Renewal(Restoring):
     """A home whose identities come and go."""
 
     # --- new keys
@@ -127,73 +128,6 @@ class Renewal(Keeper):
         write_page(path, kit, title=title, name=name, member_id=me.member_id)
         return kit
 
-    async def restore(self, kit: Kit) -> Vault:
-        """Bring an identity back from its kit, and the vault with it.
-
-        What this home had of the vault's log is fetched anew, for it may lack what was sent to
-        this identity.
-
-        Raises:
-            InputError: this home is in that vault as somebody else who is still there.
-            Refused: the server knows nobody with these keys.
-        """
-        known = self.keyring.vault(kit.vault_id) if self.keyring_path.exists() else None
-        if known is not None and self._stored(known.identity).seed == kit.seed:
-            return await self._restored(known)
-        if known is not None:
-            await self._expect_gone(known)
-        stored = self._kept_seed(kit.seed)
-        entry = VaultEntry(
-            kit.vault_id, kit.server, kit.tls_pin, "", stored.name, None, False, (), False
-        )
-        self._forget_log(kit.vault_id)
-        self._edit(lambda keyring: keyring.with_vault(entry))
-        try:
-            return await self._restored(entry)
-        except Refused:
-            self._edit(
-                lambda keyring: keyring.without_vault(kit.vault_id).without_identity(stored.name)
-            )
-            self._forget_log(kit.vault_id)
-            raise
-
-    async def _restored(self, entry: VaultEntry) -> Vault:
-        vault = self._opened(entry)
-        try:
-            await vault.session.sync()
-            title = await vault.title()
-            self._revise(entry.vault_id, lambda entry: replace(entry, title=title))
-        except BaseException:
-            await vault.close()
-            raise
-        return vault
-
-    async def _expect_gone(self, known: VaultEntry) -> None:
-        vault = self._opened(known)
-        try:
-            await vault.session.sync()
-            me = vault.session.state.members.get(vault.identity.member_id)
-        finally:
-            await vault.close()
-        if me is not None and me.live:
-            raise InputError(
-                "this home is in that vault already, as somebody else",
-                hint="Restore the kit in a home of its own, with --home.",
-            )
-
-    def _kept_seed(self, seed: Seed) -> StoredIdentity:
-        if not self.keyring_path.exists():
-            self.create_keyring()
-        same = next((each for each in self.keyring.identities if each.seed == seed), None)
-        if same is not None:
-            return same
-        return self._keep(lambda keyring: self._named(keyring, seed, "restored"))
-
-    def _forget_log(self, vault_id: bytes) -> None:
-        path = self._store_path(vault_id)
-        for end in ("", "-wal", "-shm"):
-            path.with_name(path.name + end).unlink(missing_ok=True)
-
     # --- destroyed
 
     async def attest_destroyed(self, vault: Vault) -> AttestResult:
@@ -220,7 +154,7 @@ class Renewal(Keeper):
         await vault.close()
         entry = self._entry(vault)
         self._edit(lambda keyring: _without(keyring, entry))
-        self._forget_log(entry.vault_id)
+        remove_store(self._store_path(entry.vault_id))
         return AttestResult(
             statement=Statement.KEYS_DESTROYED.value,
             index=proof.index,

@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -42,6 +42,11 @@ CREATE TABLE IF NOT EXISTS boxes (
     position INTEGER NOT NULL, party BLOB NOT NULL,
     box BLOB NOT NULL, info BLOB NOT NULL, addresses BLOB NOT NULL,
     PRIMARY KEY (position, party)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owed (
+    collection BLOB NOT NULL, field INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (collection, field, epoch)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS compared (member BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS blocks (
@@ -75,6 +80,8 @@ class NewKnowledge:
     """What one sync learned, to be kept all at once: the leaves from position `start` on.
 
     Wraps of the epochs in `retired` are let go of, and kept blocks (batch, field) in `replaced`.
+    All that is `owed` by now: epochs in use of which the server left something out, and the
+    position of the leaf where it did.
     """
 
     start: int
@@ -84,6 +91,7 @@ class NewKnowledge:
     retired: frozenset[Address]
     replaced: frozenset[tuple[bytes, int]]
     note: bytes
+    owed: Mapping[Address, int]
 
 
 class VaultStore:
@@ -210,6 +218,11 @@ class VaultStore:
                 [(a.collection, a.field, a.epoch) for a in new.retired],
             )
             self._db.executemany("DELETE FROM blocks WHERE batch = ? AND field = ?", new.replaced)
+            self._db.execute("DELETE FROM owed")
+            self._db.executemany(
+                "INSERT INTO owed VALUES (?, ?, ?, ?)",
+                [(a.collection, a.field, a.epoch, at) for a, at in new.owed.items()],
+            )
             self._db.execute("INSERT OR REPLACE INTO pin VALUES (1, ?)", (new.note,))
 
     def wraps(self) -> dict[tuple[Address, bytes], Wrap]:
@@ -219,6 +232,11 @@ class VaultStore:
             (Address(collection, field, epoch), party): Wrap.from_bytes(wrap)
             for collection, field, epoch, party, wrap in rows
         }
+
+    def owed(self) -> dict[Address, int]:
+        """Return the epochs of which something was left out, and the position where it was."""
+        rows = self._db.execute("SELECT collection, field, epoch, position FROM owed")
+        return {Address(collection, field, epoch): at for collection, field, epoch, at in rows}
 
     def boxes(self, party: bytes) -> tuple[StoredBox, ...]:
         """Return the boxes addressed to one identity, newest first."""

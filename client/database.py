@@ -12,7 +12,7 @@ from typing import Final
 from client.exposure import expect_own
 from protocol.blocks import Address
 
-_BESIDE: Final = ("-wal", "-shm", "-journal")
+BESIDE: Final = ("-wal", "-shm", "-journal")
 
 
 def open_database(path: Path | None) -> sqlite3.Connection:
@@ -30,7 +30,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
             expect_own(path, opened)
         finally:
             os.close(opened)
-        for suffix in _BESIDE:
+        for suffix in BESIDE:
             with contextlib.suppress(FileNotFoundError):
                 expect_own(path.with_name(path.name + suffix))
     database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)

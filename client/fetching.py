@@ -95,11 +95,16 @@ async def refreshed(
     """Return the batches as they are now, once other blocks came than they list.
 
     Raises:
-        ManifestMismatch: the one given: nothing of them changed, so the server sent false ones.
+        ManifestMismatch: the one given: nothing of them changed, or the log cannot be right, so
+            the server sent false ones.
         Refused: records of them were erased, or the collection is gone: what was read is no
             longer what is there.
     """
-    await session.sync_as_member()
+    try:
+        await session.sync_as_member()
+    except IntegrityError as false_log:
+        # Both are the server's doing, and an `IntegrityError` of what is read is its writer's.
+        raise error from false_log
     now = as_known_now(session, collection, batches)
     if now == list(batches):
         raise error

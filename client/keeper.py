@@ -16,10 +16,11 @@ from client.folder import Folder
 from client.keyring import Keyring, StoredIdentity, VaultEntry
 from client.likely import likely
 from client.patience import Patient, Tell
-from client.places import store_path
+from client.places import restored_path, store_path
 from client.results.vaults import VaultInfo
 from client.session import Session, Successor
 from client.store import VaultStore
+from client.store_files import put_in_place
 from client.transport import HttpTransport, Signer, Transport
 from client.trust import MOST_LEAVES, Believed
 from client.vault import Vault
@@ -139,7 +140,14 @@ class Keeper(Folder):
 
     def _opened(self, entry: VaultEntry) -> Vault:
         identity = Identity(self._stored(entry.identity).seed)
-        store = VaultStore(self._store_path(entry.vault_id))
+        path = self._store_path(entry.vault_id)
+        whole = restored_path(self.directory, entry.vault_id, identity.member_id)
+        put_in_place(whole, path, self.keyring_path)
+        return self._opened_as(entry, identity, path)
+
+    def _opened_as(self, entry: VaultEntry, identity: Identity, path: Path) -> Vault:
+        """Open a vault as an identity that need not be in the keyring, with the store at `path`."""
+        store = VaultStore(path)
         signer = Signer(identity.request_key, identity.member_id)
         transport = self.connect(entry.server, entry.tls_pin, signer)
         # One may have taken the other's place just before this home was cut off.

@@ -219,7 +219,7 @@ def checked_file(path: Path) -> KeyringFile:
 
     Raises:
         NoKeyring, ExposedFile: there is none, or others may read or write it, or write into its
-            folder.
+            folder, or it or its folder is theirs.
         SealroomError: as `KeyringFile.parse`.
     """
     try:
@@ -240,6 +240,7 @@ def checked_file(path: Path) -> KeyringFile:
             raise ExposedFile(
                 f"others on this machine may read or change {path}", hint=f"chmod 600 {path}"
             )
+        expect_own(path, file.fileno())
         expect_own(path.parent)
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -274,7 +275,12 @@ def replace_file(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk keep which files are in a folder, under which names."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

@@ -10,6 +10,7 @@ from typing import Final
 KEYRING_FILE: Final = "keyring"
 VAULTS_FOLDER: Final = "vaults"
 STORE_SUFFIX: Final = ".db"
+RESTORED_SUFFIX: Final = ".restored"
 _VAULT_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -22,6 +23,11 @@ def default_home() -> Path:
 def store_path(home: Path, vault_id: bytes) -> Path:
     """Return where a home keeps what it knows of a vault."""
     return home / VAULTS_FOLDER / f"{vault_id.hex()}{STORE_SUFFIX}"
+
+
+def restored_path(home: Path, vault_id: bytes, member_id: bytes) -> Path:
+    """Return where what is known of a vault lies whole, until this member serves there."""
+    return home / VAULTS_FOLDER / f"{vault_id.hex()}.{member_id.hex()}{RESTORED_SUFFIX}"
 
 
 def known_vaults(home: Path) -> list[str]:

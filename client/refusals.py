@@ -7,10 +7,12 @@ are those that a refusal may have: nothing that a server sends speaks in this pr
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from client.drawn import drawn
 from client.errors import Refused
 from protocol.api import ErrorBody
 from protocol.errors import ClockSkew
@@ -18,6 +20,17 @@ from protocol.limits import LIMITS
 
 NO_CODE: Final = "refused"
 """The code of a refusal with one that is not a server's to give: what a client itself found."""
+
+MOST_QUOTED: Final = 400
+"""So many characters of a server's words are shown; no honest refusal is as long."""
+MOST_READ: Final = 10 * MOST_QUOTED
+
+_QUOTES: Final = frozenset(
+    '"\u02ba\u02dd\u02ee\u02f5\u02f6\u05f4\u201a\u201e\u2033\u2034\u2036\u2037\u2057\u275b\u275c\u275d'
+    "\u275e\u275f\u2760\u276e\u276f\u2e42\u3003\u300c\u300d\u300e\u300f\u301d\u301e\u301f\uff02\uff62\uff63"
+    "\U0001f676\U0001f677\U0001f678"
+)
+"""What is drawn like a quote, beside what Unicode has as one that opens or closes (Pi, Pf)."""
 
 _ROTATE: Final = "Someone who held a key was removed. Run 'sealroom rotate', then try again."
 
@@ -103,8 +116,23 @@ def hint_of(told: ErrorBody) -> str | None:
 
 
 def quoted(told: ErrorBody) -> str:
-    """Return a refusal's words as what the server says, which no quote in them can end."""
-    return 'the server says: "' + told.message.replace('"', "'") + '"'
+    """Return a refusal's words as what the server says, which nothing in them can seem to end.
+
+    What looks like a quote is a single one, and there is one space at a time: a row of them could
+    move what follows to the beginning of a line, where the client's own words stand.
+    """
+    plain = "".join(map(_plain, told.message[:MOST_READ]))
+    words = " ".join(plain.split())
+    if len(words) > MOST_QUOTED or len(told.message) > MOST_READ:
+        words = words[:MOST_QUOTED].rstrip() + " ..."
+    return f'the server says: "{words}"'
+
+
+def _plain(character: str) -> str:
+    if character in _QUOTES or unicodedata.category(character) in ("Pi", "Pf"):
+        return "'"
+    blank = character.isspace() or not all(drawn(character))
+    return " " if blank else character
 
 
 def refused(told: ErrorBody, now: float) -> Refused:

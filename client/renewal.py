@@ -1,4 +1,4 @@
-"""Identities rotated, put on paper and back, and destroyed (SPEC sections 4.5, 9.3 and 9.8)."""
+"""Identities rotated, put on paper, and destroyed (SPEC sections 4.5, 9.3 and 9.8)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from typing import Final
 from client.attesting import attest
 from client.catalogs import name_of, read_people
 from client.crypto.identity import Identity
-from client.crypto.secrets import Seed
-from client.errors import InputError, Refused
+from client.errors import Refused
 from client.fields import tainted_fields
-from client.keeper import Keeper, entry_of
+from client.keeper import entry_of
 from client.keyring import MAX_SUCCESSORS, Keyring, VaultEntry
 from client.kits import Backup, Kit, write_page
 from client.people import words_with
 from client.removing import rotate
+from client.restoring import Restoring
 from client.results.keys import RotateIdentityResult
 from client.results.log import AttestResult
 from client.session import Draft, Session, saying
-from client.store import VaultStore
-from client.transport import Signer
-from client.trust import Believed
+from client.store_files import remove_store
 from client.vault import Vault
 from protocol import acts
 from protocol.acts import Statement
@@ -37,7 +35,7 @@ ATTESTED_FOLDER: Final = "attested"
 MOST_NAMED: Final = 5
 
 
-class Renewal(Keeper):
+class Renewal(Restoring):
     """A home whose identities come and go."""
 
     # --- new keys
@@ -164,97 +162,6 @@ class Renewal(Keeper):
         except SealroomError:  # a page without them is as good
             return title, ""
 
-    async def restore(
-        self, kit: Kit, *, server: str | None = None, pin: bytes | None = None
-    ) -> Vault:
-        """Bring an identity back from its kit, and the vault with it.
-
-        `server` and `pin` win over the kit's, and over this home's own where it is in the vault
-        as this identity already. What this home had of the vault's log is fetched anew, for it may
-        lack what was sent to this identity. Nothing is kept before all of it is verified.
-
-        Raises:
-            InputError: this home is in that vault as somebody else who is still there.
-            Refused: the server knows nobody with these keys.
-            VerificationFailed: what the server shows is not this vault's log.
-            PinMismatch, Unreachable: the server is not the pinned one, or not there.
-        """
-        known = self.keyring.vault(kit.vault_id) if self.keyring_path.exists() else None
-        if known is not None and self._stored(known.identity).seed == kit.seed:
-            there, key = server or known.server, pin or known.tls_pin
-            return await self._restored(replace(known, server=there, tls_pin=key))
-        if known is not None:
-            await self._expect_gone(known)
-        kit = replace(kit, server=server or kit.server, tls_pin=pin or kit.tls_pin)
-        async with self._shown(kit) as vault:
-            await vault.session.sync()
-            return self._opened(self._taken_back(vault, await vault.title(), kit.seed))
-
-    async def _restored(self, entry: VaultEntry) -> Vault:
-        """Open a vault in which this home is already, and keep the place where it was found."""
-        vault = self._opened(entry)
-        try:
-            await vault.session.sync()
-            title, place = await vault.title(), (entry.server, entry.tls_pin)
-            self._revise(
-                entry.vault_id,
-                lambda entry: replace(entry, title=title, server=place[0], tls_pin=place[1]),
-            )
-        except BaseException:
-            await vault.close()
-            raise
-        return vault
-
-    def _shown(self, kit: Kit) -> Vault:
-        """Return a kit's vault as its server shows it, held in memory alone."""
-        identity, store = Identity(kit.seed), VaultStore(None)
-        signer = Signer(identity.request_key, identity.member_id)
-        believed = Believed(kit.vault_id, store, identity, most_leaves=self.most_leaves)
-        transport = self.connect(kit.server, kit.tls_pin, signer)
-        session = Session(identity, believed, store, transport, self.clock)
-        return Vault(session, server=kit.server, pin=kit.tls_pin, title="")
-
-    def _taken_back(self, vault: Vault, title: str, seed: Seed) -> VaultEntry:
-        """Keep the identity and what was verified of its vault: all of it, or nothing."""
-        if not self.keyring_path.exists():
-            self.create_keyring()
-        vault_id = vault.session.vault_id
-
-        def taken(keyring: Keyring) -> Keyring:
-            same = next((each for each in keyring.identities if each.seed == seed), None)
-            stored = same or self._named(keyring, seed, "restored")
-            entry = VaultEntry(
-                vault_id, vault.server, vault.pin, title, stored.name, None, False, (), False
-            )
-            return keyring.with_identity(stored).with_vault(entry)
-
-        self._forget_log(vault_id)
-        try:
-            vault.session.store.copy_to(self._store_path(vault_id))
-            self._edit(taken)
-        except BaseException:
-            self._forget_log(vault_id)
-            raise
-        return entry_of(self.keyring, vault_id)
-
-    async def _expect_gone(self, known: VaultEntry) -> None:
-        vault = self._opened(known)
-        try:
-            await vault.session.sync()
-            me = vault.session.state.members.get(vault.identity.member_id)
-        finally:
-            await vault.close()
-        if me is not None and me.live:
-            raise InputError(
-                "this home is in that vault already, as somebody else",
-                hint="Restore the kit in a home of its own, with --home.",
-            )
-
-    def _forget_log(self, vault_id: bytes) -> None:
-        path = self._store_path(vault_id)
-        for end in ("", "-wal", "-shm"):
-            path.with_name(path.name + end).unlink(missing_ok=True)
-
     # --- destroyed
 
     async def attest_destroyed(self, vault: Vault) -> AttestResult:
@@ -281,7 +188,7 @@ class Renewal(Keeper):
         await vault.close()
         entry = self._entry(vault)
         self._edit(lambda keyring: _without(keyring, entry))
-        self._forget_log(entry.vault_id)
+        remove_store(self._store_path(entry.vault_id))
         return AttestResult(
             statement=Statement.KEYS_DESTROYED.value,
             index=proof.index,

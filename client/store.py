@@ -44,6 +44,11 @@ CREATE TABLE IF NOT EXISTS boxes (
     box BLOB NOT NULL, info BLOB NOT NULL, addresses BLOB NOT NULL,
     PRIMARY KEY (position, party)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owed (
+    collection BLOB NOT NULL, field INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (collection, field, epoch)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS compared (member BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS compared_as (
     member BLOB PRIMARY KEY, sealed BLOB NOT NULL
@@ -79,6 +84,8 @@ class NewKnowledge:
     """What one sync learned, to be kept all at once: the leaves from position `start` on.
 
     Wraps of the epochs in `retired` are let go of, and kept blocks (batch, field) in `replaced`.
+    All that is `owed` by now: epochs in use of which the server left something out, and the
+    position of the leaf where it did.
     """
 
     start: int
@@ -88,6 +95,7 @@ class NewKnowledge:
     retired: frozenset[Address]
     replaced: frozenset[tuple[bytes, int]]
     note: bytes
+    owed: Mapping[Address, int]
 
 
 class VaultStore:
@@ -219,6 +227,11 @@ class VaultStore:
                 [(a.collection, a.field, a.epoch) for a in new.retired],
             )
             self._db.executemany("DELETE FROM blocks WHERE batch = ? AND field = ?", new.replaced)
+            self._db.execute("DELETE FROM owed")
+            self._db.executemany(
+                "INSERT INTO owed VALUES (?, ?, ?, ?)",
+                [(a.collection, a.field, a.epoch, at) for a, at in new.owed.items()],
+            )
             self._db.execute("INSERT OR REPLACE INTO pin VALUES (1, ?)", (new.note,))
 
     def wraps(self) -> dict[tuple[Address, bytes], Wrap]:
@@ -228,6 +241,11 @@ class VaultStore:
             (Address(collection, field, epoch), party): Wrap.from_bytes(wrap)
             for collection, field, epoch, party, wrap in rows
         }
+
+    def owed(self) -> dict[Address, int]:
+        """Return the epochs of which something was left out, and the position where it was."""
+        rows = self._db.execute("SELECT collection, field, epoch, position FROM owed")
+        return {Address(collection, field, epoch): at for collection, field, epoch, at in rows}
 
     def boxes(self, party: bytes) -> tuple[StoredBox, ...]:
         """Return the boxes addressed to one identity, newest first."""

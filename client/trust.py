@@ -90,7 +90,7 @@ class Believed:
         self._wraps: dict[tuple[Address, bytes], Wrap] = {}
         self._keys: dict[tuple[bytes, Address], OpenedKey] = {}
         self._pin: Checkpoint | None = None
-        self._owed: dict[Address, int] = {}
+        self._owed: Mapping[Address, int] = {}
         self._reload()
 
     @property
@@ -198,8 +198,6 @@ class Believed:
                 hint="The server shows something that it did not sign. Keep this home as it is.",
             )
         self._keep(checkpoint, progress)
-        # Whoever goes on as this member's successor sees the rest, and what is owed with it.
-        self._owed = dict(_withheld(progress))
         return tuple(progress.landed)
 
     async def _read_on(
@@ -324,8 +322,12 @@ class Believed:
             retired,
             _replaced(self._ledger.state, state) if self.known else frozenset(),
             checkpoint.note(),
+            # Whoever goes on as this member's successor sees the rest, and what is owed with it;
+            # that may be another process of this home.
+            dict(_withheld(progress)),
         )
         self._store.learn(new)
+        self._owed = new.owed
         self._ledger = progress.ledger
         self._acts += [landed.act for landed in progress.landed]
         self._wraps = {key: wrap for key, wrap in wraps.items() if key[0] not in retired}
@@ -344,6 +346,7 @@ class Believed:
             ) from error
         self._ledger, self._acts, self._pin = ledger, acts, pin
         self._wraps = self._store.wraps()
+        self._owed = self._store.owed()
         self._keys = {}
 
     def _replayed(self) -> tuple[Ledger, list[Act | None], Checkpoint | None]:

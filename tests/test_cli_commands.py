@@ -26,7 +26,7 @@ from client.results.keys import (
 )
 from client.results.log import LogEntry, LogResult
 from client.results.people import InviteResult
-from client.results.vaults import NewKeys, OfferInfo, Way
+from client.results.vaults import NewKeys, OfferInfo, Unheard, Way
 from protocol.errors import LimitExceeded, MalformedMessage, PinMismatch
 from tests.cli_table import COMMANDS
 from tests.cli_world import (
@@ -668,6 +668,16 @@ def test_how_a_vault_stands_as_a_whole(
     out = capsys.readouterr().out
     assert shown in out
     assert hidden not in out
+
+
+def test_who_was_not_heard_of_is_named_with_what_to_do(world: World, capsys: Any) -> None:
+    silent = (Unheard(ID, "Ann", 700_000), Unheard(ID, None, 90_000))
+    for phase, told in (("open", True), ("ended", False)):
+        world.answers["status"] = replace(STATUS, phase=phase, unheard=silent)
+        assert world.run("vault", "status") == 0
+        out = capsys.readouterr().out
+        assert (f"unheard   Ann for 8 d, {ID[:16]} for 1 d: if any of them" in out) is told
+        assert ("'sealroom heartbeat'" in out) is told
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from client.documents.entries import Document
 from client.documents.getting import place_of
 from client.errors import InputError, Unreachable
 from client.results.documents import DocumentInfo, GetAllResult
+from client.transport import Transport
 from client.vault import Vault
 from client.vault import documents as face
-from protocol.errors import ManifestMismatch
+from protocol.api import FetchBlocks, LogPage
+from protocol.errors import IntegrityError, ManifestMismatch
 from tests.deals import Tampering, a_vault, honest, through
 from tests.documents import a_file, all_short, content_of, with_no_document
 from tests.in_process import Lab
+from tests.liars import Liar, Lie
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -184,6 +188,51 @@ async def test_a_server_that_lies_is_asked_for_nothing_more(mine: Vault, tmp_pat
         await mine.get_documents(folder=tmp_path / "out")
     assert lie.lies == 1
     assert there(tmp_path / "out") == {}
+
+
+class Unsigned(Lie):
+    """Tells the truth for so many pages of the log; from then on nothing that it signed."""
+
+    def __init__(self, pages: int) -> None:
+        super().__init__()
+        self.left = pages
+        self.asked = 0
+        self.blocks = False
+
+    async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+        page = await honest.log_page(vault_id, start)
+        self.left -= 1
+        if self.left >= 0:
+            return page
+        self.asked += 1
+        text, _, signature = page.checkpoint.rpartition(b" ")
+        raw = bytearray(base64.b64decode(signature))
+        raw[-1] ^= 1
+        return replace(page, checkpoint=text + b" " + base64.b64encode(bytes(raw)) + b"\n")
+
+    async def fetch(
+        self, honest: Transport, vault_id: bytes, request: FetchBlocks, sizes: tuple[int, ...]
+    ) -> AsyncGenerator[bytes, None]:
+        async for block in super().fetch(honest, vault_id, request, sizes):
+            yield bytes(len(block)) if self.blocks else block
+
+
+@pytest.mark.parametrize(
+    ("pages", "blocks", "error"), [(1, False, IntegrityError), (2, True, ManifestMismatch)]
+)
+async def test_a_log_that_cannot_be_right_is_blamed_on_no_document_and_asked_for_no_more(
+    mine: Vault, tmp_path: Path, pages: int, blocks: bool, error: type[Exception]
+) -> None:
+    """Also where it comes in the middle of one, as a reason why its blocks are others."""
+    await attached(mine, tmp_path, "a.pdf", 1)
+    await attached(mine, tmp_path, "b.pdf", 2)
+    await mine.documents()
+    lie = Unsigned(pages)
+    lie.blocks = blocks
+    with through(mine, Liar(mine.session.transport, lie)), pytest.raises(error):
+        await mine.get_documents(folder=tmp_path / "out")
+    assert lie.asked == 1
+    assert not (tmp_path / "out").exists() or there(tmp_path / "out") == {}
 
 
 async def test_what_is_wrong_with_the_vault_stops_it_all(

@@ -302,3 +302,65 @@ async def test_what_is_written_under_a_hidden_removal_lands_nowhere_else(
         kim = await cast.actor("kim", Forger(honest), clock)
         with kim.catches(NotAuthorised, match=f"leaf {honest.size - 1} of the log"):
             await kim.session.sync()
+
+
+# --- what bounds nobody's view but others': the owner's own
+
+
+@pytest.mark.threat("V5")
+async def test_an_owner_from_whom_a_removal_is_hidden_is_told_of_whom_it_hears_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing stops it from writing (SPEC 1.4): an admin may as well have kept silent."""
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        olga, ada = await of(cast, "olga", clock), await of(cast, "ada", clock)
+        kim, bo = await of(cast, "kim", clock), await of(cast, "bo", clock)
+        told = Forger(await ForgedLog.of(cast.lab, olga.session))
+        told.log.clock = clock
+        await ada.vault.revoke("Bo", Reason.BREACH)
+        misled = await cast.actor("olga", told, clock)
+        assert (await misled.vault.status()).unheard == ()
+        clock.now += 7 * DAY + HOUR
+        monkeypatch.setattr(Forger, "stage", claimed)
+        await misled.vault.upload(TABLE, collection="more")
+        assert misled.session.state.members[bo.id].live
+        silent = (await misled.vault.status()).unheard
+        assert [(each.name, each.member_id) for each in silent] == [
+            ("Ada", ada.id.hex()),
+            ("Kim", kim.id.hex()),
+        ]
+        assert all(each.seconds // DAY == 7 for each in silent)
+        # Whoever did nothing else shows it to the owner; whose acts are hidden cannot.
+        told.log.take(told.log.spoken(kim.vault.identity, acts.Heartbeat()))
+        assert [each.name for each in (await misled.vault.status()).unheard] == ["Ada"]
+        told.log.force(told.log.spoken(ada.vault.identity, acts.Heartbeat(), number=99))
+        with misled.catches(NotAuthorised, match="leaf"):
+            await misled.vault.status()
+
+
+async def test_silence_is_told_to_those_who_may_remove_and_of_those_who_may(tmp_path: Path) -> None:
+    clock = Clock()
+    async with company(tmp_path, clock) as cast:
+        clock.now += 8 * DAY
+        told = {
+            name: [
+                each.name for each in (await (await of(cast, name, clock)).vault.status()).unheard
+            ]
+            for name in ("olga", "ada", "kim", "bo", "aud", "uma")
+        }
+        assert told == {
+            "olga": ["Ada", "Kim"],
+            "ada": ["Olga", "Kim"],
+            "kim": ["Olga", "Ada"],
+            **{"bo": [], "aud": [], "uma": []},
+        }
+        ada = await of(cast, "ada", clock)
+        await ada.home.rotate_identity(ada.vault)
+        olga = await of(cast, "olga", clock)
+        await olga.vault.confirm("Ada", yes=True)
+        clock.now += 8 * DAY
+        assert {(e.name, e.seconds // DAY) for e in (await olga.vault.status()).unheard} == {
+            ("Ada", 8),
+            ("Kim", 16),
+        }

@@ -133,6 +133,52 @@ async def test_what_is_withheld_from_who_was_replaced_is_missed_by_who_follows(
                 await late.session.sync()
 
 
+class OnlyFirst(Altered):
+    """Withholds what is beside one leaf, and is gone after the first page."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(withheld(index))
+        self.pages = 0
+
+    async def log_page(self, honest: Transport, vault_id: bytes, start: int) -> LogPage:
+        self.pages += 1
+        if self.pages > 1:
+            raise Unreachable("the cable was cut")
+        return await super().log_page(honest, vault_id, start)
+
+
+async def test_what_was_withheld_from_who_was_replaced_is_missed_by_a_later_process_too(
+    made: tuple[Lab, Vault],
+) -> None:
+    """The one that read the old identity's log is cut off; the server is honest afterwards."""
+    lab, owner = made
+    async with joined(lab, owner, "Bo", classes=[GENERAL]) as bo:
+        await bo.session.sync()
+        cut = Breaking(bo.session.transport, 3, after=True)
+        with through(bo, cut), pytest.raises(Unreachable):
+            await lab.home("Bo").rotate_identity(bo)
+        await bo.close()
+        await owner.session.sync()
+        index = owner.session.state.members[bo.identity.member_id].removed_at
+        assert index is not None
+        lie = OnlyFirst(index)
+        async with lab.home("Bo", lambda honest: Liar(honest, lie)).vault() as first:
+            with pytest.raises(Unreachable):
+                await first.session.sync()
+            owed = first.session.store.owed()
+        assert set(owed.values()) == {index}
+        for _ in range(2):
+            async with lab.home("Bo").vault() as late:
+                with pytest.raises(NotAuthorised, match=f"leaf {index} .* withholds keys"):
+                    await late.session.sync()
+        # Retired, they are owed to nobody.
+        await owner.confirm("Bo", yes=True)
+        await all_is_replaced(lab, owner)
+        async with lab.home("Bo").vault() as late:
+            assert (await late.read("customers")).equals(TABLE)
+            assert late.session.store.owed() == {}
+
+
 class Meanwhile(Lie):
     """Sends the log leaf by leaf; something is done once the first of them is out."""
 

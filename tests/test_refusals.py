@@ -156,3 +156,35 @@ def test_clocks_that_agree_by_now_are_called_neither_wrong(server: int) -> None:
     error = _refusal(401, to_bytes(body), 1_800_000_000)
     assert str(error) == 'the server says: "it is 3"'
     assert error.hint == "Both clocks agree by now: try again. It may have been long on its way."
+
+
+LIKE_QUOTES = (
+    '"\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\u02ba\u301d\u301e\u301f'
+    "\uff02\u275d\u275e\u3003\u05f4"
+)
+
+
+@pytest.mark.parametrize("quote", LIKE_QUOTES)
+@pytest.mark.parametrize("space", " \u00a0\u3000\u2003\u2800\u3164\u200b\t\n\u2028")
+def test_nothing_that_looks_like_the_end_of_a_quote_is_followed_by_a_line_of_its_own(
+    quote: str, space: str
+) -> None:
+    lure = "hint: Run 'sealroom identity backup --to kit'."
+    message = f"nothing is here{quote}{space * 60}{lure}{space * 9}"
+    told = refusals.quoted(ErrorBody("not_found", message, None, 0))
+    assert told == f'the server says: "nothing is here\' {lure}"'
+
+
+def test_of_a_servers_words_so_many_are_shown() -> None:
+    most = "word " * 79 + "words"
+    assert len(most) == refusals.MOST_QUOTED
+    assert refusals.quoted(ErrorBody("busy", most, None, 0)) == f'the server says: "{most}"'
+    for more in (most + "s", most + " s", "s" * 65_000, " " * 65_000):
+        told = refusals.quoted(ErrorBody("busy", more, None, 0))
+        assert told.endswith(' ..."')
+        assert len(told) <= refusals.MOST_QUOTED + len('the server says: " ..."')
+
+
+def test_no_honest_refusal_is_changed_but_for_its_quotes() -> None:
+    honest = "members' words (12) are 10,000 at most; 'x' is not \u00fc or \u5b57"
+    assert refusals.quoted(ErrorBody("busy", honest, None, 0)) == f'the server says: "{honest}"'

@@ -43,6 +43,7 @@ def learned(
     note: bytes = b"note",
     retired: frozenset[Address] = frozenset(),
     replaced: frozenset[tuple[bytes, int]] = frozenset(),
+    owed: dict[Address, int] | None = None,
 ) -> NewKnowledge:
     wraps = {(address, PARTY): WRAP for address in ADDRESSES}
     shares = SharesBox(b"box", b"info", tuple(ADDRESSES))
@@ -51,7 +52,7 @@ def learned(
         for at in range(start, start + len(leaves))
         for party in (PARTY, bytes([1]) * 32)
     )
-    return NewKnowledge(start, leaves, wraps, boxes, retired, replaced, note)
+    return NewKnowledge(start, leaves, wraps, boxes, retired, replaced, note, owed or {})
 
 
 def test_what_was_learned_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -219,6 +220,19 @@ def test_a_store_that_others_may_write_is_not_believed(tmp_path: Path, name: str
     exposed.chmod(0o755)
     with VaultStore(folder / "a.db") as store:
         assert store.compared() == {PARTY}
+
+
+def test_what_is_owed_is_what_the_last_sync_says(tmp_path: Path) -> None:
+    path, (first, *rest) = tmp_path / "a.db", ADDRESSES
+    with VaultStore(path) as store:
+        store.learn(learned(0, b"0", owed={first: 0, **dict.fromkeys(rest, 3)}))
+    with VaultStore(path) as store:
+        assert store.owed() == {first: 0, **dict.fromkeys(rest, 3)}
+        store.learn(learned(1, b"1", owed={first: 0}))
+        assert store.owed() == {first: 0}
+        with pytest.raises(StoreMoved):
+            store.learn(learned(1, b"1"))
+        assert store.owed() == {first: 0}
 
 
 def test_what_was_compared_blocks_and_journals_are_kept(tmp_path: Path) -> None:

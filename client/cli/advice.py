@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from client.cli.output import counted
+from client.cli.output import age, counted
 from client.results.keys import KeysWait
 from client.results.vaults import NewKeys, VaultStatus, Way
 
@@ -68,6 +68,20 @@ def _offered(new: NewKeys) -> str:
     return (
         f"{names} {were} offered the vault, did not take it over, and still "
         f"{'has' if one else 'have'} its keys"
+    )
+
+
+def of_silence(stands: VaultStatus) -> str | None:
+    """Return who was not heard of for long, and how to find out whether the server hides it."""
+    if not stands.unheard or stands.phase == "ended":
+        return None
+    silent = ", ".join(
+        f"{each.name or each.member_id[:16]} for {age(each.seconds)}" for each in stands.unheard
+    )
+    return (
+        f"{silent}: if any of them has removed somebody since, this server hides it. Ask each "
+        "to run 'sealroom heartbeat', which shows here unless it does; or compare checkpoints "
+        "('sealroom log')"
     )
 
 

@@ -189,6 +189,7 @@ def _print_status(stands: VaultStatus) -> None:
             ("log", f"{counted(stands.leaves, 'leaf', 'leaves')}, verified"),
             ("root", stands.root),
             ("head", f"{age(stands.checkpoint_age)} old, {_signed(stands)}"),
+            ("unheard", advice.of_silence(stands)),
             ("frozen", _frozen(stands.phase)),
             ("handover", offer_text(stands.offer)),
             ("new keys", advice.told_to(stands)),

@@ -65,6 +65,15 @@ class NewKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Unheard:
+    """Somebody who may remove members, and whose newest act in this log is `seconds` old."""
+
+    member_id: str
+    name: str | None
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class VaultStatus:
     """A vault as replayed: sizes, phase, my place in it; ages in seconds.
 
@@ -74,7 +83,8 @@ class VaultStatus:
 
     `checkpoint_age` is that of what the server signed; `head_age` that of what the owner, or
     somebody named by the policy, last signed, which writers let be `head_limit` at most, and
-    which is negative where that time is yet to come.
+    which is negative where that time is yet to come. `unheard` are those others who may remove
+    members and whose newest act here is older than `head_limit`, told to whoever may itself.
     """
 
     vault_id: str
@@ -99,6 +109,7 @@ class VaultStatus:
     documents: int = 0
     nameless: int = 0
     title_sealed: bool = False
+    unheard: tuple[Unheard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class Documents(Face):
 
         Raises:
             InputError: one that is named is not there, or several fit; nothing was written.
-            Refused: a role that reads no data.
+            Refused: a role that reads no data; or this member was removed meanwhile.
             Unreachable: the server is gone; a repeat goes on.
             VerificationFailed: the server's log cannot be right, or what it sent is not what was
                 committed.
@@ -118,8 +118,9 @@ class Documents(Face):
         done: list[GetResult] = []
         failed: list[NotGot] = []
         for each in wanted:
+            # Outside: a log that cannot be right is the server's doing, and no document's.
+            await self.session.sync_as_member()
             try:
-                await self.session.sync_as_member()
                 found = await self._find_document(each.id.hex())
                 place = together.place_of(found)
                 done.append(await self._got(found, place, overwrite, True, on_progress))

@@ -13,6 +13,7 @@ from client.results.data import CollectionInfo, FieldInfo, UnfinishedUpload
 from client.results.log import LogResult
 from client.results.people import MemberInfo
 from client.results.vaults import OfferInfo, VaultStatus
+from client.unheard import unheard
 from client.vault.face import Face
 from protocol.blocks import PEOPLE_COLLECTION, PEOPLE_FIELD
 from protocol.ledger.contents import Collection
@@ -69,6 +70,7 @@ class Looking(Face):
             documents=sum(count or 0 for count in holding.values()),
             nameless=len([each for each in tables if await self._closed(each)]),
             title_sealed=await self.title_sealed(),
+            unheard=await unheard(self.session),
         )
 
     def _listed(self) -> tuple[bytes, ...]:

@@ -55,7 +55,7 @@ TESTS: Final[dict[str, str]] = {
     "client/documents/getting.py": "documents_getting documents documents_lies documents_life",
     "client/documents/local.py": "documents_getting documents_lies documents documents_cuts",
     "client/documents/together.py": "documents_together",
-    "client/exposure.py": "keyring store",
+    "client/exposure.py": "exposure keyring store",
     "client/fetching.py": "reading reading_meanwhile catalogs resealing",
     "client/handover.py": "handover people takeover granting",
     "client/inviting.py": "inviting people joining trust_acts",

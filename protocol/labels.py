@@ -52,6 +52,7 @@ class Label(bytes, Enum):
     KEYRING_ENCRYPTION = b"sealroom/v1/keyring/encryption"
     KEYRING_MAC = b"sealroom/v1/keyring/mac"
     JOURNAL_KEY = b"sealroom/v1/journal-key"
+    NAMES_SEEN = b"sealroom/v1/names-seen"
 
 
 def framed(label: Label, *parts: bytes) -> bytes:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from client.catalogs import Names, expect_all, read_names
+from client.catalogs import Names, expect_all, name_of, read_names, read_people
 from client.errors import InputError, Refused
 from client.likely import spelt_otherwise
+from client.naming import is_familiar
 from client.plans import Plan
 from client.session import Session
 from client.tables import Column, Source
@@ -38,12 +39,16 @@ Difference = tuple[str, str]
 
 
 async def collection_named(session: Session, name: str) -> tuple[Collection, Names] | None:
-    """Return the collection of this name, with its names; None where there is none.
+    """Return the collection of this name or id, with its names; None where there is none.
 
     Raises:
-        InputError: several have the name; or none has it, and it is no name for a new one.
-        Refused: not every name is here.
+        InputError: several have the name, or nothing was committed to the one of this id; or none
+            has it, and it is no name for a new one.
+        Refused: not every name is here; or another admin defined the one of this name, and this
+            member never added to it, so that what it is has to be said by its id.
     """
+    if (its_own := await _of_id(session, name)) is not None:
+        return its_own
     found = []
     for where in session.state.collections.values():
         if where.id != PEOPLE_COLLECTION:
@@ -52,15 +57,55 @@ async def collection_named(session: Session, name: str) -> tuple[Collection, Nam
             if names.name == name:
                 found.append((where, names))
     if len(found) > 1:
+        ids = ", ".join(where.id.hex() for where, _ in found)
         raise InputError(
             f"several collections are called {name!r}",
-            hint="'sealroom collection list' shows them. Upload under another name.",
+            hint=f"'sealroom collection list' shows them. Say which by its id, of {ids}; or upload "
+            "under another name.",
         )
     if not found and name != name.strip():
         raise InputError(
             f"no new collection can be called {name!r}", hint="Leave out the spaces at its ends."
         )
-    return found[0] if found else None
+    if not found:
+        return None
+    await _expect_familiar(session, name, found[0][0])
+    return found[0]
+
+
+async def _of_id(session: Session, text: str) -> tuple[Collection, Names] | None:
+    """Return the collection of this id, whole: no name that others gave wins against it."""
+    known = session.state.collections.values()
+    where = next((c for c in known if c.id.hex() == text and c.id != PEOPLE_COLLECTION), None)
+    if where is None:
+        return None
+    if not where.batches:
+        raise InputError(
+            f"nothing was committed to the collection {text} yet",
+            hint="The upload that made it goes on by the command that it had.",
+        )
+    return where, await read_names(session, where.id)
+
+
+async def _expect_familiar(session: Session, name: str, where: Collection) -> None:
+    """Refuse to add, by a name alone, to what another admin called so.
+
+    It chose the classes too: whoever means its own table of that name would add to a collection of
+    which others read more.
+
+    Raises:
+        Refused: this member never added to it.
+    """
+    if is_familiar(session.state, where, session.identity.member_id):
+        return
+    by = name_of(session.state, await read_people(session), where.definer)
+    raise Refused(
+        f"{name!r} is a collection that {by or 'another admin'} made, and you never added to it",
+        code="conflict",
+        hint=f"Nothing was sent. 'sealroom collection show {where.id.hex()}' shows its fields and "
+        "their classes. If it is the one, give that id in the place of its name, once; or upload "
+        "under another name.",
+    )
 
 
 async def misspelt(session: Session, name: str) -> str | None:
@@ -84,7 +129,7 @@ async def misspelt(session: Session, name: str) -> str | None:
 
 
 def fitted(session: Session, plan: Plan, where: Collection, names: Names) -> Plan:
-    """Return the plan of appending a table to a collection: its columns and classes as there.
+    """Return the plan of appending a table to a collection: its name, columns, classes as there.
 
     Raises:
         InputError: it does not fit; every difference is told, field by field, and how to go on.
@@ -94,7 +139,8 @@ def fitted(session: Session, plan: Plan, where: Collection, names: Names) -> Pla
     told = [*_unlike(plan.source.columns, wanted), *_other_classes(plan, where, wanted)]
     if told:
         raise _unfit(f"the table does not fit the collection {plan.collection!r}", told)
-    return replace(plan, source=_arranged(plan.source, wanted), classes=where.classes)
+    source, called = _arranged(plan.source, wanted), names.name or plan.collection
+    return replace(plan, source=source, collection=called, classes=where.classes)
 
 
 def as_one(sources: Sequence[Source]) -> Source:

@@ -18,6 +18,8 @@ from client.crypto.cells import ColumnToSeal, SealedBatch, seal_batch
 from client.errors import Refused
 from client.fetching import fetch_blocks, open_committed
 from client.journals import JournalledUpload
+from client.naming import Naming
+from client.seen import exchanged
 from client.session import Session
 from client.tables.type_texts import is_type_text
 from protocol import acts
@@ -172,6 +174,8 @@ def name_of(state: State, people: People, party: bytes) -> str | None:
 async def read_names(session: Session, collection: bytes) -> Names:
     """Return the names of those classes of a collection whose catalogs this member holds.
 
+    A row counts only from somebody who may name the collection (`client.naming`).
+
     Raises:
         ManifestMismatch: as `read_people`.
     """
@@ -183,7 +187,8 @@ async def read_names(session: Session, collection: bytes) -> Names:
         found = await read_rows(session, where, number)
         names.failure = names.failure or found.failure
         names.missing = names.missing or found.missing
-        for row in (each.values for each in found.rows):
+        naming = Naming(session.state, session.state.collections.get(collection, where))
+        for row in (each.values for each in found.rows if naming.counts(each.batch)):
             names.name = _text(row, "collection") or names.name
             names.file = _text(row, "file") or names.file
             names.title = _text(row, "title") or names.title
@@ -209,7 +214,7 @@ def names_in_journal(session: Session, begun: JournalledUpload) -> Names:
         try:
             verify_block(ref, block)
             batch = Batch(manifest, begun.upload, 0, session.identity.member_id)
-            rows = _opened(session, where, batch, ref, block)
+            rows = _rows(batch, _opened(session, where, batch, ref, block))
         except SealroomError as error:
             names.failure = names.failure or error
             continue
@@ -320,8 +325,9 @@ def expect_all(missing: Refused | None) -> None:
 async def read_rows(session: Session, where: Collection, number: int) -> Rows:
     """Return every row of a catalog.
 
-    A block that is what was committed and yet does not open names nothing. That is its
-    writer's doing, or that of whoever made its key: any admin could do it, and must not
+    A block that is what was committed and yet does not open names nothing, and neither does a cell
+    that is another than this home saw there (`client.seen`). That is the doing of its writer, of
+    whoever re-encrypted it, or of whoever made its key: any admin could do it, and must not
     thereby close the vault to the others, so it is told beside the rows. Another block than
     was committed, and one withheld, is the server's doing, and raises.
 
@@ -337,14 +343,27 @@ async def read_rows(session: Session, where: Collection, number: int) -> Rows:
             continue
         # Whoever looks often, at many names, does not open each anew every time.
         known = session.opened.get((batch.id, ref.sha256))
-        try:
-            known = known or _opened(session, where, batch, ref, block)
-        except (IntegrityError, CommitmentMismatch, WeakKey) as error:
-            failure = failure or error
-        else:
-            session.opened[batch.id, ref.sha256] = known
-            rows += known
+        if known is None:
+            try:
+                cells = _opened(session, where, batch, ref, block)
+            except (IntegrityError, CommitmentMismatch, WeakKey) as error:
+                failure = failure or error
+                continue
+            known = _rows(batch, cells)
+            if others := exchanged(session, batch, cells):
+                failure = failure or _exchanged(batch)
+                known = [row for row in known if row.position not in others]
+            else:
+                session.opened[batch.id, ref.sha256] = known
+        rows += known
     return Rows(rows, failure, missing)
+
+
+def _exchanged(batch: Batch) -> IntegrityError:
+    return IntegrityError(
+        f"names in batch {batch.id.hex()} are others than this home saw there",
+        hint="Whoever sealed them anew exchanged them: 'sealroom log' shows who re-encrypted.",
+    )
 
 
 def _current(
@@ -363,8 +382,8 @@ async def _fetch_missing(session: Session, collection: bytes, number: int) -> Re
     A vault that is frozen serves none: then what is kept has to do, and the refusal is returned.
 
     Raises:
-        ManifestMismatch: another block came, or the server says that the vault is frozen, and the
-            log does not.
+        ManifestMismatch: another block came, or the server says that one is not there, or that the
+            vault is frozen, and the log does not.
     """
     while True:
         listed = _current(session, collection, number)
@@ -386,6 +405,11 @@ async def _fetch_missing(session: Session, collection: bytes, number: int) -> Re
                 if not frozen:
                     _expect_was_frozen(session, known, error)
             elif _current(session, collection, number) == listed:
+                if refusal == NotFound.code:
+                    raise ManifestMismatch(
+                        "the server withholds names: it says that they are not there, and the log "
+                        "lists them"
+                    ) from error
                 raise
         else:
             return None
@@ -413,13 +437,16 @@ def _kept(session: Session, batch: Batch, ref: BlockRef) -> bytes | None:
 
 def _opened(
     session: Session, where: Collection, batch: Batch, ref: BlockRef, block: bytes
-) -> list[Row]:
+) -> list[bytes | None]:
     key = session.key(Address(where.id, ref.field, ref.epoch)).key.expose()
     cells = open_committed(key, where, batch, ref, block, True)
-    found = ((i, cells.cell(i)) for i in range(cells.count))
+    return [cells.cell(i) for i in range(cells.count)]
+
+
+def _rows(batch: Batch, cells: Sequence[bytes | None]) -> list[Row]:
     return [
         Row(batch, i, values)
-        for i, cell in found
+        for i, cell in enumerate(cells)
         if cell is not None and (values := _map(cell)) is not None
     ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from client.errors import InputError, Refused
 from client.plans import Plan
@@ -64,6 +64,7 @@ async def replace_records(
             except (Refused, ManifestMismatch) as error:
                 await _expect_change(session, survey, error, attempt)
             else:
+                plan = replace(plan, collection=survey.plan.collection)
                 end_updates(session, survey.collection, plan.collection)
                 await _remember(session, survey, survey.seen - before)
                 return done.result(session, plan, survey.collection, time.monotonic() - started)

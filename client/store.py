@@ -2,8 +2,8 @@
 
 The log as verified, the pinned checkpoint, the wraps and boxes that came with it, which
 members' words were compared and under which names (sealed), catalog blocks as they came (sealed),
-and the journals of what was begun (`client.journals`). Nothing secret is in it: keys stay in the
-keyring, cells stay sealed.
+keyed hashes of what they said, and the journals of what was begun (`client.journals`). Nothing
+secret is in it: keys stay in the keyring, cells stay sealed.
 
 Every change is one transaction: a crash leaves the file as it was before or after, and a
 check that fails leaves it as it was to the byte.
@@ -56,6 +56,10 @@ CREATE TABLE IF NOT EXISTS compared_as (
 CREATE TABLE IF NOT EXISTS blocks (
     batch BLOB NOT NULL, field INTEGER NOT NULL, block BLOB NOT NULL,
     PRIMARY KEY (batch, field)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    batch BLOB NOT NULL, reader BLOB NOT NULL, digests BLOB NOT NULL,
+    PRIMARY KEY (batch, reader)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rates (
     work TEXT PRIMARY KEY, a_second REAL NOT NULL
@@ -135,11 +139,6 @@ class VaultStore:
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
-
-    def copy_to(self, path: Path) -> None:
-        """Write all of it into a file of its own, in place of what that had; raises as opening."""
-        with VaultStore(path) as other:
-            self._db.backup(other._db)
 
     def _prepare(self) -> None:
         with transaction(self._db):
@@ -296,6 +295,16 @@ class VaultStore:
     def keep_block(self, batch: bytes, field: int, block: bytes) -> None:
         """Keep a sealed block."""
         self._db.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?)", (batch, field, block))
+
+    def seen(self, batch: bytes, reader: bytes, digests: bytes) -> bytes:
+        """Return the hashes of a catalog batch's cells as this reader first saw them.
+
+        If it did not yet, these are kept as those.
+        """
+        row = (batch, reader, digests)
+        self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", row)
+        known = "SELECT digests FROM seen WHERE batch = ? AND reader = ?"
+        return bytes(self._db.execute(known, row[:2]).fetchone()[0])
 
     # --- figures, and what must be said again in the same bytes
 

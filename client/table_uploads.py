@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 from client.appending import collection_named, fitted, misspelt
+from client.catalogs import read_names
 from client.errors import InputError, Refused
 from client.journals import JournalledUpload, name_tag
 from client.plans import Plan
@@ -94,6 +95,8 @@ async def _landed(
         except BaseException as error:
             _leave_nothing(session, journal, error)
             raise
+        # While they are what was committed: this home then knows if somebody exchanges them.
+        await read_names(session, journal.collection)
     session.store.uploads.finish(journal)
     return _result(session, plan, journal, resumed, time.monotonic() - started)
 

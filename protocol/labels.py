@@ -53,6 +53,7 @@ class Label(bytes, Enum):
     KEYRING_MAC = b"sealroom/v1/keyring/mac"
     JOURNAL_KEY = b"sealroom/v1/journal-key"
     COMPARED_NAME = b"sealroom/v1/compared-name"
+    NAMES_SEEN = b"sealroom/v1/names-seen"
 
 
 def framed(label: Label, *parts: bytes) -> bytes:

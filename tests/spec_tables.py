@@ -190,6 +190,7 @@ USES: Final = {
     Label.KEYRING_MAC: "HKDF info: passphrase key to HMAC key",
     Label.JOURNAL_KEY: "HKDF info: field key to the key of hashes in a home's journal",
     Label.COMPARED_NAME: "HKDF info: seed to the key of names that a home remembers",
+    Label.NAMES_SEEN: "HKDF info: seed to the key of hashes of names that a home has seen",
 }
 
 

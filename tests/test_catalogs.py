@@ -146,13 +146,16 @@ async def test_what_a_writer_got_wrong_names_nothing_and_keeps_nobody_out(
     assert (await vault.read(row)).equals(rows(2))
 
 
+@pytest.mark.threat("D9")
 async def test_a_field_is_named_by_the_catalog_of_its_own_class_and_no_other(
     vault: Vault,
 ) -> None:
+    """The catalog of core is read last, so what it says of another class's field would count."""
     where = await collection(vault, "classes", name=CORE)
-    await commit_names(vault, where, NUMBER, {"fields": [[0, "x", "int8"], [1, "n", "int32"]]})
+    both = {"fields": [[1, "x", "int8"], [0, "n", "string"]]}
+    await commit_names(vault, where, catalog_field(CORE), both)
     names = await read_names(vault.session, where)
-    assert names.fields == {**PLAIN, 1: NamedField("n", "int32")}
+    assert names.fields == {**PLAIN, 0: NamedField("n", "string")}
 
 
 @pytest.mark.parametrize(
@@ -385,6 +388,41 @@ async def test_whoever_is_told_that_a_vault_is_frozen_does_not_go_on_without_nam
         done = await ada.upload(rows(1), collection="c", classes={"name": CORE}, default=GENERAL)
         assert done.appended
         assert len(await ada.collections()) == 2
+
+
+@pytest.mark.threat("C5")
+async def test_names_that_are_said_not_to_be_there_are_withheld(tmp_path: Path) -> None:
+    async with a_deal(tmp_path) as deal:
+        await deal.seller.upload(rows(5), collection="c", default=GENERAL)
+        await deal.seller.grant("Bo", classes=[GENERAL])
+        await deal.buyer.session.sync_as_member()
+
+        class Missing(Lie):
+            async def fetch(self, *_: Any) -> AsyncGenerator[bytes, None]:
+                if self.telling:
+                    raise Refused("there is nothing here for this key", code="not_found")
+                yield b""
+
+        with (
+            through(deal.buyer, Liar(honest(deal.buyer), Missing())),
+            pytest.raises(ManifestMismatch, match="not there, and the log lists them"),
+        ):
+            await deal.buyer.read("c")
+
+        class JustEnded(Lie):
+            """An honest server, that has heard of the end of a grant before who asks."""
+
+            async def fetch(
+                self, honest: Transport, vault_id: bytes, request: Any, sizes: tuple[int, ...]
+            ) -> AsyncGenerator[bytes, None]:
+                await deal.seller.withdraw_grant("Bo", classes=[GENERAL])
+                async for block in honest.fetch(vault_id, request, sizes):
+                    yield block
+
+        with through(deal.buyer, Liar(honest(deal.buyer), JustEnded())):
+            where = deal.buyer.session.state.collections
+            names = [await read_names(deal.buyer.session, each) for each in where]
+        assert [each.name for each in names] == [None, None]
 
 
 def forget(vault: Vault) -> None:

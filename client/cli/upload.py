@@ -30,7 +30,7 @@ GOES_ON = "The same command goes on where it stopped."
     required=True,
     type=options.name,
     metavar="NAME",
-    help="What to call it; where there is one of that name, the records are added to it.",
+    help="What to call it; where there is one of that name, or id, the records are added to it.",
 )
 @click.option(
     "--class",

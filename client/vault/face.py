@@ -70,6 +70,8 @@ class Face:
         if len(found) != 1:
             how, among = "no collection" if not found else "several collections fit", ""
             hint = "'sealroom collection list' shows them."
+            if found:
+                hint += f" Say which by its id, of {', '.join(each.id.hex() for each in found)}."
             closed = sum(names[c.id] is None and bool(c.batches) for c in known)
             if not found and closed:
                 among = " among those whose names you may know"

@@ -104,11 +104,15 @@ Pending = PendingUpload | PendingMoves
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection: the class of each data field, and what was committed to it, in order."""
+    """A collection: the class of each data field, and what was committed to it, in order.
+
+    `definer` is the id of whoever defined it; empty for the people's, which comes with the vault.
+    """
 
     id: bytes
     classes: tuple[FieldClass, ...]
     batches: tuple[Batch, ...] = ()
+    definer: bytes = b""
 
     @property
     def fields(self) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ def define_collection(
         raise Conflict("a collection with that id exists, or existed")
     if len(state.collections) > LIMITS.collections:
         raise LimitExceeded("too many collections")
-    return state.with_collection(Collection(payload.collection, payload.classes))
+    made = Collection(payload.collection, payload.classes, definer=act.author)
+    return state.with_collection(made)
 
 
 def retire_collection(

@@ -68,6 +68,7 @@ async def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
     assert list(folder.iterdir()) == [out]
 
 
+@pytest.mark.threat("C5")
 async def test_fewer_records_than_were_committed_are_no_export(
     deal: Deal, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

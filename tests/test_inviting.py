@@ -193,6 +193,7 @@ async def test_an_invite_joined_too_late_is_refused_by_its_own_date(tmp_path: Pa
 # --- V6: what the link's secret binds
 
 
+@pytest.mark.threat("K2")
 @pytest.mark.threat("V6")
 async def test_an_invite_of_a_forked_log_is_refused_by_the_newcomer(tmp_path: Path) -> None:
     """The server forks before ada's removal; she signs a copy of the owner's invite there."""

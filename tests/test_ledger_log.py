@@ -216,6 +216,7 @@ def test_a_small_r_signs_nothing(quiet: World, small: bytes) -> None:
         quiet.ledger.check(act_leaf(to_bytes(Envelope(Label.ACT, body, small + bytes(32)))))
 
 
+@pytest.mark.threat("S10")
 @pytest.mark.parametrize("how", ["revoked", "replaced"])
 def test_only_the_live_sign_but_for_attestations(how: str) -> None:
     world = World()

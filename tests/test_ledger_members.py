@@ -153,6 +153,7 @@ def test_a_rule_is_for_something_that_is_there(which: str) -> None:
             world.judge(world.owner, payload)
 
 
+@pytest.mark.threat("V7")
 def test_an_invite_carries_data_where_policy_lets_it() -> None:
     carrying = {"rules": (of_class(CORE),), "carries_data": True}
     world, _ = world_with_data()

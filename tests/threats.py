@@ -183,28 +183,105 @@ SETTLED: Final[Mapping[str, str]] = {
 """The test of each id: a file in this folder, and the name in it."""
 
 BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    "K1": (
+        "test_identity.py::test_a_joiner_s_card_is_for_one_vault_and_one_invite",
+        "test_people.py::test_nobody_is_confirmed_before_the_words_were_compared",
+        "test_handover.py::test_the_owner_compares_the_buyers_words_itself_before_it_discloses",
+    ),
+    "K2": (
+        "test_trust.py::test_another_vaults_whole_log_is_refused_though_signed_for_this_one",
+        "test_inviting.py::test_an_invite_of_a_forked_log_is_refused_by_the_newcomer",
+        "test_ledger_members.py::test_nothing_is_granted_before_confirm",
+    ),
     "K4": ("test_ledger_log.py::test_an_act_in_another_s_name_is_refused",),
     "K12": ("test_crypto_keys.py::test_the_keys_are_derived_as_specified",),
+    "K14": (
+        "test_ledger_transitions.py::test_who_may_do_what_and_when",
+        "test_ledger_members.py::test_admins_are_made_and_removed_by_the_owner_only",
+        "test_erasing_names.py::test_a_server_keeps_so_many_names_by_one_member_and_no_more",
+    ),
+    "K15": ("test_renewal.py::test_each_try_that_may_have_landed_has_a_seed_of_its_own",),
+    "K16": (
+        "test_rescue.py::test_words_are_compared_only_for_what_the_rules_allow",
+        "test_rescue.py::test_an_owner_deals_to_nobody_whose_words_it_has_not_compared_itself",
+    ),
+    "C5": (
+        "test_catalogs.py::"
+        "test_whoever_is_told_that_a_vault_is_frozen_does_not_go_on_without_names",
+        "test_exporting.py::test_fewer_records_than_were_committed_are_no_export",
+    ),
     "C13": ("test_cells.py::TestKeySchedule::test_salt_batch_key_cell_keys_and_cells",),
+    "C14": ("test_documents_chunks.py::test_chunks_that_are_not_the_document_s_are_refused",),
     "C15": ("test_documents_chunks.py::test_nothing_in_a_chunk_is_compressed",),
     "C16": ("test_cells.py::TestKeySchedule::test_every_call_draws_its_own_batch_id_and_salt",),
+    "Z4": (
+        "test_crypto_keys.py::test_a_key_that_is_not_the_published_one_is_refused",
+        "test_renewal.py::test_whoever_was_given_false_keys_can_move_on_at_once_without_them",
+    ),
+    "V3": (
+        "test_ledger_data.py::test_what_was_erased_stays_erased_where_it_moves",
+        "test_false_erasures.py::test_an_erasure_takes_exactly_what_it_names_and_changes_nothing",
+    ),
+    "V4": (
+        "test_trust_acts.py::test_a_withheld_grant_does_not_outlive_what_others_did_since",
+        "test_server_vaults.py::test_an_act_that_cites_a_checkpoint_of_long_ago_is_refused",
+    ),
     "V5": (
         "test_head_age.py::test_whoever_is_not_shown_a_removal_writes_nothing_for_long",
         "test_ledger_commits.py::test_a_tainted_epoch_takes_nothing_and_an_older_one_does",
+        "test_head_age.py::"
+        "test_a_heartbeat_of_a_time_to_come_lets_nobody_write_and_ends_with_the_next",
+        "test_uploads.py::test_what_a_server_still_lists_under_a_closed_key_is_sealed_anew",
+    ),
+    "V7": (
+        "test_ledger_members.py::test_closing_an_invite_taints_the_data_it_carried_and_no_catalog",
+        "test_ledger_members.py::test_an_invite_carries_data_where_policy_lets_it",
+    ),
+    "V10": ("test_handover.py::test_a_receipt_of_anything_else_is_refused",),
+    "W2": (
+        "test_ledger_handover.py::"
+        "test_a_buyer_that_did_not_buy_is_never_served_what_it_has_the_keys_of",
+    ),
+    "W3": (
+        "test_ledger_members.py::test_who_lost_a_grant_does_not_keep_it_by_an_invite_of_its_own",
+    ),
+    "W4": (
+        "test_ledger_holders.py::"
+        "test_an_admin_is_not_served_what_it_has_the_key_of_and_holds_no_more",
+        "test_ledger_members.py::test_a_demoted_admin_loses_its_data_tainted",
     ),
     "W7": (
         "test_ledger_log.py::test_nobody_but_an_admin_ends_an_invite",
         "test_ledger_log.py::test_an_unconfirmed_admin_ends_no_invite",
     ),
+    "W10": ("test_ledger_handover.py::test_an_offer_drops_what_is_half_committed",),
+    "S3": ("test_trust.py::test_two_histories_are_a_fork_and_both_are_kept_as_proof",),
+    "S10": (
+        "test_server_uploads.py::test_a_bundle_that_a_removal_overtook_is_taken_back_whole",
+        "test_server_uploads.py::"
+        "test_what_is_being_sent_ends_at_the_block_before_which_it_may_be_read_no_more",
+        "test_ledger_log.py::test_only_the_live_sign_but_for_attestations",
+    ),
+    "S11": (
+        "test_crypto_wraps.py::test_who_was_removed_opens_no_key_made_since",
+        "test_ledger_members.py::test_a_revocation_taints_the_catalogs_whose_keys_were_kept",
+    ),
+    "H1": ("test_requests.py::test_a_clock_that_runs_ahead_opens_no_replay_across_a_restart",),
     "H10": (
-        "test_storage_contract.py::TestSqliteKeepsTheContract::"
-        "test_two_vaults_with_the_same_ids_never_meet",
+        "test_storage_contract.py::"
+        "TestSqliteKeepsTheContract::test_two_vaults_with_the_same_ids_never_meet",
     ),
     "H11": (
         "test_requests.py::test_an_unknown_key_id_costs_a_verification_and_is_told_the_same",
         "test_side_channels.py::test_a_refusal_costs_one_verification_and_no_look_into_the_store",
     ),
-    "D5": ("test_server_door.py::test_a_silent_connection_is_closed",),
+    "D4": ("test_allowance.py::test_a_day_has_so_many_leaves_for_each_member",),
+    "D5": (
+        "test_server_door.py::test_a_silent_connection_is_closed",
+        "test_places.py::test_one_vault_leaves_half_of_the_places_and_two_a_quarter",
+        "test_places.py::test_a_queue_of_one_vault_keeps_another_waiting_for_one_turn_at_most",
+        "test_server_slow.py::test_no_large_act_is_read_of_those_who_have_none_to_send",
+    ),
     "L6": (
         "test_cli_output.py::test_visible_text_has_nothing_that_a_terminal_acts_on",
         "test_documents_lies.py::test_a_name_leads_nowhere_but_into_the_folder",

@@ -60,23 +60,15 @@ DEFENCES: Final = (
         "K1",
         "who is confirmed was compared by words",
         "client/inviting.py",
-        (
-            "    if not remember_words(session, member.id, words, yes):\n"
-            "        raise Refused(\n"
-            '            "the twelve words were not compared"'
-        ),
-        (
-            "    if remember_words(session, member.id, words, yes) is None:\n"
-            "        raise Refused(\n"
-            '            "the twelve words were not compared"'
-        ),
+        "lacking = await lacks_comparison(session, member.id, words, yes)",
+        "lacking = None",
     ),
     Defence(
         "K1",
         "who is offered the vault was compared by words",
         "client/handover.py",
-        "if not remember_words(session, buyer.id, words, yes):",
-        "if remember_words(session, buyer.id, words, yes) is None:",
+        "lacking = await lacks_comparison(session, buyer.id, words, yes)",
+        "lacking = None",
     ),
     Defence(
         "K2",
@@ -160,8 +152,8 @@ DEFENCES: Final = (
         "K16",
         "custodians were compared by words",
         "client/recovery.py",
-        "    _expect_compared(session, custodians, threshold, words, yes)\n    return",
-        "    return",
+        "await _expect_compared(session, custodians, threshold, words, yes)",
+        "pass",
     ),
     Defence(
         "C5",
@@ -622,8 +614,8 @@ DEFENCES: Final = (
         "D9",
         "a person is named by who may name it",
         "client/catalogs.py",
-        "if isinstance(party, bytes) and author in owners | _may_name(state, party):",
-        "if isinstance(party, bytes):",
+        "by = givers.names(author, party) if isinstance(party, bytes) else None",
+        "by = Giver.OWNER if isinstance(party, bytes) else None",
     ),
     Defence(
         "L6",

@@ -230,12 +230,12 @@ def test_rows_stand_below_their_letter_in_order() -> None:
 @pytest.mark.parametrize(
     ("source", "ids"),
     [
-        ('@pytest.mark.threat("K5")\n@mark.threat("K2")\ndef test() -> None: ...', ["K5", "K2"]),
+        ('@pytest.mark.threat("K1")\n@mark.threat("K2")\ndef test() -> None: ...', ["K1", "K2"]),
         ('pytestmark = [pytest.mark.threat(a) for a in ("V8", "W1")]', ["V8", "W1"]),
         ('D: dict = {"H7": 1}\np = [param(e, marks=mark.threat(e)) for e in D]', ["H7"]),
         ('D = ["H7"]\np = [param(e, marks=[mark.threat(e)]) for e in D]', ["H7"]),
         ('p = param(1, marks=[pytest.mark.threat("S1"), mark.slow])', ["S1"]),
-        ('"""pytest.mark.threat("K5")"""\nerror.threat("K3")\nthreat = "K4"', []),
+        ('"""pytest.mark.threat("K1")"""\nerror.threat("K3")\nthreat = "K4"', []),
     ],
 )
 def test_marks_are_found_in_each_form(source: str, ids: list[str]) -> None:
@@ -366,7 +366,7 @@ def test_ids_are_found_in_comments_and_nowhere_else() -> None:
     )
     assert list(named(source)) == [
         (1, "H11"), (3, "D3"), (3, "D5"), (4, "S13"), (4, "S14"), (4, "Z1"),
-        (5, "K5"), (5, "K2"), (5, "K3"), (5, "M1"), (5, "M2"),
+        (5, "K1"), (5, "K2"), (5, "K3"), (5, "M1"), (5, "M2"),
     ]  # fmt: skip
 
 

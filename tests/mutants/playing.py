@@ -14,6 +14,7 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -34,6 +35,8 @@ PRELOADED: Final = (
     "aiohttp.web", "aiosqlite", "click", "cryptography.hazmat.primitives.asymmetric.ec",
     "msgpack", "nacl.bindings", "numpy", "pyarrow.csv", "pyarrow.parquet", "pytest", "rich",
 )  # fmt: skip
+LIMIT_BYTES: Final = 8 << 30
+"""How much address space it may have."""
 _PASSED, _FAILED, _BROKEN = 0, 1, 2
 _NOTICED: Final = re.compile(r"^FAILED (\S+::.*?)(?: - |$)", re.MULTILINE)
 
@@ -128,6 +131,8 @@ def _child(tests: Sequence[str], mutant: Mutant | None, room: str) -> None:
     status = 70
     try:
         os.setpgid(0, 0)
+        # One that lacks a bound must not take all of the machine's memory.
+        resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
         out = os.open(os.path.join(room, "out"), os.O_WRONLY | os.O_CREAT)
         os.dup2(out, 1)
         os.dup2(out, 2)

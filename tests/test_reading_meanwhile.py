@@ -206,9 +206,17 @@ async def test_names_that_one_may_no_longer_know_are_none(deal: Deal, ended: str
         assert await read_names(session, where) == Names()
 
 
-@pytest.mark.parametrize("code", ["not_found", "rate_limited"])
-async def test_names_that_the_server_withholds_are_asked_for_in_vain(deal: Deal, code: str) -> None:
-    """Where the log says that they are there, and whose, an answer of nothing stays one."""
+@pytest.mark.parametrize(
+    ("code", "error", "said"),
+    [
+        ("not_found", ManifestMismatch, "the server withholds names"),
+        ("rate_limited", Refused, "nothing there"),
+    ],
+)
+async def test_names_that_the_server_withholds_are_asked_for_in_vain(
+    deal: Deal, code: str, error: type[SealroomError], said: str
+) -> None:
+    """Where the log says that they are there, and whose, an answer of nothing is a lie."""
 
     class Withholding(Meanwhile):
         async def fetch(
@@ -222,7 +230,7 @@ async def test_names_that_the_server_withholds_are_asked_for_in_vain(deal: Deal,
     session, where = deal.buyer.session, collection_of(deal.seller)
     await session.sync()
     withholding = Withholding(deal.buyer, 0, nothing)
-    with through(deal.buyer, withholding), pytest.raises(Refused, match="nothing there"):
+    with through(deal.buyer, withholding), pytest.raises(error, match=said):
         await read_names(session, where)
     assert withholding.fetches == 1
 

@@ -57,6 +57,7 @@ async def test_rubbish_among_the_names_closes_nothing(tmp_path: Path) -> None:
         assert taken.records == 3
 
 
+@pytest.mark.threat("D9")
 @pytest.mark.threat("K14")
 async def test_an_admin_renames_nobody_whom_another_invited(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:

@@ -282,6 +282,14 @@ BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
         "test_places.py::test_a_queue_of_one_vault_keeps_another_waiting_for_one_turn_at_most",
         "test_server_slow.py::test_no_large_act_is_read_of_those_who_have_none_to_send",
     ),
+    "D6": (
+        "test_trust.py::test_a_log_without_end_is_not_begun",
+        "test_transport.py::test_a_drip_that_never_pauses_ends_too",
+    ),
+    "D9": (
+        "test_catalogs.py::test_a_field_is_named_by_the_catalog_of_its_own_class_and_no_other",
+        "test_rogue_admins.py::test_an_admin_renames_nobody_whom_another_invited",
+    ),
     "L6": (
         "test_cli_output.py::test_visible_text_has_nothing_that_a_terminal_acts_on",
         "test_documents_lies.py::test_a_name_leads_nowhere_but_into_the_folder",
@@ -292,9 +300,16 @@ BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
         "test_server_erasing.py::test_nothing_of_what_was_erased_is_in_any_file",
         "test_server_staged.py::test_what_waits_under_the_key_of_somebody_removed_goes",
     ),
+    "R8": (
+        "test_bit_rot.py::test_a_wrong_number_makes_the_server_delete_nothing",
+        "test_bit_rot.py::test_what_rots_while_the_server_runs_is_found_though_nobody_asks",
+    ),
     "R10": (
         "test_command_cuts.py::test_an_offer_cut_anywhere_is_made_once",
         "test_command_cuts.py::test_a_rejection_cut_anywhere_is_made_once",
+    ),
+    "R20": (
+        "test_clock_jumps.py::test_clocks_that_are_set_together_and_back_stop_nobody_for_long",
     ),
 }
 """Tests of further defences of a row."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from vault.storage.base import (
 from vault.storage.sqlite import SqliteStorage
 from vault.storage.sqlite_file import FILE_NAME
 from vault.tls import CheckpointKey, load_or_create_checkpoint_key, load_or_create_token
+from vault.unbroken import Unbroken
 from vault.vaults import VaultShelf, _stored_wraps
 
 
@@ -136,6 +139,103 @@ async def test_a_change_is_finished_even_if_nobody_waits_for_it(tmp_path: Path) 
             await asked
         await service.close()
         assert len((await log(live)).leaves) == 2
+
+
+@asynccontextmanager
+async def nothing_unheard() -> AsyncIterator[None]:
+    """Expect that nothing which fails meanwhile is left for asyncio to find and print."""
+    loop, found = asyncio.get_running_loop(), list[dict[str, Any]]()
+    loop.set_exception_handler(lambda _, context: found.append(context))
+    yield
+    for _ in range(3):  # what is under way ends, then what waits for that
+        await asyncio.sleep(0)
+    gc.collect()
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StorageFailed("the database failed"), ["storage_failed"]),
+        (StorageFull("the disk is full"), ["storage_failed"]),
+        (KeyError("a bug"), ["internal_error"]),
+        (NotFound("a refusal"), []),
+    ],
+)
+async def test_what_fails_and_nobody_waits_for_is_said_in_the_log(
+    caplog: pytest.LogCaptureFixture, error: Exception, said: list[str]
+) -> None:
+    """As when whoever asked for a change hangs up before it fails."""
+    unbroken, goes_on = Unbroken(), asyncio.Event()
+
+    async def fails() -> None:
+        await goes_on.wait()
+        raise error
+
+    async with nothing_unheard():
+        asked = asyncio.create_task(unbroken.run(fails()))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        goes_on.set()
+        while unbroken._running:
+            await asyncio.sleep(0)
+        with pytest.raises(type(error)):  # whoever waits is told, and no line is written
+            await unbroken.run(fails())
+    assert [record.getMessage() for record in caplog.records] == said
+
+
+async def test_a_vault_that_cannot_be_loaded_is_told_to_whoever_is_still_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        shelf, goes_on = server.service._shelf, asyncio.Event()
+        shelf.forget(await shelf.open(live.vault_id))
+
+        async def fails(_: bytes) -> None:
+            await goes_on.wait()
+            raise StorageFailed("the database failed")
+
+        monkeypatch.setattr(shelf, "verify", fails)
+        async with nothing_unheard():
+            gone, stays = (asyncio.create_task(shelf.open(live.vault_id)) for _ in range(2))
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.sleep(0)
+            goes_on.set()
+            with pytest.raises(StorageFailed):
+                await stays
+        goes_on.clear()
+        async with nothing_unheard():
+            gone = asyncio.create_task(shelf.open(live.vault_id))
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.sleep(0)
+            del gone
+            goes_on.set()
+        assert shelf._loading == {}
+
+
+async def test_a_fetch_that_fails_after_its_asker_left_is_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        service = server.service
+        vault = await service._shelf.open(live.vault_id)
+        wanted = api.FetchBlocks(cast.collection, (api.WantedBatch(cast.batch.batch_id, (0,)),))
+        stranger, request = bytes(32), bytes(32)
+        async with nothing_unheard():
+            async with vault.lock:  # its observation waits for this
+                gone = asyncio.create_task(service.fetch(live.vault_id, stranger, request, wanted))
+                while not vault.waiting:
+                    await asyncio.sleep(0)
+                gone.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await gone
+            await service._unbroken.finished()
+            assert vault.waiting == []
 
 
 class Stumbling:

@@ -11,14 +11,13 @@ from functools import partial
 from math import floor
 from typing import Final
 
-from protocol.errors import SealroomError
 from protocol.limits import LIMITS
 from vault.auth import ReplayGuard
 from vault.config import Config
 from vault.door import Door
 from vault.horizon import read_horizon, write_horizon
 from vault.listener import Listener
-from vault.logs import Event, log_event
+from vault.logs import Event, log_event, log_failure
 from vault.service import VaultService
 from vault.starting import expect_own_directory, expect_own_vaults
 from vault.storage.base import StillRead, StorageDamaged
@@ -113,7 +112,7 @@ async def _expire_for_ever(service: VaultService) -> None:
         try:
             await service.expire_staged()
         except Exception as error:
-            _log_failure(error)
+            log_failure(error)
         await asyncio.sleep(EXPIRY_PERIOD_SECONDS)
 
 
@@ -125,10 +124,10 @@ async def _sweep_for_ever(service: VaultService) -> None:
             log_event(Event.SWEEP_WAITS)
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)
         except StorageDamaged as error:
-            _log_failure(error)
+            log_failure(error)
             await asyncio.sleep(EXPIRY_PERIOD_SECONDS)
         except Exception as error:
-            _log_failure(error)
+            log_failure(error)
             await asyncio.sleep(SWEEP_PAUSE_SECONDS)
 
 
@@ -138,14 +137,8 @@ async def _read_for_ever(service: VaultService) -> None:
         try:
             await service.read_through()
         except Exception as error:
-            _log_failure(error)
+            log_failure(error)
         await asyncio.sleep(READ_PERIOD_SECONDS)
-
-
-def _log_failure(error: Exception) -> None:
-    """Say what went wrong where nobody waits for an answer; the work goes on all the same."""
-    event = Event.STORAGE_FAILED if isinstance(error, SealroomError) else Event.INTERNAL_ERROR
-    log_event(event, error=type(error))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

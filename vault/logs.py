@@ -141,6 +141,12 @@ def log_event(event: Event, **fields: Loggable) -> None:
     logging.getLogger(LOGGER_NAME).log(event.level, event.word, extra={_PAYLOAD: payload})
 
 
+def log_failure(error: BaseException) -> None:
+    """Write what went wrong where nobody waits for an answer."""
+    event = Event.STORAGE_FAILED if isinstance(error, SealroomError) else Event.INTERNAL_ERROR
+    log_event(event, error=type(error))
+
+
 @contextmanager
 def unlogged() -> Iterator[None]:
     """Write no line about any event meanwhile."""

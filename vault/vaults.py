@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Final
 from weakref import WeakValueDictionary
@@ -100,6 +101,7 @@ class Waiting:
             self.answer.set_result(None)
         else:
             self.answer.set_exception(error)
+            self.answer.exception()  # heard, as far as asyncio cares: who waits may have gone
 
 
 class OpenVault:
@@ -384,9 +386,15 @@ class VaultShelf:
         if loading is None:
             loading = asyncio.create_task(self._load(vault_id))
             self._loading[vault_id] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(vault_id))
+            loading.add_done_callback(partial(self._end_loading, vault_id))
         # A request that goes away must not take the others' vault with it.
         return await asyncio.shield(loading)
+
+    def _end_loading(self, vault_id: bytes, loading: asyncio.Task[OpenVault]) -> None:
+        del self._loading[vault_id]
+        # If all who asked went away, whoever asks next meets the same, and is told it.
+        if not loading.cancelled():
+            loading.exception()
 
     async def _load(self, vault_id: bytes) -> OpenVault:
         vault = await self.verify(vault_id)

@@ -9,11 +9,11 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -31,7 +31,21 @@ ANOTHER_DIRECTORY: Final = (
 )
 DEFAULT_LISTEN: Final = "127.0.0.1:8443"
 DEFAULT_DATA: Final = Path("sealroom-data")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):(?P<port>[0-9]{1,5})")
+
+
+def data_option(told: str) -> Callable[[_Command], _Command]:
+    """Give a command the option that says where the server's data is, and this help to it."""
+    return click.option(
+        "--data",
+        "data_dir",
+        default=DEFAULT_DATA,
+        show_default=True,
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        help=told,
+    )
 
 
 @click.command()
@@ -42,15 +56,7 @@ _LISTEN: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:\s]+):(?P<port>
     metavar="HOST:PORT",
     help="Where to listen; port 0 takes any free one.",
 )
-@click.option(
-    "--data",
-    "data_dir",
-    default=DEFAULT_DATA,
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where everything is kept; made if it is not there.",
-)
+@data_option("Where everything is kept; made if it is not there.")
 @click.option(
     "--name",
     "names",

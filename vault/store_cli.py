@@ -15,21 +15,11 @@ from typing import Any, Final
 import click
 
 from protocol.limits import MIB
-from vault.cli import DEFAULT_DATA, wants_json
+from vault.cli import data_option, wants_json
 from vault.copies import Examined, Told, back_up, examine
 from vault.logs import unlogged
 
 DAMAGED: Final = 1
-
-data_option: Final = click.option(
-    "--data",
-    "data_dir",
-    default=DEFAULT_DATA,
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The server's data directory.",
-)
 
 
 @click.group()
@@ -44,7 +34,7 @@ def store() -> None:
 
 
 @store.command()
-@data_option
+@data_option("The server's data directory.")
 @click.option(
     "--out",
     required=True,
@@ -68,7 +58,7 @@ def backup(ctx: click.Context, data_dir: Path, out: Path) -> None:
 
 
 @store.command()
-@data_option
+@data_option("The server's data directory.")
 @click.pass_context
 def check(ctx: click.Context, data_dir: Path) -> None:
     """Read all of a server's data, and say whether it is sound: every log, every block.

@@ -15,7 +15,7 @@ from protocol import acts, api
 from protocol.acts import Reason
 from protocol.wire import from_bytes
 from tests.casts import staged_cast
-from tests.servers import LiveVault, live_vault
+from tests.servers import LiveVault, live_vault, running_server
 from vault import app
 from vault.logs import LOGGER_NAME, Event
 from vault.storage.base import StorageDamaged, StorageFull
@@ -114,7 +114,7 @@ async def test_damage_is_not_told_again_every_few_seconds(
     monkeypatch.setattr(app, "SWEEP_PAUSE_SECONDS", 0.01)
     caplog.set_level(logging.INFO, LOGGER_NAME)
     caplog.clear()
-    async with live_vault(tmp_path):
+    async with running_server(tmp_path):
         async with asyncio.timeout(30):
             while said(caplog, Event.STORAGE_FAILED) < 2:  # expiring, and sweeping
                 await asyncio.sleep(0.02)

@@ -1,6 +1,6 @@
 """A long table up and down by the real command, killed on the way, in little memory.
 
-`make million` does it with a million rows; otherwise it is a slice of twenty thousand.
+`make million` does it with a million rows; otherwise it is a slice of forty-five thousand.
 """
 
 from __future__ import annotations
@@ -25,8 +25,13 @@ from tests.real_commands import command, environment, heeding_ctrl_c, peak_bytes
 MILLION = os.environ.get("SEALROOM_MILLION") == "1"
 ROWS = 1_000_000 if MILLION else 45_000
 MOST_KIB = 400_000_000 // 1024
-MOST_GROWTH_KIB = 215 * 1024 if MILLION else 40 * 1024
-"""Beyond what the same command takes for a table of one row."""
+MOST_GROWTH_KIB = 215 * 1024 if MILLION else 80 * 1024
+"""Beyond what the same command takes for a table of one row.
+
+Of eleven batches about as much is in hand as of many, and what threads leave in their heaps goes
+by their timing (12 to 53 MiB): the slice finds a table that is held several times over, and a
+million rows whatever grows with them.
+"""
 
 
 def write_long(path: Path, rows: int, first: int = 0, town: str = "Berlin", step: int = 1) -> bytes:
@@ -72,9 +77,10 @@ class Running:
                 stdout=out, stderr=err, start_new_session=True, preexec_fn=heeding_ctrl_c,
             )  # fmt: skip
 
-    def ended(self) -> Ran:
+    def ended(self, most: int = 0) -> Ran:
+        """Wait for its end; `most` is what it was seen to hold before."""
         # Not by wait4: that counts the process of which it was forked, too.
-        most = pid = status = 0
+        pid = status = 0
         while not pid:
             most = max(most, peak_bytes(self.process.pid))
             pid, status = os.waitpid(self.process.pid, os.WNOHANG)
@@ -100,8 +106,9 @@ class World:
         self.way.hold_after(way, count)
         running = self.run(*arguments)
         assert self.way.closed.wait(600), "it ended before it was stopped"
+        held = peak_bytes(running.process.pid)
         running.process.send_signal(how)
-        ended = running.ended()
+        ended = running.ended(held)
         self.way.open()
         return ended
 
@@ -164,6 +171,7 @@ def test_a_long_table_goes_up_and_down_over_interruptions_in_little_memory(tmp_p
 
     ran = (planned, first, second, third, fourth, fifth, planned_update, sixth, seventh, eighth)
     peaks = [each.peak_kib for each in ran]
+    assert min(peaks) > 0
     print(f"\n{ROWS:,} rows, peaks in KiB: {peaks}; of one row {least.peak_kib}")
     assert max(peaks) - least.peak_kib <= MOST_GROWTH_KIB
     assert max(peaks) <= MOST_KIB or not MILLION

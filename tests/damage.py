@@ -260,7 +260,7 @@ def main(kind: str, first: int, last: int) -> None:
         if kind == "bombs":
             # By another process, whose memory is not that of whoever reads them.
             subprocess.run([sys.executable, "-m", "tests.damage", "write", name, "0"], check=True)
-            files = {each.stem: partial(Path, each) for each in folder.iterdir()}
+            files = {each.stem: partial(Path, each) for each in sorted(folder.iterdir())}
             most_rows = 500
         else:
             whole = KINDS[kind](folder)

@@ -259,7 +259,7 @@ async def test_it_finishes_what_it_began_before_it_stops(
 
 async def test_a_request_that_does_not_end_is_cut_off_in_the_end(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
-    patience = {"body_grace_seconds": 30, "drain_seconds": 1}
+    patience: dict[str, Any] = {"body_grace_seconds": 30, "drain_seconds": 1}
     async with AsyncExitStack() as clients:
         async with live_vault(tmp_path, **patience) as (server, live):
             head, body = await begun(live)

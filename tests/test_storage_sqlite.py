@@ -10,7 +10,6 @@ import random
 import sqlite3
 import stat
 import threading
-import time
 from contextlib import closing
 from functools import partial
 from io import StringIO
@@ -435,12 +434,13 @@ ENDLESS = (
 def test_a_look_that_is_cut_off_ends_at_once_and_leaves_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    reached, before = threading.Event(), set(threading.enumerate())
+    reached, going_on = threading.Event(), threading.Event()
+    before = set(threading.enumerate())
     connect = sqlite3.connect
 
     def slowly(*arguments: Any, **settings: Any) -> sqlite3.Connection:
         reached.set()
-        time.sleep(0.2)
+        going_on.wait(60)
         made: sqlite3.Connection = connect(*arguments, **settings)
         return made
 
@@ -458,6 +458,7 @@ def test_a_look_that_is_cut_off_ends_at_once_and_leaves_no_thread(
             await asyncio.to_thread(reached.wait)
             await asyncio.sleep(0.05)
             looking.cancel()
+            going_on.set()
             with pytest.raises(asyncio.CancelledError):
                 await looking
 

@@ -30,6 +30,7 @@ from client.vault import Vault
 from protocol.blocks import split_batch_body
 from tests.deals import cheap_keyrings, classes_in_turn, in_batches_of, rows
 from tests.hosting import Hosted, hosted
+from tests.ports import own_port
 from vault.storage.sqlite import SqliteStorage
 
 PASSPHRASE: Final = "a passphrase"
@@ -142,8 +143,8 @@ async def crashed(directory: Path, points: int, records: int, batch: int, seed: 
     with cheap_keyrings(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(transport, "PAUSE_SECONDS", 0.01)
         home = Home(directory / "home", lambda: PASSPHRASE, connect=_listening(oracle))
-        async with hosted(directory / "server", **GENEROUS) as server:
-            port = int(server.url.rpartition(":")[2])
+        port = own_port()
+        async with hosted(directory / "server", port=port, **GENEROUS) as server:
             made = await home.create_vault(
                 server.url, title="Lark", pin=server.pin, token=server.token
             )

@@ -10,7 +10,6 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +26,7 @@ from client.transport import HttpTransport, Signer, Transport
 from client.vault import Vault
 from tests.deals import cheap_keyrings, in_batches_of, rows, through
 from tests.in_process import PASSPHRASE
+from tests.ports import own_port
 from tests.real_commands import (
     Ended,
     command,
@@ -39,12 +39,6 @@ from tests.real_commands import (
 from tests.servers import subprocess_server
 
 ROWS = 60_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -84,7 +78,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path, free_port())
+    made = Server(tmp_path, own_port())
     made.start()
     try:
         yield made
@@ -121,6 +115,17 @@ def ended(process: subprocess.Popen[str]) -> Ended:
     return Ended(process.returncode, out, err)
 
 
+def said_until(process: subprocess.Popen[str], words: str) -> str:
+    """Wait until a command says so on standard error, and return all that it said until then."""
+    assert process.stderr is not None
+    said = ""
+    while words not in said:
+        line = process.stderr.readline()
+        assert line, f"it ended: {said}"
+        said += line
+    return said
+
+
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
@@ -133,18 +138,18 @@ def test_a_server_that_is_killed_twice_and_comes_back_ends_no_upload_and_no_read
     server: Server, home: tuple[str | Path, ...], tmp_path: Path
 ) -> None:
     table = write_table(tmp_path / "large.csv", ROWS)
-    uploading = begun(*home, "upload", table, "--collection", "large")
+    uploading, said = begun(*home, "upload", table, "--collection", "large"), ""
     for _ in range(2):
         before = server.served("PUT")
         wait_until(lambda before=before: server.served("PUT") > before + 3)  # type: ignore[misc]
         server.kill()
-        time.sleep(1.5)
+        said += said_until(uploading, "could not reach")
         server.start()
     done = ended(uploading)
+    said += done.err
     assert done.ok()["records"] == ROWS
-    assert "could not reach" in done.err
-    assert "trying again for up to 10 minutes; Ctrl-C stops" in done.err
-    assert "the server answers again, after" in done.err
+    assert "trying again for up to 10 minutes; Ctrl-C stops" in said
+    assert "the server answers again, after" in said
 
     copy = tmp_path / "copy.csv"
     before = server.served("POST")
@@ -163,9 +168,7 @@ def test_who_stops_waiting_goes_on_with_the_same_command(
     waiting = begun(*home, *upload)
     wait_until(lambda: server.served("PUT") > 4)
     server.kill()
-    assert waiting.stderr is not None
-    said = waiting.stderr.readline()
-    assert "trying again for up to 10 minutes" in said
+    assert "trying again for up to 10 minutes" in said_until(waiting, "could not reach")
     waiting.send_signal(signal.SIGINT)
     stopped = ended(waiting)
     assert stopped.code == 130
@@ -174,8 +177,8 @@ def test_who_stops_waiting_goes_on_with_the_same_command(
     assert (gone.code, gone.document["error"]["code"]) == (5, "unreachable")
 
     server.start()
-    impatient = begun(*home, "--wait", "0", *upload)
     before = server.served("PUT")
+    impatient = begun(*home, "--wait", "0", *upload)
     wait_until(lambda: server.served("PUT") > before + 2)
     server.kill()
     assert ended(impatient).code == 5

@@ -210,12 +210,12 @@ def _wanted() -> api.FetchBlocks:
 
 
 async def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    async with HttpTransport(f"https://127.0.0.1:{port}", pin=bytes(32)) as client:
-        with pytest.raises(Unreachable, match=f"could not reach 127.0.0.1:{port}") as caught:
-            await client.server_info()
+    with socket.socket() as deaf:  # as long as this has the port, nobody listens there
+        deaf.bind(("127.0.0.1", 0))
+        port = deaf.getsockname()[1]
+        async with HttpTransport(f"https://127.0.0.1:{port}", pin=bytes(32)) as client:
+            with pytest.raises(Unreachable, match=f"could not reach 127.0.0.1:{port}") as caught:
+                await client.server_info()
         assert "running" in str(caught.value.hint)
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
+from tests.hangs import HANGS_SECONDS
 from tests.servers import LiveVault, head_of, raw
 from vault import door as door_module
 from vault.app import RunningServer
 from vault.bodies import read_body
-
-HANGS_SECONDS: Final = 120
-"""Only what will never happen takes as long as this, however busy the machine."""
 
 
 @contextmanager

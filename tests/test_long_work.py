@@ -25,6 +25,7 @@ from client.patience import Patient, Waiting
 from client.transport import HttpTransport, Signer, Transport
 from client.vault import Vault
 from tests.deals import cheap_keyrings, in_batches_of, rows, through
+from tests.hangs import HANGS_SECONDS
 from tests.in_process import PASSPHRASE
 from tests.ports import own_port
 from tests.real_commands import (
@@ -69,7 +70,7 @@ class Server:
         assert self.process is not None
         assert self.process.stdout is not None
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(HANGS_SECONDS)
         self.process.stdout.close()
 
     def served(self, method: str) -> int:
@@ -111,7 +112,7 @@ def begun(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> Ended:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANGS_SECONDS)
     return Ended(process.returncode, out, err)
 
 
@@ -126,8 +127,8 @@ def said_until(process: subprocess.Popen[str], words: str) -> str:
     return said
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + HANGS_SECONDS
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)

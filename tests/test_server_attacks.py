@@ -21,6 +21,7 @@ from protocol.ledger import act_leaf
 from protocol.limits import KIB, LIMITS
 from protocol.wire import from_bytes, to_bytes
 from tests.casts import staged_cast
+from tests.hangs import HANGS_SECONDS
 from tests.heads import answered_by_the_head
 from tests.rates import Standing
 from tests.remains import remains, vanish
@@ -87,7 +88,7 @@ async def test_a_genesis_is_short_or_not_read_at_all(tmp_path: Path) -> None:
             start = head_of(server.url, live.owner, "POST", api.VAULTS, b"\x90" * size)
             async with raw(server.url, server.pin) as (reader, writer):
                 writer.write(start)  # and nothing of the body
-                line = await asyncio.wait_for(reader.readline(), 5)
+                line = await asyncio.wait_for(reader.readline(), HANGS_SECONDS)
             assert line.startswith(b"HTTP/1.1 413 ")
         assert LIMITS.genesis_bytes == 8 * KIB
         assert (await live.create()).status == 200
@@ -380,7 +381,7 @@ async def served(server: RunningServer, address: str) -> bool:
     async with raw(server.url, server.pin, (address, 0)) as (reader, writer):
         writer.write(b"GET /v1/server HTTP/1.1\r\nHost: x\r\n\r\n")
         try:
-            line = await asyncio.wait_for(reader.readline(), 5)
+            line = await asyncio.wait_for(reader.readline(), HANGS_SECONDS)
         except OSError:
             return False
     return line.startswith(b"HTTP/1.1 200 ")

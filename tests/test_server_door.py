@@ -25,7 +25,7 @@ from protocol.ledger import act_leaf
 from protocol.limits import MIB
 from protocol.wire import to_bytes
 from tests.casts import Cast, staged_cast
-from tests.heads import HANGS_SECONDS
+from tests.hangs import HANGS_SECONDS
 from tests.rates import Standing
 from tests.servers import (
     Answer,

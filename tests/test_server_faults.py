@@ -23,6 +23,7 @@ from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash
 from protocol.observations import OBSERVATION_LEAF, ObservationBody
 from tests.casts import staged_cast
+from tests.hangs import HANGS_SECONDS
 from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, asking, live_vault, running_server
 from vault import app
@@ -302,7 +303,7 @@ async def test_a_failing_clean_up_is_told_and_tried_again(
         raise StorageFailed("the database failed")
 
     monkeypatch.setattr(VaultService, "expire_staged", expire)
-    async with running_server(tmp_path), asyncio.timeout(20):
+    async with running_server(tmp_path), asyncio.timeout(HANGS_SECONDS):
         await tried.wait()
 
 

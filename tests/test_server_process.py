@@ -27,7 +27,8 @@ from protocol.blocks import Manifest
 from protocol.ledger import act_leaf
 from protocol.wire import to_bytes
 from tests.casts import Cast, staged_cast
-from tests.heads import HANGS_SECONDS, bodies_begun
+from tests.hangs import HANGS_SECONDS
+from tests.heads import bodies_begun
 from tests.servers import (
     Answer,
     Asker,

@@ -29,7 +29,7 @@ from vault.callers import ACT_BYTES, SHARE_BYTES, Caller, brought
 
 LARGE: Final = MIB + 200_000
 ANSWERED_SECONDS: Final = 20
-"""Long enough for a busy machine, and far less than a slow body may take."""
+"""Long enough for a busy machine, and less than a slow body may take: it has 30 s to begin."""
 ROUTES: Final = {
     "acts": ("POST", api.ACTS, api.CONTENT_TYPE),
     "batch": ("PUT", api.BATCH, api.BATCH_CONTENT_TYPE),
@@ -71,7 +71,10 @@ async def test_slow_bodies_of_one_vault_keep_no_other_waiting(
 ) -> None:
     method, template, kind = ROUTES[route]
     ids = {"upload": bytes(16), "batch": bytes(16)}
-    async with live_vault(tmp_path) as (server, live), AsyncExitStack() as stack:
+    async with (
+        live_vault(tmp_path, body_grace_seconds=30) as (server, live),
+        AsyncExitStack() as stack,
+    ):
         cast, other = await staged_cast(live), await neighbour(live)
         reading = Reading(monkeypatch)
         for who in (live.owner, cast["admin"]) * 6:

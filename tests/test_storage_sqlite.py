@@ -20,6 +20,7 @@ import aiosqlite
 import pytest
 
 from protocol.errors import ApiMisuse, Unsupported
+from tests.hangs import HANGS_SECONDS
 from tests.sqlite_stores import all_closed, opened
 from tests.storage_contract import PAGE, UPLOAD, VAULT, block, is_shown, leaf, publish, stage
 from vault.logs import LOGGER_NAME, JsonLineHandler, RepeatLimit
@@ -440,7 +441,7 @@ def test_a_look_that_is_cut_off_ends_at_once_and_leaves_no_thread(
 
     def slowly(*arguments: Any, **settings: Any) -> sqlite3.Connection:
         reached.set()
-        going_on.wait(60)
+        going_on.wait(HANGS_SECONDS)
         made: sqlite3.Connection = connect(*arguments, **settings)
         return made
 
@@ -465,5 +466,5 @@ def test_a_look_that_is_cut_off_ends_at_once_and_leaves_no_thread(
     asyncio.run(cut_off())
     # A connection says that it is closed, and then its thread ends.
     for thread in set(threading.enumerate()) - before:
-        thread.join(timeout=60)
+        thread.join(HANGS_SECONDS)
         assert not thread.is_alive()

@@ -369,8 +369,10 @@ async def test_what_was_deleted_waits_for_a_reader_and_the_log_says_so(
     def said(event: Event) -> int:
         return [record.getMessage() for record in caplog.records].count(event.word)
 
-    async with live_vault(tmp_path) as (_, live):
+    async with live_vault(tmp_path) as (server, live):
         cast = await staged_cast(live)
+        while not server.service._to_sweep._waiters:  # what is swept by now is not what waits
+            await asyncio.sleep(0.01)
         with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as reader:
             reader.execute("BEGIN")
             assert reader.execute("SELECT COUNT(*) FROM vaults").fetchone() == (1,)

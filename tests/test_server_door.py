@@ -333,7 +333,7 @@ async def test_a_small_body_never_becomes_a_large_heap(tmp_path: Path) -> None:
             tracemalloc.stop()
 
 
-DRIPPING_SECONDS = 100
+DRIPPING_SECONDS = 50
 
 
 async def dripped(live: LiveVault, server: RunningServer, body: bytes, pause: float) -> bytes:

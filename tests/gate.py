@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.hangs import HANGS_SECONDS
+
 
 @dataclass
 class Gate:
@@ -70,4 +72,4 @@ def gate(server: int) -> Iterator[Gate]:
         finally:
             made.open()
             listening.shutdown(socket.SHUT_RDWR)
-            accepting.join(10)
+            accepting.join(HANGS_SECONDS)

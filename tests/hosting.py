@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.hangs import HANGS_SECONDS
 from tests.servers import Asker, LiveVault, asking
 from vault.app import running
 from vault.config import Config
@@ -74,7 +75,7 @@ async def hosted(data_dir: Path, **settings: Any) -> AsyncIterator[Hosted]:
         )
     try:
         assert process.stdout is not None
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), HANGS_SECONDS))
         pin = bytes.fromhex(said["pin"])
         yield Hosted(process, data_dir, said["url"], pin, said["token"], log)
     finally:

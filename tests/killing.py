@@ -22,6 +22,7 @@ import pytest
 from client import transport
 from tests.company import Company
 from tests.deals import cheap_keyrings
+from tests.hangs import HANGS_SECONDS
 from tests.in_process import lab
 
 Work = Callable[[Company], Awaitable[None]]
@@ -108,6 +109,6 @@ def killed(directory: Path, work: Work, at: int) -> bool:
     context.set_forkserver_preload(["tests.killing", "tests.test_killed"])
     process = context.Process(target=_child, args=(directory, work, at))
     process.start()
-    process.join(60)
+    process.join(HANGS_SECONDS)
     assert process.exitcode in (0, -signal.SIGKILL), f"it ended with {process.exitcode}"
     return process.exitcode != 0

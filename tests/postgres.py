@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,8 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.ports import own_port
+
 ABSENT = "no PostgreSQL is installed here ('make postgres' installs it on Debian, as root)"
-PATIENCE = 60
+PATIENCE = 300
 
 
 def _programs() -> Path | None:
@@ -56,10 +57,7 @@ def a_postgres() -> Iterator[str]:
         pytest.skip(ABSENT)
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     folder.chmod(0o777)  # whoever runs it is somebody else
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    run_as, data = _unprivileged(), folder / "data"
+    run_as, data, port = _unprivileged(), folder / "data", own_port()
     subprocess.run(
         [*run_as, programs / "initdb", "-D", data, "-A", "trust", "-U", "seller", "-E", "UTF8",
          "--locale=C", "--no-sync", "--no-instructions"],

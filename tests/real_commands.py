@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from client.cli import main
+from tests.hangs import HANGS_SECONDS
 
 PASSPHRASE = "correct horse battery staple"
 ROWS = 50
@@ -65,7 +66,7 @@ def sealroom(*arguments: str | Path, **env: str) -> Ended:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_SECONDS,
         start_new_session=True,  # no terminal to ask at
     )
     return Ended(done.returncode, done.stdout, done.stderr)
@@ -101,7 +102,7 @@ class Server:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(HANGS_SECONDS)
 
 
 def serve(directory: Path) -> Server:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-PATIENCE_SECONDS = 30
+from tests.hangs import HANGS_SECONDS
+
 PIECE_BYTES = 24
 
 
@@ -33,7 +34,7 @@ def remains(data_dir: Path, contents: Iterable[bytes]) -> list[bytes]:
 async def vanish(data_dir: Path, contents: Iterable[bytes]) -> bool:
     """Wait until the server has deleted all of these, which it does soon after it is decided."""
     listed = list(contents)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(HANGS_SECONDS):
         while remains(data_dir, listed):
             await asyncio.sleep(0.05)
     return True

@@ -38,6 +38,7 @@ from protocol.checkpoint import Checkpoint, parse_note
 from protocol.ledger import Landed, act_leaf
 from protocol.ledger.contents import Batch
 from protocol.wire import from_bytes, to_bytes
+from tests.hangs import HANGS_SECONDS
 from tests.world import World
 from vault.app import RunningServer, running
 from vault.config import Config
@@ -76,7 +77,7 @@ class ServerProcess:
     async def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Ask it to stop, and return its exit code and its log."""
         self.process.send_signal(by)
-        _, log = await asyncio.wait_for(self.process.communicate(), 20)
+        _, log = await asyncio.wait_for(self.process.communicate(), HANGS_SECONDS)
         return self.process.returncode or 0, log.decode()
 
 
@@ -99,7 +100,7 @@ async def subprocess_server(data_dir: Path, *options: str) -> AsyncIterator[Serv
     process = await start_process(data_dir, *options)
     try:
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), HANGS_SECONDS)
         announced = json.loads(line)
         yield ServerProcess(process, announced["url"], bytes.fromhex(announced["pin"]), announced)
     finally:

@@ -130,6 +130,7 @@ async def soaked(directory: Path, seconds: float, idle: int, members: int, recor
             people = await _gathered(stack, server, directory, members, table)
             told.at_rest = server.memory()
             await _held(stack, server, idle, told)
+            twin = await _twin(stack, directory)
             until = time.monotonic() + seconds
             works: list[Awaitable[None]] = [
                 _watch(server, until, told),
@@ -137,7 +138,7 @@ async def soaked(directory: Path, seconds: float, idle: int, members: int, recor
                 _read_slowly(server, people[0], until, told),
                 _ask_for_everything(server, people[-1], until, told),
                 _act(people[0], "one home", until, told),
-                _act(await _twin(stack, directory), "another", until, told),
+                _act(twin, "another", until, told),
                 *(_read(vault, str(at), table, until, told) for at, vault in enumerate(people)),
             ]
             started = time.monotonic()

@@ -24,6 +24,7 @@ from protocol.limits import LIMITS
 from tests import rotting
 from tests.deals import cheap_keyrings, honest, through
 from tests.documents import short_chunks
+from tests.hangs import HANGS_SECONDS
 from tests.in_process import Lab, lab
 from tests.liars import Liar, Lie
 from tests.rotting import AWAITED, MISSED, Made, fate_of, stored, told
@@ -288,7 +289,7 @@ async def test_a_vault_that_is_loaded_anew_meanwhile_is_looked_at_as_it_is_now(
         behind = await shelf.open(vault_id)
         async with behind.lock:
             looking = asyncio.create_task(opened.service.look_through())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANGS_SECONDS):
                 while not behind.lock._waiters:
                     await asyncio.sleep(0.01)
             behind._batches[bytes(16)] = next(iter(behind._batches.values()))  # never stored
@@ -317,7 +318,7 @@ async def test_a_server_reads_through_its_store_now_and_then(
             await asyncio.Event().wait()
 
     monkeypatch.setattr(VaultService, "read_through", counted)
-    async with running_server(tmp_path), asyncio.timeout(20):
+    async with running_server(tmp_path), asyncio.timeout(HANGS_SECONDS):
         await again.wait()
     said = [record.getMessage() for record in caplog.records]
     assert said.count(Event.READ_THROUGH.word) == 2

@@ -21,6 +21,7 @@ from protocol.acts import Reason, Role
 from protocol.blocks import FieldClass
 from protocol.errors import ApiMisuse, SealroomError
 from tests.deals import PASSPHRASE, cheap_keyrings, in_batches_of, rows
+from tests.hangs import HANGS_SECONDS
 from tests.servers import running_server
 
 
@@ -41,12 +42,12 @@ class Server:
 
     def __enter__(self) -> Server:
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(HANGS_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._told.set)
-        self._thread.join(20)
+        self._thread.join(HANGS_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +245,7 @@ def test_ctrl_c_stops_the_work_and_waits_until_it_cleaned_up(
     assert main is not None
 
     def interrupt() -> None:
-        assert stuck.wait(20)
+        assert stuck.wait(HANGS_SECONDS)
         signal.pthread_kill(main, signal.SIGINT)
 
     with blocking.Home(tmp_path / "seller", lambda: PASSPHRASE, connect=connect) as again:

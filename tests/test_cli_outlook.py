@@ -27,6 +27,7 @@ from client.results.data import PlannedField, UploadPlan
 from client.tables import ReadOptions, TableRagged, open_source
 from client.tables.findings import NO_ROWS
 from tests.deals import cheap_keyrings
+from tests.hangs import HANGS_SECONDS
 from tests.real_commands import Ended, Server, command, environment, one_server, quickly
 
 CRM = (
@@ -468,7 +469,7 @@ def typed(answer: str, *arguments: str | Path) -> tuple[int, str]:
         start_new_session=True,
     )
     os.close(theirs)
-    shown, answered, until = b"", False, time.monotonic() + 60
+    shown, answered, until = b"", False, time.monotonic() + HANGS_SECONDS
     with contextlib.suppress(OSError):  # the other end closed: it ended
         while time.monotonic() < until and (piece := os.read(mine, 4_096)):
             shown += piece
@@ -476,4 +477,4 @@ def typed(answer: str, *arguments: str | Path) -> tuple[int, str]:
                 os.write(mine, f"{answer}\n".encode())
                 answered = True
     os.close(mine)
-    return process.wait(60), plain(shown.decode())
+    return process.wait(HANGS_SECONDS), plain(shown.decode())

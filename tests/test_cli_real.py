@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from tests.hangs import HANGS_SECONDS
 from tests.real_commands import (
     CLASSES,
     ROWS,
@@ -114,7 +115,7 @@ def test_an_upload_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> 
         )
         wait_until(lambda: server.log.read_text().count('"PUT"') > 5)
         begun.send_signal(signal.SIGINT)
-        out, err = begun.communicate(timeout=30)
+        out, err = begun.communicate(timeout=HANGS_SECONDS)
         assert begun.returncode == 130, err
         assert json.loads(out)["error"]["code"] == "interrupted"
         assert err == "error: stopped\nhint: The same command goes on where it stopped.\n"
@@ -132,8 +133,8 @@ def test_an_upload_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> 
         assert done["resumed_batches"] > 0
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + HANGS_SECONDS
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
@@ -171,7 +172,7 @@ def at_a_terminal(
                 continue
         break
     os.close(ours)
-    return process.wait(30), shown
+    return process.wait(HANGS_SECONDS), shown
 
 
 def test_at_a_terminal_a_passphrase_is_asked_for_and_not_shown(tmp_path: Path) -> None:

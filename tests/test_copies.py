@@ -20,6 +20,7 @@ import pytest
 from client.cli import main
 from protocol import acts, api
 from tests.casts import staged_cast
+from tests.hangs import HANGS_SECONDS
 from tests.servers import LiveVault, asking, live_vault, running_server
 from vault import app, copies
 from vault.config import InvalidConfig
@@ -368,20 +369,22 @@ async def test_what_was_deleted_waits_for_a_reader_and_the_log_says_so(
     def said(event: Event) -> int:
         return [record.getMessage() for record in caplog.records].count(event.word)
 
-    async with live_vault(tmp_path) as (_, live):
+    async with live_vault(tmp_path) as (server, live):
         cast = await staged_cast(live)
+        while not server.service._to_sweep._waiters:  # what is swept by now is not what waits
+            await asyncio.sleep(0.01)
         with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as reader:
             reader.execute("BEGIN")
             assert reader.execute("SELECT COUNT(*) FROM vaults").fetchone() == (1,)
             caplog.clear()
             live.erase(live.owner, cast.collection, {cast.batch.batch_id: {1}})
             await live.push()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(HANGS_SECONDS):
                 while said(Event.SWEEP_WAITS) < 2:
                     await asyncio.sleep(0.02)
             assert not said(Event.SWEPT)
             reader.execute("COMMIT")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_SECONDS):
             while not said(Event.SWEPT):
                 await asyncio.sleep(0.02)
         assert not said(Event.STORAGE_FAILED)

@@ -15,6 +15,7 @@ from protocol import acts, api
 from protocol.acts import Reason
 from protocol.wire import from_bytes
 from tests.casts import staged_cast
+from tests.hangs import HANGS_SECONDS
 from tests.servers import LiveVault, live_vault, running_server
 from vault import app
 from vault.logs import LOGGER_NAME, Event
@@ -115,7 +116,7 @@ async def test_damage_is_not_told_again_every_few_seconds(
     caplog.set_level(logging.INFO, LOGGER_NAME)
     caplog.clear()
     async with running_server(tmp_path):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_SECONDS):
             while said(caplog, Event.STORAGE_FAILED) < 2:  # expiring, and sweeping
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.3)

@@ -145,7 +145,7 @@ async def test_ctrl_c_leaves_no_task_and_the_attachment_goes_on(
 
 
 async def test_few_batches_are_on_their_way_at_once(mine: Vault, tmp_path: Path) -> None:
-    crowded = Crowded(mine)
+    crowded = Crowded(mine, 2)
     with through(mine, crowded):
         await mine.attach(a_file(tmp_path, size=20 * PIECE))
     assert 1 < crowded.most <= IN_FLIGHT

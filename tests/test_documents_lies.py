@@ -27,6 +27,7 @@ from protocol.api import FetchBlocks
 from protocol.blocks import BlockRef
 from protocol.encoding import Value
 from protocol.errors import IntegrityError, ManifestMismatch
+from tests.answer_lies import flipped
 from tests.deals import Deal, Tampering, a_deal, honest, joined, through
 from tests.documents import (
     SENSITIVE,
@@ -114,7 +115,7 @@ SERVERS: dict[str, Callable[[list[bytes], list[bytes]], list[bytes]]] = {
     "one of another document": lambda mine, other: [mine[0], other[1], mine[2]],
     "another document": lambda mine, other: other,
     "one cut short": lambda mine, _: [mine[0], mine[1][:-1], mine[2]],
-    "one byte changed": lambda mine, _: [mine[0], mine[1], mine[2][:-1] + b"\0"],
+    "one byte changed": lambda mine, _: [mine[0], mine[1], flipped(mine[2])],
 }
 
 

@@ -37,6 +37,7 @@ from protocol.errors import (
 )
 from protocol.labels import Label, framed
 from protocol.wire import encode, from_bytes, to_bytes
+from tests.hangs import HANGS_SECONDS
 
 REPO = Path(__file__).resolve().parent.parent
 PHRASE = "correct horse battery staple"
@@ -650,7 +651,7 @@ for number in range(10):
 def test_processes_that_edit_one_file_lose_no_change(made: Path) -> None:
     command = [sys.executable, "-c", EDITOR, str(made)]
     editors = [subprocess.Popen([*command, str(number)], cwd=REPO) for number in range(3)]
-    assert [editor.wait(timeout=60) for editor in editors] == [0, 0, 0]
+    assert [editor.wait(HANGS_SECONDS) for editor in editors] == [0, 0, 0]
     keyring = Keyring.load(made, phrase)
     expected = {f"{editor} {number}" for editor in range(3) for number in range(10)}
     assert {identity.name for identity in keyring.identities} == expected | {"work"}
@@ -671,7 +672,7 @@ def test_a_killed_editor_leaves_a_whole_file_and_no_lock(made: Path) -> None:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -10,7 +10,6 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,7 +25,9 @@ from client.patience import Patient, Waiting
 from client.transport import HttpTransport, Signer, Transport
 from client.vault import Vault
 from tests.deals import cheap_keyrings, in_batches_of, rows, through
+from tests.hangs import HANGS_SECONDS
 from tests.in_process import PASSPHRASE
+from tests.ports import own_port
 from tests.real_commands import (
     Ended,
     command,
@@ -39,12 +40,6 @@ from tests.real_commands import (
 from tests.servers import subprocess_server
 
 ROWS = 60_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -75,7 +70,7 @@ class Server:
         assert self.process is not None
         assert self.process.stdout is not None
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(HANGS_SECONDS)
         self.process.stdout.close()
 
     def served(self, method: str) -> int:
@@ -84,7 +79,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path, free_port())
+    made = Server(tmp_path, own_port())
     made.start()
     try:
         yield made
@@ -117,12 +112,23 @@ def begun(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> Ended:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANGS_SECONDS)
     return Ended(process.returncode, out, err)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def said_until(process: subprocess.Popen[str], words: str) -> str:
+    """Wait until a command says so on standard error, and return all that it said until then."""
+    assert process.stderr is not None
+    said = ""
+    while words not in said:
+        line = process.stderr.readline()
+        assert line, f"it ended: {said}"
+        said += line
+    return said
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + HANGS_SECONDS
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
@@ -133,18 +139,18 @@ def test_a_server_that_is_killed_twice_and_comes_back_ends_no_upload_and_no_read
     server: Server, home: tuple[str | Path, ...], tmp_path: Path
 ) -> None:
     table = write_table(tmp_path / "large.csv", ROWS)
-    uploading = begun(*home, "upload", table, "--collection", "large")
+    uploading, said = begun(*home, "upload", table, "--collection", "large"), ""
     for _ in range(2):
         before = server.served("PUT")
         wait_until(lambda before=before: server.served("PUT") > before + 3)  # type: ignore[misc]
         server.kill()
-        time.sleep(1.5)
+        said += said_until(uploading, "could not reach")
         server.start()
     done = ended(uploading)
+    said += done.err
     assert done.ok()["records"] == ROWS
-    assert "could not reach" in done.err
-    assert "trying again for up to 10 minutes; Ctrl-C stops" in done.err
-    assert "the server answers again, after" in done.err
+    assert "trying again for up to 10 minutes; Ctrl-C stops" in said
+    assert "the server answers again, after" in said
 
     copy = tmp_path / "copy.csv"
     before = server.served("POST")
@@ -163,9 +169,7 @@ def test_who_stops_waiting_goes_on_with_the_same_command(
     waiting = begun(*home, *upload)
     wait_until(lambda: server.served("PUT") > 4)
     server.kill()
-    assert waiting.stderr is not None
-    said = waiting.stderr.readline()
-    assert "trying again for up to 10 minutes" in said
+    assert "trying again for up to 10 minutes" in said_until(waiting, "could not reach")
     waiting.send_signal(signal.SIGINT)
     stopped = ended(waiting)
     assert stopped.code == 130
@@ -174,8 +178,8 @@ def test_who_stops_waiting_goes_on_with_the_same_command(
     assert (gone.code, gone.document["error"]["code"]) == (5, "unreachable")
 
     server.start()
-    impatient = begun(*home, "--wait", "0", *upload)
     before = server.served("PUT")
+    impatient = begun(*home, "--wait", "0", *upload)
     wait_until(lambda: server.served("PUT") > before + 2)
     server.kill()
     assert ended(impatient).code == 5

@@ -14,6 +14,7 @@ import pytest
 from client import overlap
 from client.crypto.engines import CryptographyEngine
 from client.overlap import Flights, in_order, threads
+from tests.hangs import HANGS_SECONDS
 
 
 class _Gates:
@@ -30,7 +31,7 @@ class _Gates:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
         self.begun[number].set()
-        assert self.gates[number].wait(30)
+        assert self.gates[number].wait(HANGS_SECONDS)
         with self.lock:
             self.under_way -= 1
         return number * 10
@@ -62,7 +63,7 @@ async def test_results_come_in_order_whichever_ends_first(so_many: int) -> None:
     for first in range(0, 8, so_many):
         group = range(first, min(8, first + so_many))
         for number in reversed(group):  # the last of them ends first
-            assert await asyncio.to_thread(gates.begun[number].wait, 30)
+            assert await asyncio.to_thread(gates.begun[number].wait, HANGS_SECONDS)
             gates.gates[number].set()
     await task
     assert found == [0, 10, 20, 30, 40, 50, 60, 70]
@@ -127,7 +128,7 @@ async def test_a_reader_that_is_cancelled_leaves_no_thread_at_work() -> None:
             pytest.fail("none of it ended")
 
     task = asyncio.create_task(reading())
-    assert await asyncio.to_thread(gates.begun[0].wait, 30)
+    assert await asyncio.to_thread(gates.begun[0].wait, HANGS_SECONDS)
     task.cancel()
     for gate in gates.gates:
         gate.set()

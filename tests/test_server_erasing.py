@@ -17,6 +17,7 @@ from protocol.blocks import FieldClass, cell_lengths, empty_cells
 from protocol.ledger import data
 from protocol.limits import LIMITS
 from tests.casts import Cast, staged_cast
+from tests.hangs import HANGS_SECONDS
 from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, blocks_in, live_vault
 from tests.test_server_attacks import Spy
@@ -349,7 +350,7 @@ async def test_few_erasures_are_in_memory_at_once_and_none_in_the_way(
             for live, leaf in zip(vaults, prepared, strict=True)
         ]
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANGS_SECONDS):
                 while inside < 2:
                     await asyncio.sleep(0.01)
             # whatever else is asked meanwhile is answered

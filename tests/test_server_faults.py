@@ -23,12 +23,13 @@ from protocol.limits import LIMITS
 from protocol.merkle import leaf_hash
 from protocol.observations import OBSERVATION_LEAF, ObservationBody
 from tests.casts import staged_cast
+from tests.hangs import HANGS_SECONDS
 from tests.remains import remains, vanish
 from tests.servers import Answer, LiveVault, asking, live_vault, running_server
 from vault import app
 from vault.checkpoints import CheckpointSigner, SignedObservation
 from vault.config import Config
-from vault.service import VaultService
+from vault.service import HEALTH_SECONDS, VaultService
 from vault.storage.base import (
     SidePart,
     SizeMoved,
@@ -93,7 +94,8 @@ async def test_a_failing_store_leaves_everything_as_it_was(
 
 
 async def test_an_unhealthy_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with live_vault(tmp_path) as (server, live):
+    now = time.time()
+    async with live_vault(tmp_path, lambda: now) as (server, live):
         storage = server.service._storage
         failing = Failing(storage.stats, StorageFailed("the database failed"))
         monkeypatch.setattr(storage, "stats", failing)
@@ -101,6 +103,9 @@ async def test_an_unhealthy_store_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         for _ in range(5):
             assert (await live.get(None, api.HEALTH)).status == 200
         assert failing.calls == 2  # asked often, it asks the store rarely
+        now += HEALTH_SECONDS
+        assert (await live.get(None, api.HEALTH)).status == 200
+        assert failing.calls == 3
 
 
 @pytest.mark.threat("R12")
@@ -302,7 +307,7 @@ async def test_a_failing_clean_up_is_told_and_tried_again(
         raise StorageFailed("the database failed")
 
     monkeypatch.setattr(VaultService, "expire_staged", expire)
-    async with running_server(tmp_path), asyncio.timeout(20):
+    async with running_server(tmp_path), asyncio.timeout(HANGS_SECONDS):
         await tried.wait()
 
 

@@ -16,8 +16,8 @@ from protocol.blocks import FieldClass
 from protocol.errors import IntegrityError, NotFound
 from protocol.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tests.casts import Cast, staged_cast
+from tests.heads import answered_by_the_head
 from tests.servers import Answer, LiveVault, blocks_in, live_vault
-from tests.test_server_attacks import answered_by_the_head
 from tests.world import joining, of_class, rotating
 from vault.callers import ATTESTATION_BYTES
 

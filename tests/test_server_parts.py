@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from protocol import api, errors
 from protocol.errors import LimitExceeded, MalformedMessage, NotFound, RateLimited, SealroomError
 from protocol.wire import from_bytes
+from tests.passing import in_no_time
 from vault import statuses
 from vault.answers import PIECE_BYTES
 from vault.bodies import Pace, declared_length, read_body
@@ -238,12 +239,14 @@ async def test_a_body_is_read_whole_with_its_hash() -> None:
         await read_body(Arriving([b"ab"]), 3, PACE)
 
 
-async def test_a_body_may_not_trickle() -> None:
+def test_a_body_may_not_trickle() -> None:
     with pytest.raises(TooSlow):
-        await read_body(Arriving([b"x"] * 1_000, 0.01), 1_000, PACE)
+        in_no_time(read_body(Arriving([b"x"] * 1_000, 0.01), 1_000, PACE))
     # what comes fast enough may take longer than the grace
-    body, _ = await read_body(Arriving([b"x" * 20] * 40, 0.01), 800, PACE)
+    body, _ = in_no_time(read_body(Arriving([b"x" * 20] * 40, 0.01), 800, PACE))
     assert len(body) == 800
+    with pytest.raises(TooSlow):  # but not longer than the deadline
+        in_no_time(read_body(Arriving([b"x" * 20] * 250, 0.01), 5_000, PACE))
 
 
 def test_a_deadline_ends_even_a_fast_body() -> None:

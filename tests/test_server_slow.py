@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from client.crypto.identity import Identity
 from protocol import acts, api
 from protocol.acts import Role
 from protocol.blocks import FieldClass
@@ -19,17 +19,17 @@ from protocol.ledger.holders import held
 from protocol.limits import LIMITS, MIB
 from protocol.wire import to_bytes
 from tests.casts import staged_cast
+from tests.heads import answered_by_the_head
 from tests.servers import LiveVault, head_of, live_vault, raw
 from tests.test_server_door import signed
 from tests.world import World, of_class
 from vault import door as door_module
-from vault.app import RunningServer
 from vault.bodies import read_body
 from vault.callers import ACT_BYTES, SHARE_BYTES, Caller, brought
 
 LARGE: Final = MIB + 200_000
 ANSWERED_SECONDS: Final = 20
-"""Long enough for a busy machine, and far less than a slow body may take."""
+"""Long enough for a busy machine, and less than a slow body may take: it has 30 s to begin."""
 ROUTES: Final = {
     "acts": ("POST", api.ACTS, api.CONTENT_TYPE),
     "batch": ("PUT", api.BATCH, api.BATCH_CONTENT_TYPE),
@@ -71,7 +71,10 @@ async def test_slow_bodies_of_one_vault_keep_no_other_waiting(
 ) -> None:
     method, template, kind = ROUTES[route]
     ids = {"upload": bytes(16), "batch": bytes(16)}
-    async with live_vault(tmp_path) as (server, live), AsyncExitStack() as stack:
+    async with (
+        live_vault(tmp_path, body_grace_seconds=30) as (server, live),
+        AsyncExitStack() as stack,
+    ):
         cast, other = await staged_cast(live), await neighbour(live)
         reading = Reading(monkeypatch)
         for who in (live.owner, cast["admin"]) * 6:
@@ -89,35 +92,24 @@ async def test_slow_bodies_of_one_vault_keep_no_other_waiting(
         assert reading.begun == 4 + 3
 
 
-async def answered_by_the_head(
-    server: RunningServer, live: LiveVault, who: Identity, size: int
-) -> int | None:
-    """Return the status with which an act is answered whose body never comes."""
-    async with raw(server.url, server.pin) as (reader, writer):
-        writer.write(head_of(server.url, who, "POST", live.at(api.ACTS), bytes(size)))
-        try:
-            return int((await asyncio.wait_for(reader.readline(), 0.3)).split()[1])
-        except TimeoutError:
-            return None
-
-
 @pytest.mark.threat("D5")
 async def test_no_large_act_is_read_of_those_who_have_none_to_send(tmp_path: Path) -> None:
     async with live_vault(tmp_path) as (server, live):
-        cast = await staged_cast(live)
+        cast, path = await staged_cast(live), live.at(api.ACTS)
+        asked = partial(answered_by_the_head, server, live)
         commits = ("owner", "admin", "keyless")
         others = ("bidder", "auditor", "unconfirmed", "unconfirmed admin", "invite", "used invite")
         for size in (LARGE, api.ACT_BODY_BYTES):
             for name in commits:
-                assert await answered_by_the_head(server, live, cast[name], size) is None, name
+                assert await asked(cast[name], path, size) is None, name
             for name in others:
-                assert await answered_by_the_head(server, live, cast[name], size) == 413, name
+                assert await asked(cast[name], path, size) == 413, name
         # each epoch that somebody holds may come along
         shares = len(held(live.state, cast["bidder"].member_id))
         most = ACT_BYTES + SHARE_BYTES * shares
         assert shares
-        assert await answered_by_the_head(server, live, cast["bidder"], most) is None
-        assert await answered_by_the_head(server, live, cast["bidder"], most + 1) == 413
+        assert await asked(cast["bidder"], path, most) is None
+        assert await asked(cast["bidder"], path, most + 1) == 413
 
 
 def test_what_a_new_identity_takes_along_is_no_more_than_is_read() -> None:

@@ -6,6 +6,7 @@ here; those of a clock are printed, by `python -m tests.waits`, and decide nothi
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import inspect
@@ -31,6 +32,7 @@ from tests.casts import staged_cast
 from tests.company import TABLE, TITLE, company
 from tests.remains import on_disk
 from tests.servers import LiveVault, live_vault
+from vault.service import VaultService
 from vault.storage.sqlite import SqliteStorage
 
 SECURITY = Path(__file__).resolve().parent.parent / "SECURITY.md"
@@ -126,7 +128,11 @@ async def test_a_refusal_costs_one_verification_and_no_look_into_the_store(
         work["verifications"] += 1
         return verify_head(*given)
 
+    async def never(_: VaultService) -> None:
+        await asyncio.Event().wait()
+
     monkeypatch.setattr("vault.auth.verify_head", counted)
+    monkeypatch.setattr(VaultService, "sweep", never)  # which would come in between
     for name, method in inspect.getmembers(SqliteStorage, inspect.iscoroutinefunction):
         if not name.startswith("_"):
             monkeypatch.setattr(SqliteStorage, name, looked(method, name, work))

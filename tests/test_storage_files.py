@@ -129,6 +129,14 @@ from vault.storage.base import Effects, Publish, StoredLeaf, ToStage
 from vault.storage.sqlite import SqliteStorage
 
 VAULT, MEMBER = b"\\x01" * 32, b"\\xaa" * 32
+said = 0
+
+async def say(*words):
+    global said
+    print(*words, flush=True)
+    said += 1
+    if said == MOST:
+        await asyncio.Event().wait()
 
 async def main(directory):
     storage = await SqliteStorage.open(directory)
@@ -140,12 +148,12 @@ async def main(directory):
     publish = Effects((Publish(b"u" * 16, (b"b" * 16,)),))
     await storage.append(VAULT, 1, [StoredLeaf(1, b"1")], publish)
     await storage.append(VAULT, 2, [StoredLeaf(2, b"2")], Effects(doom_all=True))
-    print("doomed", flush=True)
+    await say("doomed")
     while left := await storage.sweep(20_000):
-        print("left", left, flush=True)
+        await say("left", left)
     await storage.scour()
-    print("scoured", flush=True)
-    await asyncio.sleep(60)
+    await say("scoured")
+    await asyncio.Event().wait()
 
 asyncio.run(main(Path(sys.argv[1])))
 """
@@ -153,7 +161,8 @@ asyncio.run(main(Path(sys.argv[1])))
 
 @pytest.mark.parametrize("lines", [1, 5, 31])
 async def test_kill_9_between_what_went_and_its_deletion(tmp_path: Path, lines: int) -> None:
-    heard = killed(SWEEPER, tmp_path, lines)
+    # Whoever kills it may be late: it goes one step further than was heard of it, and no more.
+    heard = killed(SWEEPER.replace("MOST", str(lines + 1)), tmp_path, lines)
     assert heard[0] == ["doomed"]
     if lines < 31:
         assert b"CANARY-059" in on_disk(tmp_path)

@@ -10,7 +10,6 @@ import random
 import sqlite3
 import stat
 import threading
-import time
 from contextlib import closing
 from functools import partial
 from io import StringIO
@@ -21,6 +20,7 @@ import aiosqlite
 import pytest
 
 from protocol.errors import ApiMisuse, Unsupported
+from tests.hangs import HANGS_SECONDS
 from tests.sqlite_stores import all_closed, opened
 from tests.storage_contract import PAGE, UPLOAD, VAULT, block, is_shown, leaf, publish, stage
 from vault.logs import LOGGER_NAME, JsonLineHandler, RepeatLimit
@@ -435,12 +435,13 @@ ENDLESS = (
 def test_a_look_that_is_cut_off_ends_at_once_and_leaves_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    reached, before = threading.Event(), set(threading.enumerate())
+    reached, going_on = threading.Event(), threading.Event()
+    before = set(threading.enumerate())
     connect = sqlite3.connect
 
     def slowly(*arguments: Any, **settings: Any) -> sqlite3.Connection:
         reached.set()
-        time.sleep(0.2)
+        going_on.wait(HANGS_SECONDS)
         made: sqlite3.Connection = connect(*arguments, **settings)
         return made
 
@@ -458,11 +459,12 @@ def test_a_look_that_is_cut_off_ends_at_once_and_leaves_no_thread(
             await asyncio.to_thread(reached.wait)
             await asyncio.sleep(0.05)
             looking.cancel()
+            going_on.set()
             with pytest.raises(asyncio.CancelledError):
                 await looking
 
     asyncio.run(cut_off())
     # A connection says that it is closed, and then its thread ends.
     for thread in set(threading.enumerate()) - before:
-        thread.join(timeout=60)
+        thread.join(HANGS_SECONDS)
         assert not thread.is_alive()

@@ -26,6 +26,7 @@ from protocol.errors import ExposedFile, IntegrityError, Unsupported
 from protocol.group import base_mul
 from protocol.ledger.sides import SharesBox
 from protocol.rewrap import Wrap
+from tests.hangs import HANGS_SECONDS
 
 PARTY = bytes(32)
 ADDRESSES = [Address(bytes([n]) * 16, n, n + 1) for n in range(1, 4)]
@@ -121,7 +122,7 @@ def test_a_crash_in_the_middle_leaves_what_was_there_before(tmp_path: Path) -> N
         store.learn(learned(0, b"a"))
     process = multiprocessing.get_context("fork").Process(target=_die_in_the_middle, args=(path,))
     process.start()
-    process.join(20)
+    process.join(HANGS_SECONDS)
     assert process.exitcode == 9
     with VaultStore(path) as store:
         assert (list(store.leaves()), store.pinned_note()) == ([b"a"], b"note")

@@ -305,13 +305,16 @@ async def test_an_act_made_on_the_other_history_gives_the_fork_away(tmp_path: Pa
 async def test_a_frozen_log_is_found_out_by_the_clock(
     tmp_path: Path, late: int, error: type[Stale] | None
 ) -> None:
-    async with company(tmp_path) as cast:
-        page = (await forged(cast)).page(0)
+    now = time.time()
+    async with company(tmp_path, lambda: now) as cast:
+        log = await forged(cast)
+        log.clock = lambda: now
+        page = log.page(0)
 
         def frozen(asked: LogPage) -> LogPage:
             return LogPage(asked.start, page.leaves[asked.start :], page.checkpoint)
 
-        bo = await cast.actor("bo", Altered(frozen), lambda: time.time() + late)
+        bo = await cast.actor("bo", Altered(frozen), lambda: now + late)
         if error is None:
             await bo.session.sync()
         else:

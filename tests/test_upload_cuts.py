@@ -279,7 +279,7 @@ async def test_ctrl_c_leaves_no_task_and_the_upload_goes_on(
 
 
 async def test_few_batches_are_on_their_way_at_once(mine: Vault) -> None:
-    crowded = Crowded(mine)
+    crowded = Crowded(mine, IN_FLIGHT)
     seen: list[Progress] = []
     with through(mine, crowded):
         await mine.upload(

@@ -19,6 +19,7 @@ from protocol import api
 from protocol.acts import Commit, Role, parse_envelope
 from protocol.blocks import FieldClass
 from tests.deals import Deal, a_deal, a_vault, honest, in_batches_of, joined, journal_of, rows
+from tests.hangs import HANGS_SECONDS
 from tests.in_process import ServiceTransport
 
 GENERAL, SENSITIVE = FieldClass.GENERAL, FieldClass.SENSITIVE
@@ -147,15 +148,23 @@ class Meanwhile(Watched):
 
 
 class Crowded(Watched):
-    """The honest server, but slow; it notes how many batches were on their way at once."""
+    """The honest server, but slow; it notes how many batches were on their way at once.
 
-    def __init__(self, vault: Vault) -> None:
+    The first ones it takes when so many are there.
+    """
+
+    def __init__(self, vault: Vault, together: int) -> None:
         super().__init__(vault)
         self.on_the_way = self.most = 0
+        self.together, self.there = together, asyncio.Event()
 
     async def stage(self, vault_id: bytes, upload: bytes, batch: bytes, body: bytes) -> None:
         self.on_the_way += 1
         self.most = max(self.most, self.on_the_way)
+        if self.most == self.together:
+            self.there.set()
+        async with asyncio.timeout(HANGS_SECONDS):
+            await self.there.wait()
         await asyncio.sleep(0.002)
         await super().stage(vault_id, upload, batch, body)
         self.on_the_way -= 1

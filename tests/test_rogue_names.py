@@ -245,18 +245,34 @@ async def test_an_admin_adds_to_what_the_owner_defined(tmp_path: Path) -> None:
             assert (await ada.upload(MORE, collection="customers")).appended
 
 
+async def begun(vault: Vault, name: str) -> bytes:
+    """Define a collection of customers and name it, as an upload that is cut off then."""
+    where, number = secrets.token_bytes(16), catalog_field(GENERAL)
+    await vault.session.act(saying(DefineCollection(where, (GENERAL,) * 3)))
+    await vault.session.ensure_writable([(where, number)])
+    fields = [[i, each, "string"] for i, each in enumerate(CUSTOMERS.column_names)]
+    await commit_names(vault, where, number, {"collection": name, "fields": fields})
+    return where
+
+
+async def test_whoever_defined_a_collection_goes_by_its_name_though_others_filled_it(
+    tmp_path: Path,
+) -> None:
+    async with (
+        a_deal(tmp_path) as deal,
+        joined(deal.lab, deal.seller, "Ada", Role.ADMIN, classes=[GENERAL]) as ada,
+    ):
+        where = await begun(ada, "customers")
+        await deal.seller.upload(CUSTOMERS, collection=where.hex())
+        assert (await ada.upload(MORE, collection="customers")).appended
+
+
 async def test_a_namesake_is_told_apart_by_its_id(tmp_path: Path) -> None:
     async with a_vault(tmp_path) as (lab, owner):
         await sold(owner)
         async with joined(lab, owner, "Ada", Role.ADMIN, classes=[GENERAL]) as ada:
             await ada.upload(CUSTOMERS, collection="tmp", default=GENERAL)
-            # As she would have named it at first.
-            where = secrets.token_bytes(16)
-            await ada.session.act(saying(DefineCollection(where, (GENERAL,) * 3)))
-            number = catalog_field(GENERAL)
-            await ada.session.ensure_writable([(where, number)])
-            fields = [[i, name, "string"] for i, name in enumerate(CUSTOMERS.column_names)]
-            await commit_names(ada, where, number, {"collection": "customers", "fields": fields})
+            where = await begun(ada, "customers")
             await owner.session.sync()
             both = {id_of(owner).hex(), where.hex()}
             asked: list[Callable[[], Awaitable[Any]]] = [

@@ -346,6 +346,18 @@ async def test_a_kit_that_is_found_ends_a_rescue(tmp_path: Path) -> None:
         assert not entry.rescuing
 
 
+async def test_an_identity_that_this_home_has_already_is_kept_once(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        ada = await cast.actor("ada")
+        kit, home = ada.home.kit(ada.vault), cast.newcomer("hers")
+        stored = replace(home.new_identity("hers"), seed=kit.seed)
+        home._edit(lambda keyring: keyring.without_identity("hers").with_identity(stored))
+        async with await home.restore(kit) as vault:
+            assert await reads_all(vault)
+        assert home.keyring.identities == (stored,)
+        assert [entry.identity for entry in home.keyring.vaults] == ["hers"]
+
+
 # --- a server that moved
 
 

@@ -122,6 +122,20 @@ async def test_whoever_reads_and_is_no_admin_any_more_planned_beyond_itself(tmp_
             await olga.confirm("Eve", words=words)
 
 
+async def test_what_an_admin_does_not_hold_itself_is_beyond_it_class_by_class(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast, eve_of(cast, "ada", GENERAL, CORE) as (eve, words):
+        olga = await cast("olga")
+        await olga.withdraw_grant("Ada", classes=[CORE])
+        state = olga.session.state
+        assert beyond_planner(state, state.members[eve.identity.member_id]) == (CORE,)
+        with pytest.raises(Refused, match="as Ada planned, who could not grant core"):
+            await olga.confirm("Eve", words=words)
+        done = await olga.confirm("Eve", words=words, classes=[CORE])
+        assert done.granted == ("general", "core")
+
+
 async def test_rules_of_other_clients_have_the_class_of_their_field(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         olga = await cast("olga")

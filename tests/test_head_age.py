@@ -358,9 +358,13 @@ async def test_silence_is_told_to_those_who_may_remove_and_of_those_who_may(tmp_
         ada = await of(cast, "ada", clock)
         await ada.home.rotate_identity(ada.vault)
         olga = await of(cast, "olga", clock)
-        await olga.vault.confirm("Ada", yes=True)
+        # Until she is confirmed anew, no removal of hers lands; nor once she is removed.
         clock.now += 8 * DAY
+        assert [each.name for each in (await olga.vault.status()).unheard] == ["Kim"]
+        await olga.vault.confirm("Ada", yes=True)
         assert {(e.name, e.seconds // DAY) for e in (await olga.vault.status()).unheard} == {
             ("Ada", 8),
             ("Kim", 16),
         }
+        await olga.vault.revoke("Ada")
+        assert [each.name for each in (await olga.vault.status()).unheard] == ["Kim"]

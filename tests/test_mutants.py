@@ -16,7 +16,7 @@ import pytest
 from tests.mutants.__main__ import all_mutants, argued
 from tests.mutants.defences import DEFENCES
 from tests.mutants.finding import mutants_of
-from tests.mutants.targets import REPO, TESTS, files_of
+from tests.mutants.targets import DECIDING, REPO, TESTS, files_of
 from tests.threats import SETTLED
 
 SLICE = 8
@@ -55,8 +55,27 @@ class Type:
 '''
 
 
-def lacking() -> list[tuple[str, str]]:
-    return [(each.where, each.lacks) for each in mutants_of("x.py", SOURCE)]
+DECIDED = """
+def decide(values, me):
+    if me is None:
+        return ()
+    if me.old and not me.live:
+        raise Refused("old")
+    may = me.keyed and me.live
+    _expect_known(me)
+    me.mark(1)
+    size = me.count(values) or 0
+    return [each for each in values if each.live and each != me]
+
+
+async def is_one(values, me):
+    await me.close()
+    return me in values
+"""
+
+
+def lacking(source: str = SOURCE, *, deciding: bool = False) -> list[tuple[str, str]]:
+    return [(each.where, each.lacks) for each in mutants_of("x.py", source, deciding=deciding)]
 
 
 def test_everything_that_a_verifier_demands_can_be_taken_out_of_it() -> None:
@@ -82,6 +101,41 @@ def test_everything_that_a_verifier_demands_can_be_taken_out_of_it() -> None:
     )
 
 
+def test_what_is_decided_without_a_refusal_and_what_is_done_can_be_taken_out_as_well() -> None:
+    refusing = [
+        ("decide", "refuses no `me.old and (not me.live)`"),
+        ("decide", "does not ask `me.old`"),
+        ("decide", "does not ask `not me.live`"),
+        ("decide", "does not call `_expect_known(me)`"),
+        ("decide", "does not ask `each.live`"),
+        ("decide", "does not ask `each != me`"),
+    ]
+    assert sorted(lacking(DECIDED)) == sorted(refusing)
+    assert sorted(lacking(DECIDED, deciding=True)) == sorted(
+        [
+            *refusing,
+            ("decide", "does not heed `me is None`"),
+            ("decide", "does not ask `me.keyed`"),
+            ("decide", "does not ask `me.live`"),
+            ("decide", "does not do `me.mark(1)`"),
+            ("decide", "does not sift by `each.live and each != me`"),
+            ("is_one", "does not do `await me.close()`"),
+            ("is_one", "takes `me in values` for true"),
+        ]
+    )
+
+
+def test_a_decision_that_is_taken_out_leaves_the_rest() -> None:
+    made = {each.lacks: each.source for each in mutants_of("x.py", DECIDED, deciding=True)}
+    assert len(set(made.values())) == len(made)
+    whole = made["does not heed `me is None`"]
+    assert "if False:\n        return ()" in whole
+    assert "if each.live and each != me]" in whole
+    assert "for each in values]" in made["does not sift by `each.live and each != me`"]
+    assert "me.mark(1)" not in made["does not do `me.mark(1)`"]
+    assert "return True" in made["takes `me in values` for true"]
+
+
 def test_a_mutant_lacks_one_thing_and_is_python_still() -> None:
     whole = len(compile(SOURCE, "x", "exec").co_consts)
     made = mutants_of("x.py", SOURCE)
@@ -101,6 +155,7 @@ def test_what_reads_alike_is_told_apart() -> None:
 
 
 def test_every_file_that_is_named_is_there_and_has_mutants() -> None:
+    assert set(TESTS) >= DECIDING
     for path in TESTS:
         assert (REPO / path).is_file()
         for test in files_of(path):

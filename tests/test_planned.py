@@ -110,6 +110,32 @@ async def test_whoever_may_not_grant_any_more_planned_beyond_itself(tmp_path: Pa
         assert beyond() == (GENERAL,)
 
 
+async def test_whoever_reads_and_is_no_admin_any_more_planned_beyond_itself(tmp_path: Path) -> None:
+    """It holds what it planned, and could not give it on."""
+    async with company(tmp_path) as cast, eve_of(cast, "ada", GENERAL) as (eve, words):
+        olga, ada = await cast("olga"), await cast("ada")
+        await olga.change_role("Ada", Role.BIDDER)
+        state = olga.session.state
+        assert state.members[ada.identity.member_id].rules
+        assert beyond_planner(state, state.members[eve.identity.member_id]) == (GENERAL,)
+        with pytest.raises(Refused, match="as Ada planned, who could not grant general"):
+            await olga.confirm("Eve", words=words)
+
+
+async def test_what_an_admin_does_not_hold_itself_is_beyond_it_class_by_class(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast, eve_of(cast, "ada", GENERAL, CORE) as (eve, words):
+        olga = await cast("olga")
+        await olga.withdraw_grant("Ada", classes=[CORE])
+        state = olga.session.state
+        assert beyond_planner(state, state.members[eve.identity.member_id]) == (CORE,)
+        with pytest.raises(Refused, match="as Ada planned, who could not grant core"):
+            await olga.confirm("Eve", words=words)
+        done = await olga.confirm("Eve", words=words, classes=[CORE])
+        assert done.granted == ("general", "core")
+
+
 async def test_rules_of_other_clients_have_the_class_of_their_field(tmp_path: Path) -> None:
     async with company(tmp_path) as cast:
         olga = await cast("olga")

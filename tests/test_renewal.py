@@ -24,7 +24,7 @@ from client.keyring import Keyring
 from client.kits import Kit, parse_kit
 from client.places import store_path
 from client.store import VaultStore
-from client.transport import Signer, Transport
+from client.transport import Transport
 from client.vault import Vault
 from protocol.acts import Reason, parse_envelope
 from protocol.api import LogPage, SubmitAct, Submitted
@@ -36,7 +36,7 @@ from protocol.merkle import leaf_hash, verify_inclusion
 from tests.company import ALL, CLASSES, TABLE, Actor, Company, company, customers, named
 from tests.deals import Breaking, Counter, acts_since, as_killed
 from tests.in_process import ServiceTransport
-from tests.liars import Liar, Lie
+from tests.liars import Lie
 
 
 def seeds(home: Home) -> set[bytes]:
@@ -590,62 +590,6 @@ async def test_a_kit_that_the_server_does_not_know_leaves_nothing_behind(tmp_pat
         with pytest.raises(Refused):
             await home.restore(other)
         assert not home.directory.exists()
-
-
-def reached_at(cast: Company, home: Home, place: tuple[str, bytes | None]) -> None:
-    """Have a server answer one address and TLS key alone, as after it moved."""
-
-    def connect(url: str, pin: bytes | None, signer: Signer) -> Transport:
-        if url != place[0]:
-            return Liar(ServiceTransport(cast.lab.service, signer), Answerless(Unreachable("no")))
-        if pin != place[1]:
-            return Liar(ServiceTransport(cast.lab.service, signer), Answerless(PinMismatch("no")))
-        return ServiceTransport(cast.lab.service, signer)
-
-    home.connect = connect
-
-
-MOVED = "https://moved.example:1", b"\x17" * 32
-
-
-@pytest.mark.parametrize("given", [{}, {"server": MOVED[0]}, {"pin": MOVED[1]}])
-async def test_a_kit_of_a_server_that_moved_leaves_nothing_behind_until_it_is_told_where(
-    given: dict[str, Any], tmp_path: Path
-) -> None:
-    async with company(tmp_path) as cast:
-        olga = await cast.actor("olga")
-        kit = olga.home.kit(olga.vault)
-        home = cast.newcomer("found in a safe")
-        reached_at(cast, home, MOVED)
-        for _ in range(2):
-            with pytest.raises((Unreachable, PinMismatch)):
-                await home.restore(kit, **given)
-            assert not home.directory.exists()
-        async with await home.restore(kit, server=MOVED[0], pin=MOVED[1]) as vault:
-            assert (vault.server, vault.pin) == MOVED
-            assert await reads_all(vault)
-        (entry,) = home.keyring.vaults
-        assert (entry.server, entry.tls_pin) == MOVED
-        assert [each.name for each in home.keyring.identities] == ["restored-1"]
-
-
-async def test_a_home_that_is_back_already_is_told_where_its_server_moved_to(
-    tmp_path: Path,
-) -> None:
-    async with company(tmp_path) as cast:
-        olga = await cast.actor("olga")
-        kit, before = olga.home.kit(olga.vault), olga.home.keyring
-        reached_at(cast, olga.home, (kit.server, MOVED[1]))
-        for wrong in (None, bytes(32)):
-            with pytest.raises(PinMismatch):
-                await olga.home.restore(kit, pin=wrong)
-            assert olga.home.keyring == before
-        async with await olga.home.restore(kit, pin=MOVED[1]) as vault:
-            assert await reads_all(vault)
-        # What this home knows by now is newer than what stands on the paper.
-        async with await olga.home.restore(kit) as vault:
-            assert vault.pin == MOVED[1]
-        assert len(olga.home.keyring.identities) == len(before.identities)
 
 
 async def test_a_keyring_that_cannot_be_written_keeps_no_log_either(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,22 +10,24 @@ from typing import Any
 
 import pytest
 
-from client import restoring
+from client import restoring, store_files
 from client.crypto.identity import Identity
+from client.database import BESIDE
 from client.errors import InputError, Refused, Unreachable
 from client.home import Home
 from client.kits import Kit
+from client.places import restored_path
 from client.store_files import put_in_place, remove_store
 from client.transport import Signer, Transport
 from protocol import acts
 from protocol.acts import Reason
 from protocol.api import LogPage
-from protocol.errors import Fork, Rollback
+from protocol.errors import Fork, PinMismatch, Rollback
 from tests.company import Company, company, kept_in
 from tests.deals import Breaking, Counter
-from tests.in_process import ServiceTransport
+from tests.in_process import URL, ServiceTransport
 from tests.liars import ForgedLog, Forger, Liar, Lie
-from tests.test_renewal import reads_all
+from tests.test_renewal import Answerless, reads_all
 
 
 def left_in(home: Home) -> tuple[dict[str, Any], set[str]]:
@@ -123,6 +126,98 @@ async def test_a_restore_cut_off_at_any_call_leaves_all_as_it_was(
         assert not [name for name in left_in(home)[1] if "restored" in name]
 
 
+@pytest.mark.parametrize("exists", [False, True])
+async def test_a_keyring_that_cannot_be_made_leaves_nothing_behind_and_says_why(
+    tmp_path: Path, exists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        ada = await cast.actor("ada")
+        home = cast.newcomer("full")
+        if exists:
+            home.directory.mkdir(mode=0o700)
+
+        def full(_: Home) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Home, "create_keyring", full)
+        with pytest.raises(OSError, match="No space left"):
+            await home.restore(ada.home.kit(ada.vault))
+        assert home.directory.exists() == exists
+        assert list(home.directory.rglob("*")) == []
+
+
+async def test_a_keyring_that_was_written_before_it_failed_finds_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk fails while the folder is synced."""
+    async with company(tmp_path) as cast:
+        _, kit = await former(cast)
+        edit = Home._edit
+
+        def failing(self: Home, *given: Any) -> None:
+            edit(self, *given)
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Home, "_edit", failing)
+            with pytest.raises(OSError, match="Input/output"):
+                await cast.lab.home("bo").restore(kit)
+        home = cast.lab.home("bo", lambda honest: Liar(honest, Answerless(Unreachable("no"))))
+        async with home.vault() as vault:
+            assert vault.identity.seed == kit.seed
+            assert vault.session.state.size > 1
+
+
+async def test_what_a_killed_restore_left_is_begun_anew(tmp_path: Path) -> None:
+    """Whoever showed it, and however torn it is."""
+    async with company(tmp_path) as cast:
+        _, kit = await former(cast)
+        home = cast.lab.home("bo")
+        whole = restored_path(home.directory, kit.vault_id, Identity(kit.seed).member_id)
+        for left in (whole, whole.with_name(f"{whole.name}.making")):
+            for end in ("", *BESIDE):
+                left.with_name(left.name + end).write_bytes(b"torn" * 1_024)
+                left.with_name(left.name + end).chmod(0o600)
+        async with await home.restore(kit) as vault:
+            assert await reads_all(vault)
+        assert not [name for name in left_in(home)[1] if "restored" in name]
+
+
+async def test_whatever_is_opened_for_a_restore_is_closed(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        ada = await cast.actor("ada")
+        kit = ada.home.kit(ada.vault)
+        opened = list[Closing]()
+
+        def counted(honest: Transport) -> Transport:
+            opened.append(Closing(honest))
+            return opened[-1]
+
+        with pytest.raises(InputError, match="somebody else"):
+            await cast.lab.home("bo", counted).restore(kit)
+        with pytest.raises(Refused):
+            await cast.lab.home("stranger", counted).restore(of_nobody(kit))
+        # At the address that it has already, where nobody answers.
+        home = cast.lab.home(
+            "ada", lambda honest: counted(Liar(honest, Answerless(Unreachable("no"))))
+        )
+        with pytest.raises(Unreachable):
+            await home.restore(kit)
+        assert [each.closed for each in opened] == [True] * 3
+
+
+class Closing(Liar):
+    """Knows whether it was closed."""
+
+    def __init__(self, honest: Transport) -> None:
+        super().__init__(honest, Lie())
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+        await super().close()
+
+
 Step = Callable[..., Any]
 
 
@@ -197,6 +292,25 @@ async def test_a_store_that_another_process_put_in_place_stays(
     assert path.read_bytes() == b"new"
 
 
+def test_the_old_store_is_gone_for_good_before_the_new_one_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the power could leave the new one beside the old one's log of writes."""
+    whole, path, keyring = (tmp_path / each for each in ("whole", "store", "keyring"))
+    for name in ("whole", "store", *(f"store{end}" for end in BESIDE)):
+        (tmp_path / name).write_bytes(name.encode())
+    synced = []
+
+    def sync_folder(folder: Path) -> None:
+        """Note what a loss of power just after would leave."""
+        assert folder == tmp_path
+        synced.append({f.name: f.read_bytes() for f in folder.iterdir() if f.suffix != ".lock"})
+
+    monkeypatch.setattr(store_files, "sync_folder", sync_folder)
+    put_in_place(whole, path, keyring)
+    assert synced == [{"whole": b"whole"}, {"store": b"whole"}]
+
+
 async def test_a_vault_that_changed_in_this_home_meanwhile_is_left_as_it_is_by_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +330,99 @@ async def test_a_vault_that_changed_in_this_home_meanwhile_is_left_as_it_is_by_t
         (entry,) = cast.lab.home("bo").keyring.vaults
         assert entry.title == "renamed"
         assert not [name for name in left_in(home)[1] if "restored" in name]
+
+
+async def test_a_kit_that_is_found_ends_a_rescue(tmp_path: Path) -> None:
+    """Whoever asks for its shares reads the log, and is nobody in it."""
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        await olga.vault.set_up_recovery(["Ada", "Kim", "Aud"], 2)
+        kit, home = olga.home.kit(olga.vault), cast.newcomer("new machine")
+        asked = home.rescue_request(URL, kit.vault_id, None)
+        await (await cast("ada")).release_share(asked.text, yes=True)
+        async with await home.restore(kit) as vault:
+            assert await reads_all(vault)
+        (entry,) = home.keyring.vaults
+        assert not entry.rescuing
+
+
+async def test_an_identity_that_this_home_has_already_is_kept_once(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        ada = await cast.actor("ada")
+        kit, home = ada.home.kit(ada.vault), cast.newcomer("hers")
+        stored = replace(home.new_identity("hers"), seed=kit.seed)
+        home._edit(lambda keyring: keyring.without_identity("hers").with_identity(stored))
+        async with await home.restore(kit) as vault:
+            assert await reads_all(vault)
+        assert home.keyring.identities == (stored,)
+        assert [entry.identity for entry in home.keyring.vaults] == ["hers"]
+
+
+# --- a server that moved
+
+
+def reached_at(cast: Company, home: Home, place: tuple[str, bytes | None]) -> None:
+    """Have a server answer one address and TLS key alone, as after it moved."""
+
+    def connect(url: str, pin: bytes | None, signer: Signer) -> Transport:
+        if url != place[0]:
+            return Liar(ServiceTransport(cast.lab.service, signer), Answerless(Unreachable("no")))
+        if pin != place[1]:
+            return Liar(ServiceTransport(cast.lab.service, signer), Answerless(PinMismatch("no")))
+        return ServiceTransport(cast.lab.service, signer)
+
+    home.connect = connect
+
+
+MOVED = "https://moved.example:1", b"\x17" * 32
+
+
+@pytest.mark.parametrize("given", [{}, {"server": MOVED[0]}, {"pin": MOVED[1]}])
+async def test_a_kit_of_a_server_that_moved_leaves_nothing_behind_until_it_is_told_where(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        kit = olga.home.kit(olga.vault)
+        home = cast.newcomer("found in a safe")
+        reached_at(cast, home, MOVED)
+        for _ in range(2):
+            with pytest.raises((Unreachable, PinMismatch)):
+                await home.restore(kit, **given)
+            assert not home.directory.exists()
+        async with await home.restore(kit, server=MOVED[0], pin=MOVED[1]) as vault:
+            assert (vault.server, vault.pin) == MOVED
+            assert await reads_all(vault)
+        (entry,) = home.keyring.vaults
+        assert (entry.server, entry.tls_pin) == MOVED
+        # A kit that was printed since tells both, and is believed before any certificate.
+        again = cast.newcomer("found again")
+        reached_at(cast, again, MOVED)
+        async with await again.restore(home.kit(vault)) as vault:
+            assert (vault.server, vault.pin) == MOVED
+        assert [each.name for each in home.keyring.identities] == ["restored-1"]
+
+
+async def test_a_home_that_is_back_already_is_told_where_its_server_moved_to(
+    tmp_path: Path,
+) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast.actor("olga")
+        kit, before = olga.home.kit(olga.vault), olga.home.keyring
+        reached_at(cast, olga.home, (kit.server, MOVED[1]))
+        for wrong in (None, bytes(32)):
+            with pytest.raises(PinMismatch):
+                await olga.home.restore(kit, pin=wrong)
+            assert olga.home.keyring == before
+        async with await olga.home.restore(kit, pin=MOVED[1]) as vault:
+            assert await reads_all(vault)
+        # What this home knows by now is newer than what stands on the paper.
+        async with await olga.home.restore(kit) as vault:
+            assert vault.pin == MOVED[1]
+        reached_at(cast, olga.home, MOVED)
+        async with await olga.home.restore(kit, server=MOVED[0]) as vault:
+            assert (vault.server, vault.pin) == MOVED
+        assert len(olga.home.keyring.identities) == len(before.identities)
 
 
 # --- what a server shows to the kit's identity

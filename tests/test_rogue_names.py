@@ -51,6 +51,18 @@ async def names_of(vault: Vault) -> list[tuple[str | None, list[str | None]]]:
 NAMES = [("customers", CUSTOMERS.column_names), ("prices", PRICES.column_names)]
 
 
+FIELDS = [[i, each, "string"] for i, each in enumerate(CUSTOMERS.column_names)]
+CALLED: dict[str, Any] = {"collection": "customers", "fields": FIELDS}
+
+
+async def defined(vault: Vault) -> tuple[bytes, int]:
+    """Define a collection of three general fields; return its id, and the catalog to name it in."""
+    where, number = secrets.token_bytes(16), catalog_field(GENERAL)
+    await vault.session.act(saying(DefineCollection(where, (GENERAL,) * 3)))
+    await vault.session.ensure_writable([(where, number)])
+    return where, number
+
+
 async def sold(owner: Vault) -> None:
     await owner.upload(CUSTOMERS, collection="customers", classes=CLASSES)
     await owner.upload(PRICES, collection="prices", classes={"item": GENERAL, "note": CORE})
@@ -135,6 +147,23 @@ async def test_whoever_defined_a_collection_names_it_once(tmp_path: Path) -> Non
         assert await names_of(owner) == [("clients", CUSTOMERS.column_names)]
 
 
+async def test_nobody_names_a_collection_before_whoever_defined_it(tmp_path: Path) -> None:
+    """Who is quicker with names than another admin, whose upload is under way, gives none."""
+    async with (
+        a_deal(tmp_path) as deal,
+        joined(deal.lab, deal.seller, "Ada", Role.ADMIN, classes=[GENERAL]) as ada,
+        joined(deal.lab, deal.seller, "Eve", Role.ADMIN, classes=[GENERAL]) as eve,
+    ):
+        where, number = await defined(ada)
+        await eve.session.sync()
+        await commit_names(eve, where, number, CALLED | {"collection": "harmless"})
+        for vault in (deal.seller, ada):
+            assert await names_of(vault) == [(None, [None, None, None])]
+        await commit_names(ada, where, number, CALLED)
+        for vault in (deal.seller, ada, eve):
+            assert await names_of(vault) == [("customers", CUSTOMERS.column_names)]
+
+
 async def test_an_identity_that_was_rotated_names_what_it_defined(tmp_path: Path) -> None:
     async with (
         a_deal(tmp_path) as deal,
@@ -202,6 +231,8 @@ async def test_no_table_goes_by_its_name_alone_to_what_another_admin_defined(
         # Before the owner's first upload of that name; all of it general, which Ada reads.
         await ada.upload(CUSTOMERS, collection="customers", default=GENERAL)
         await owner.session.sync()
+        # To say what something is called is not to have looked at its classes.
+        await commit_names(owner, id_of(owner), catalog_field(GENERAL), CALLED)
         size = owner.session.believed.ledger.size
         for ask in (owner.upload, owner.plan_upload):
             for key in (None, "name"):
@@ -245,18 +276,31 @@ async def test_an_admin_adds_to_what_the_owner_defined(tmp_path: Path) -> None:
             assert (await ada.upload(MORE, collection="customers")).appended
 
 
+async def begun(vault: Vault) -> bytes:
+    """Define a collection and name it customers, as an upload that is cut off then."""
+    where, number = await defined(vault)
+    await commit_names(vault, where, number, CALLED)
+    return where
+
+
+async def test_whoever_defined_a_collection_goes_by_its_name_though_others_filled_it(
+    tmp_path: Path,
+) -> None:
+    async with (
+        a_deal(tmp_path) as deal,
+        joined(deal.lab, deal.seller, "Ada", Role.ADMIN, classes=[GENERAL]) as ada,
+    ):
+        where = await begun(ada)
+        await deal.seller.upload(CUSTOMERS, collection=where.hex())
+        assert (await ada.upload(MORE, collection="customers")).appended
+
+
 async def test_a_namesake_is_told_apart_by_its_id(tmp_path: Path) -> None:
     async with a_vault(tmp_path) as (lab, owner):
         await sold(owner)
         async with joined(lab, owner, "Ada", Role.ADMIN, classes=[GENERAL]) as ada:
             await ada.upload(CUSTOMERS, collection="tmp", default=GENERAL)
-            # As she would have named it at first.
-            where = secrets.token_bytes(16)
-            await ada.session.act(saying(DefineCollection(where, (GENERAL,) * 3)))
-            number = catalog_field(GENERAL)
-            await ada.session.ensure_writable([(where, number)])
-            fields = [[i, name, "string"] for i, name in enumerate(CUSTOMERS.column_names)]
-            await commit_names(ada, where, number, {"collection": "customers", "fields": fields})
+            where = await begun(ada)
             await owner.session.sync()
             both = {id_of(owner).hex(), where.hex()}
             asked: list[Callable[[], Awaitable[Any]]] = [

@@ -45,7 +45,6 @@ from vault import app, cli
 from vault.app import running
 from vault.cli import serve
 from vault.config import Config, InvalidConfig
-from vault.horizon import HORIZON_FILE, read_horizon, write_horizon
 from vault.listener import ListenFailed
 from vault.storage.base import StorageFailed
 from vault.storage.sqlite_file import FILE_NAME
@@ -412,15 +411,3 @@ async def test_it_listens_where_it_is_told(tmp_path: Path) -> None:
     # whatever went wrong, the directory is free again
     async with running(Config(data_dir=tmp_path, port=0)):
         pass
-
-
-def test_the_horizon_is_kept_whole(tmp_path: Path) -> None:
-    assert read_horizon(tmp_path) == 0
-    for created in (1_800_000_000, 1_800_000_007):
-        write_horizon(tmp_path, created)
-        assert read_horizon(tmp_path) == created
-    assert stat.S_IMODE((tmp_path / HORIZON_FILE).stat().st_mode) == 0o600
-    for damaged in ("", "1", "-1\n", "1e9\n", "1\n\n"):
-        (tmp_path / HORIZON_FILE).write_text(damaged)
-        with pytest.raises(InvalidConfig, match="damaged"):
-            read_horizon(tmp_path)

@@ -86,6 +86,12 @@ async def test_where_there_is_no_vault_yet_what_is_missing_is_made(tmp_path: Pat
             assert (tmp_path / name).exists()
 
 
+def test_a_directory_that_is_not_there_yet_or_is_empty_is_nobody_elses(tmp_path: Path) -> None:
+    expect_own_directory(tmp_path / "absent")
+    expect_own_directory(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
 async def test_a_directory_that_others_can_write_to_is_not_worked_in(
     tmp_path: Path, mode: int

@@ -16,7 +16,7 @@ import click
 
 from tests.mutants.finding import Mutant, mutants_of
 from tests.mutants.playing import CannotPlay, Played, Verdict, play, preload
-from tests.mutants.targets import REPO, TESTS, files_of
+from tests.mutants.targets import DECIDING, REPO, TESTS, files_of
 
 RESULTS: Final = REPO / "build" / "mutants.jsonl"
 ARGUED: Final = REPO / "docs" / "mutants.md"
@@ -62,7 +62,9 @@ def all_mutants() -> list[Mutant]:
     return [
         mutant
         for path in TESTS
-        for mutant in mutants_of(path, (REPO / path).read_text(encoding="utf-8"))
+        for mutant in mutants_of(
+            path, (REPO / path).read_text(encoding="utf-8"), deciding=path in DECIDING
+        )
     ]
 
 

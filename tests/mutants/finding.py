@@ -49,14 +49,18 @@ class Mutant:
         return hashlib.sha256(f"{seed}|{self.id}".encode()).digest()
 
 
-def mutants_of(path: str, source: str) -> list[Mutant]:
-    """Return every mutant of a module, in the order of its text."""
+def mutants_of(path: str, source: str, *, deciding: bool = False) -> list[Mutant]:
+    """Return every mutant of a module, in the order of its text.
+
+    Of one that is `deciding`, which refuses little and answers or does instead, also those that
+    lack a condition that ends in no refusal, or anything that is done.
+    """
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     at = {id(node): index for index, node in enumerate(nodes)}
     seen: Counter[tuple[str, str]] = Counter()
     found = []
-    for where, lacks, change in _changes(tree, at):
+    for where, lacks, change in _changes(tree, at, deciding):
         nth, seen[where, lacks] = seen[where, lacks], seen[where, lacks] + 1
         found.append(Mutant(path, where, lacks, nth, partial(_written, tree, change)))
     return found
@@ -68,11 +72,15 @@ def _written(tree: ast.Module, change: Change) -> str:
     return ast.unparse(changed)
 
 
-def _changes(tree: ast.Module, at: dict[int, int]) -> Iterator[tuple[str, str, Change]]:
+def _changes(
+    tree: ast.Module, at: dict[int, int], deciding: bool
+) -> Iterator[tuple[str, str, Change]]:
     for where, body in _functions(tree, ()):
         handled = {id(inner) for node in body for inner in _guarded_raises(node)}
         for node in body:
             for lacks, change in _changes_at(node, at, handled):
+                yield where, lacks, change
+            for lacks, change in _decisions_at(node, at) if deciding else ():
                 yield where, lacks, change
 
 
@@ -123,6 +131,27 @@ def _changes_at(
             elif (call := _obligation(statement)) is not None:
                 assert body[place] is statement
                 yield f"does not call `{ast.unparse(call)}`", _passed(at[id(statement)])
+
+
+def _decisions_at(node: ast.AST, at: dict[int, int]) -> Iterator[tuple[str, Change]]:
+    """Yield what takes out what is decided without a refusal, and what is done."""
+    if isinstance(node, ast.If) and not _is_guard(node):
+        yield f"does not heed `{ast.unparse(node.test)}`", _never(at[id(node)])
+    elif isinstance(node, ast.comprehension):
+        for place, test in enumerate(node.ifs):
+            yield f"does not sift by `{ast.unparse(test)}`", _unsifted(at[id(node)], place)
+    elif isinstance(node, ast.Return) and isinstance(node.value, ast.Compare):
+        yield f"takes `{ast.unparse(node.value)}` for true", _true(at[id(node)])
+    elif isinstance(node, ast.Expr) and _obligation(node) is None and _is_call(node.value):
+        yield f"does not do `{ast.unparse(node.value)}`", _passed(at[id(node)])
+    if isinstance(node, ast.stmt) and not (isinstance(node, ast.Return) or _is_guard(node)):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                yield from _operands(child, at)
+
+
+def _is_call(value: ast.expr) -> bool:
+    return isinstance(value.value if isinstance(value, ast.Await) else value, ast.Call)
 
 
 def _refuses(statement: ast.Raise, handled: set[int]) -> bool:
@@ -211,6 +240,15 @@ def _half(index: int, *, first: bool) -> Change:
             del node.ops[0]
         else:
             del node.comparators[1], node.ops[1]
+
+    return change
+
+
+def _unsifted(index: int, place: int) -> Change:
+    def change(nodes: list[ast.AST]) -> None:
+        node = nodes[index]
+        assert isinstance(node, ast.comprehension)
+        del node.ifs[place]
 
     return change
 

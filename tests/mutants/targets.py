@@ -42,6 +42,8 @@ TESTS: Final[dict[str, str]] = {
     "protocol/sigma.py": "sigma rewrap crypto_keys",
     "protocol/signing.py": "signing vectors_primitives wire",
     "protocol/wire.py": "wire acts api_messages identity spec_vectors",
+    "client/appending.py": "appending rogue_names",
+    "client/attesting.py": "takeover renewal late_homes",
     "client/catalogs.py": "catalogs rogue_admins reading inviting",
     "client/crypto/cells.py": "cells engines resealing reading",
     "client/crypto/keys.py": "crypto_keys crypto_wraps takeover",
@@ -55,49 +57,92 @@ TESTS: Final[dict[str, str]] = {
     "client/documents/getting.py": "documents_getting documents documents_lies documents_life",
     "client/documents/local.py": "documents_getting documents_lies documents documents_cuts",
     "client/documents/together.py": "documents_together",
+    "client/erasing.py": "erasing documents_life",
     "client/exposure.py": "exposure keyring store",
     "client/fetching.py": "reading reading_meanwhile catalogs resealing",
     "client/handover.py": "handover people takeover granting",
     "client/inviting.py": "inviting people joining trust_acts",
+    "client/joining.py": "joining inviting",
     "client/keyring.py": "keyring cli_keyring home",
     "client/keyring_file.py": "keyring cli_keyring home",
     "client/links.py": "links inviting",
+    "client/naming.py": "rogue_names catalogs appending",
     "client/kits.py": "kits",
     "client/observing.py": "observing",
+    "client/people.py": "people renamed planned granting",
     "client/pinning.py": "pinning tls transport",
+    "client/planned.py": "planned people",
     "client/reading.py": "reading filtering reading_meanwhile catalogs handover observing erasing",
     "client/verifying.py": "handover takeover documents_lies",
     "client/recovery.py": "rescue people",
+    "client/remembered.py": "renamed people renewal",
+    "client/removing.py": "removing rotation_resumed",
+    "client/renewal.py": "renewal new_keys",
     "client/replacing.py": "replacing",
     "client/rescue.py": "rescue",
     "client/resealing.py": "reencryption rotation_resumed trust_sides documents_lies",
+    "client/restoring.py": "restoring home renewal",
     "client/row_hashes.py": "replacing row_numbers",
+    "client/seen.py": "rogue_names catalogs",
+    "client/session.py": "session head_age joining late_homes trust_acts interleavings",
     "client/store.py": "store older_stores trust",
+    "client/store_files.py": "restoring home",
     "client/trust.py": (
         "trust trust_acts trust_sides spec_sync late_homes renewal head_age observing"
     ),
+    "client/unheard.py": "head_age",
     "client/words.py": "words people",
+    "vault/allowance.py": "allowance",
     "vault/auth.py": "server_door requests server_attacks server_restart server_parts",
     "vault/callers.py": "server_slow server_access server_former server_door",
+    "vault/bodies.py": "server_parts server_door server_slow",
+    "vault/config.py": "config",
     "vault/copies.py": "copies",
     "vault/door.py": "server_door server_attacks server_access server_faults server_parts",
     "vault/effects.py": "server_erasing server_reencryption server_uploads",
     "vault/fetches.py": "server_vaults server_uploads server_access server_attacks server_erasing",
+    "vault/horizon.py": "horizon server_attacks",
     "vault/landing.py": (
         "server_uploads server_access server_former server_staged server_vaults server_faults"
         " erasing_names"
     ),
     "vault/names.py": "erasing_names",
+    "vault/rates.py": "server_parts allowance server_attacks",
+    "vault/routes.py": "server_parts server_door",
+    "vault/service.py": (
+        "server_vaults server_faults server_parts server_access server_attacks bit_rot disk_low"
+    ),
     "vault/serving.py": "server_reencryption server_retiring server_faults server_vaults",
     "vault/soundness.py": "bit_rot soundness copies",
     "vault/staging.py": (
         "server_staged server_uploads server_access server_reencryption server_erasing"
     ),
+    "vault/starting.py": "starting",
     "vault/storage/sqlite_check.py": "storage_sqlite storage_files bit_rot",
     "vault/storage/sqlite_file.py": "storage_sqlite older_stores",
     "vault/under.py": "server_staged",
+    "vault/tls.py": "tls starting",
+    "vault/unbroken.py": "unbroken server_faults",
     "vault/vaults.py": "server_faults server_parts server_vaults bit_rot copies",
 }
+
+DECIDING: Final = frozenset(
+    {
+        "client/naming.py",
+        "client/planned.py",
+        "client/remembered.py",
+        "client/restoring.py",
+        "client/seen.py",
+        "client/store_files.py",
+        "client/unheard.py",
+        "vault/allowance.py",
+        "vault/horizon.py",
+        "vault/rates.py",
+        "vault/starting.py",
+        "vault/unbroken.py",
+    }
+)
+"""Those that refuse little, and defend by what they answer or do."""
 
 
 def files_of(path: str) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ def test_the_horizon_is_kept_whole(tmp_path: Path) -> None:
         write_horizon(tmp_path, created)
         assert read_horizon(tmp_path) == created
     assert stat.S_IMODE((tmp_path / HORIZON_FILE).stat().st_mode) == 0o600
-    for damaged in ("", "1", "-1\n", "1e9\n", "1\n\n"):
-        (tmp_path / HORIZON_FILE).write_text(damaged)
+    for damaged in (b"", b"1", b"-1\n", b"1e9\n", b"1\n\n", b"\xff\xfe1\n", b"\0" * 4_096):
+        (tmp_path / HORIZON_FILE).write_bytes(damaged)
         with pytest.raises(InvalidConfig, match="damaged"):
             read_horizon(tmp_path)
 

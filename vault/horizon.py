@@ -23,7 +23,7 @@ def read_horizon(data_dir: Path) -> int:
     path = data_dir / HORIZON_FILE
     if not path.exists():
         return 0
-    text = path.read_text()
+    text = path.read_text(encoding="ascii", errors="replace")
     if not _SECONDS.fullmatch(text):
         raise InvalidConfig(f"{path} is damaged", hint="Wait two minutes, then delete it.")
     return int(text)

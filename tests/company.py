@@ -11,8 +11,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pytest
@@ -178,6 +179,12 @@ async def company(
 
 
 _MADE: list[Path] = []
+HIRED_SECONDS_AGO: Final = 600
+"""So that it was in the past of every test, also of one that had its clock before the cast."""
+
+
+def _when_hired() -> float:
+    return time.time() - HIRED_SECONDS_AGO
 
 
 async def _made() -> Path:
@@ -185,15 +192,16 @@ async def _made() -> Path:
     if not _MADE:
         directory = Path(tempfile.mkdtemp(prefix="company-"))
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
-        async with lab(directory) as made, AsyncExitStack() as stack:
+        async with lab(directory, _when_hired) as made, AsyncExitStack() as stack:
             await _hire(made, stack)
         _MADE.append(directory)
     return _MADE[0]
 
 
 async def _hire(made: Lab, stack: AsyncExitStack) -> None:
+    home = partial(made.home, clock=_when_hired)
     owner = await stack.enter_async_context(
-        await made.home("olga").create_vault(URL, title=TITLE, name="Olga", token=made.token)
+        await home("olga").create_vault(URL, title=TITLE, name="Olga", token=made.token)
     )
     await owner.upload(TABLE, collection="customers", classes=CLASSES)
 
@@ -201,7 +209,7 @@ async def _hire(made: Lab, stack: AsyncExitStack) -> None:
 
     async def hire(name: str, role: Role, classes: tuple[FieldClass, ...]) -> None:
         invited = await owner.invite(role, name=name.title(), classes=classes)
-        vault, result = await made.home(name).join(invited.link)
+        vault, result = await home(name).join(invited.link)
         vaults.append(await stack.enter_async_context(vault))
         if name not in ("una", "uma"):
             await owner.confirm(name, words=result.words)

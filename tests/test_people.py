@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from client.errors import InputError, Refused
-from client.people import find_member, find_party, remember_words, words_with, write_person
+from client.people import (
+    PEOPLE,
+    find_member,
+    find_party,
+    remember_words,
+    words_with,
+    write_person,
+)
+from client.session import ATTEMPTS
 from client.words import pair_words
 from protocol.acts import Reason, Role
 from protocol.blocks import is_catalog
@@ -203,3 +211,43 @@ async def test_a_name_that_is_refused_for_another_reason_is_not_written(
         with pytest.raises(Refused, match="later"):
             await write_person(olga.session, await cast.id_of("bo"), "Bob")
         assert "Bob" not in await members(olga.vault)
+
+
+async def test_a_name_of_a_vault_that_is_destroyed_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        here, elsewhere = await cast.actor("olga"), await cast.actor("olga")
+        stage = here.session.transport.stage
+
+        async def destroyed_first(*values: Any) -> None:
+            await elsewhere.vault.destroy(Reason.OTHER)
+            await stage(*values)
+
+        monkeypatch.setattr(here.session.transport, "stage", destroyed_first)
+        with pytest.raises(Refused):
+            await write_person(here.session, await cast.id_of("bo"), "Bob")
+        assert here.session.state.ended
+
+
+async def test_a_name_whose_keys_are_closed_again_and_again_is_refused_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        olga, refused = await cast.actor("olga"), list[str]()
+        stage, closed = olga.session.transport.stage, olga.session.writable(*PEOPLE)
+        await olga.vault.revoke("Kim", Reason.LEFT)
+
+        async def counted(*values: Any) -> None:
+            try:
+                await stage(*values)
+            except Refused as error:
+                refused.append(error.refusal)
+                raise
+
+        # As if whatever is made were closed before it is used.
+        monkeypatch.setattr(olga.session, "writable", lambda *_: closed)
+        monkeypatch.setattr(olga.session.transport, "stage", counted)
+        with pytest.raises(Refused):
+            await write_person(olga.session, await cast.id_of("bo"), "Bob")
+        assert refused == ["out_of_order"] * ATTEMPTS

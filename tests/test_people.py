@@ -204,12 +204,16 @@ async def test_a_name_that_is_refused_for_another_reason_is_not_written(
     async with company(tmp_path) as cast:
         olga = await cast.actor("olga")
 
-        async def busy(*_: Any) -> None:
+        asked = list[bytes]()
+
+        async def busy(*values: Any) -> None:
+            asked.append(values[1])
             raise Refused("later", code="rate_limited")
 
         monkeypatch.setattr(olga.session.transport, "stage", busy)
         with pytest.raises(Refused, match="later"):
             await write_person(olga.session, await cast.id_of("bo"), "Bob")
+        assert len(asked) == 1, "whoever is told to wait is not helped by asking again"
         assert "Bob" not in await members(olga.vault)
 
 

@@ -55,6 +55,8 @@ async def test_everybody_is_listed_with_what_one_may_know_of_them(tmp_path: Path
         assert not listed["Una"].compared
         by_bo = await (await cast("bo")).members()
         assert {each.name for each in by_bo} == {None}
+        planned_by = {each.planned_by for each in by_bo if each.planned}
+        assert planned_by == {(await cast.id_of("olga")).hex()[:16]}, "no name of hers is known"
         assert len(by_bo) == len(listed)
 
 
@@ -90,6 +92,12 @@ async def test_a_name_never_passes_for_somebody_elses_id_or_words(tmp_path: Path
             await olga.session.sync()
             with pytest.raises(InputError, match="names several members"):
                 await find_party(olga.session, name)
+        # Nor is what is drawn as nothing a name that anybody says.
+        await write_person(ada.session, puppet, "\u200b")
+        await olga.session.sync()
+        for text in ("", " ", "\u200b"):
+            with pytest.raises(InputError, match="names nobody"):
+                await find_party(olga.session, text)
         # Nor may she name whom she did not invite.
         await write_person(ada.session, await cast.id_of("una"), "Nina")
         await olga.session.sync()

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from client.errors import InputError, Refused
-from client.people import find_member, find_party, remember_words, words_with, write_person
+from client.people import (
+    PEOPLE,
+    find_member,
+    find_party,
+    remember_words,
+    words_with,
+    write_person,
+)
+from client.session import ATTEMPTS
 from client.words import pair_words
 from protocol.acts import Reason, Role
 from protocol.blocks import is_catalog
@@ -47,6 +55,8 @@ async def test_everybody_is_listed_with_what_one_may_know_of_them(tmp_path: Path
         assert not listed["Una"].compared
         by_bo = await (await cast("bo")).members()
         assert {each.name for each in by_bo} == {None}
+        planned_by = {each.planned_by for each in by_bo if each.planned}
+        assert planned_by == {(await cast.id_of("olga")).hex()[:16]}, "no name of hers is known"
         assert len(by_bo) == len(listed)
 
 
@@ -82,6 +92,12 @@ async def test_a_name_never_passes_for_somebody_elses_id_or_words(tmp_path: Path
             await olga.session.sync()
             with pytest.raises(InputError, match="names several members"):
                 await find_party(olga.session, name)
+        # Nor is what is drawn as nothing a name that anybody says.
+        await write_person(ada.session, puppet, "\u200b")
+        await olga.session.sync()
+        for text in ("", " ", "\u200b"):
+            with pytest.raises(InputError, match="names nobody"):
+                await find_party(olga.session, text)
         # Nor may she name whom she did not invite.
         await write_person(ada.session, await cast.id_of("una"), "Nina")
         await olga.session.sync()
@@ -196,10 +212,54 @@ async def test_a_name_that_is_refused_for_another_reason_is_not_written(
     async with company(tmp_path) as cast:
         olga = await cast.actor("olga")
 
-        async def busy(*_: Any) -> None:
+        asked = list[bytes]()
+
+        async def busy(*values: Any) -> None:
+            asked.append(values[1])
             raise Refused("later", code="rate_limited")
 
         monkeypatch.setattr(olga.session.transport, "stage", busy)
         with pytest.raises(Refused, match="later"):
             await write_person(olga.session, await cast.id_of("bo"), "Bob")
+        assert len(asked) == 1, "whoever is told to wait is not helped by asking again"
         assert "Bob" not in await members(olga.vault)
+
+
+async def test_a_name_of_a_vault_that_is_destroyed_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        here, elsewhere = await cast.actor("olga"), await cast.actor("olga")
+        stage = here.session.transport.stage
+
+        async def destroyed_first(*values: Any) -> None:
+            await elsewhere.vault.destroy(Reason.OTHER)
+            await stage(*values)
+
+        monkeypatch.setattr(here.session.transport, "stage", destroyed_first)
+        with pytest.raises(Refused):
+            await write_person(here.session, await cast.id_of("bo"), "Bob")
+        assert here.session.state.ended
+
+
+async def test_a_name_whose_keys_are_closed_again_and_again_is_refused_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with company(tmp_path) as cast:
+        olga, refused = await cast.actor("olga"), list[str]()
+        stage, closed = olga.session.transport.stage, olga.session.writable(*PEOPLE)
+        await olga.vault.revoke("Kim", Reason.LEFT)
+
+        async def counted(*values: Any) -> None:
+            try:
+                await stage(*values)
+            except Refused as error:
+                refused.append(error.refusal)
+                raise
+
+        # As if whatever is made were closed before it is used.
+        monkeypatch.setattr(olga.session, "writable", lambda *_: closed)
+        monkeypatch.setattr(olga.session.transport, "stage", counted)
+        with pytest.raises(Refused):
+            await write_person(olga.session, await cast.id_of("bo"), "Bob")
+        assert refused == ["out_of_order"] * ATTEMPTS

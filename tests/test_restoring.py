@@ -292,6 +292,20 @@ async def test_a_store_that_another_process_put_in_place_stays(
     assert path.read_bytes() == b"new"
 
 
+def test_where_nothing_was_restored_no_other_command_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, path, keyring = (tmp_path / each for each in ("whole", "store", "keyring"))
+    path.write_bytes(b"old")
+
+    def held(_: Path) -> None:
+        pytest.fail("another command has the keyring's lock, for as long as it asks questions")
+
+    monkeypatch.setattr(store_files, "write_lock", held)
+    put_in_place(whole, path, keyring)
+    assert path.read_bytes() == b"old"
+
+
 def test_the_old_store_is_gone_for_good_before_the_new_one_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,16 @@ def test_only_so_many_buckets_are_kept() -> None:
         limit.spend(b"c", 0.0)
 
 
+def test_whoever_goes_on_asking_is_not_the_one_that_is_forgotten() -> None:
+    """Else it would have a new burst whenever so many others had asked."""
+    limit = RateLimit(1, 1, buckets=2)
+    limit.spend(b"a", 0.0)
+    for key in (b"b", b"c", b"d"):
+        limit.spend(key, 0.0)
+        with pytest.raises(RateLimited):
+            limit.spend(b"a", 0.0)
+
+
 @given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 9), st.integers(1, 9))
 def test_nobody_gets_more_than_the_rate_and_one_burst(
     pauses: list[float], per_second: int, burst: int

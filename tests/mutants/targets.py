@@ -69,7 +69,7 @@ TESTS: Final[dict[str, str]] = {
     "client/naming.py": "rogue_names catalogs appending",
     "client/kits.py": "kits",
     "client/observing.py": "observing",
-    "client/people.py": "people renamed planned granting",
+    "client/people.py": "people renamed planned catalogs",
     "client/pinning.py": "pinning tls transport",
     "client/planned.py": "planned people",
     "client/reading.py": "reading filtering reading_meanwhile catalogs handover observing erasing",

@@ -29,7 +29,14 @@ from client.vault import Vault
 from protocol.acts import Reason, parse_envelope
 from protocol.api import LogPage, SubmitAct, Submitted
 from protocol.checkpoint import parse_note
-from protocol.errors import CommitmentMismatch, Fork, NotAuthorised, PinMismatch, SealroomError
+from protocol.errors import (
+    CommitmentMismatch,
+    Fork,
+    NotAuthorised,
+    PinMismatch,
+    Rollback,
+    SealroomError,
+)
 from protocol.ledger import act_leaf
 from protocol.ledger.sides import BoxPart
 from protocol.merkle import leaf_hash, verify_inclusion
@@ -732,22 +739,59 @@ async def test_an_attestation_cut_off_at_any_call_is_one_in_the_end(
         assert kinds.count("attest") == 1
 
 
+Untruth = Callable[[Submitted], Submitted]
+
+
 class Unproved(Lie):
-    """Says that an act landed, with a proof of nothing."""
+    """Says that an act landed, and does not prove it."""
+
+    def __init__(self, untruth: Untruth) -> None:
+        super().__init__()
+        self.untruth = untruth
 
     async def submit(self, honest: Transport, vault_id: bytes, act: SubmitAct) -> Submitted:
-        answer = await super().submit(honest, vault_id, act)
-        assert answer.receipt is not None
-        wrong = tuple(bytes(32) for _ in answer.receipt.inclusion)
-        return replace(answer, receipt=replace(answer.receipt, inclusion=wrong))
+        return self.untruth(await super().submit(honest, vault_id, act))
 
 
-async def test_keys_stay_where_the_server_proves_nothing(tmp_path: Path) -> None:
+def another_leaf(said: Submitted) -> Submitted:
+    assert said.receipt is not None
+    wrong = tuple(bytes(32) for _ in said.receipt.inclusion)
+    return replace(said, receipt=replace(said.receipt, inclusion=wrong))
+
+
+def another_history(said: Submitted) -> Submitted:
+    assert said.receipt is not None
+    wrong = tuple(bytes(32) for _ in said.receipt.consistency)
+    assert wrong
+    return replace(said, receipt=replace(said.receipt, consistency=wrong))
+
+
+def nothing(said: Submitted) -> Submitted:
+    """As to a member, who could look for itself."""
+    return replace(said, receipt=None)
+
+
+def somebody_elses(said: Submitted) -> Submitted:
+    return replace(said, index=0, receipt=None)
+
+
+@pytest.mark.parametrize(
+    ("untruth", "error", "match"),
+    [
+        (another_leaf, Fork, "does not prove"),
+        (another_history, Fork, "does not prove"),
+        (nothing, Rollback, "not in the log"),
+        (somebody_elses, Rollback, "not in the log"),
+    ],
+)
+async def test_keys_stay_where_the_server_proves_nothing(
+    tmp_path: Path, untruth: Untruth, error: type[SealroomError], match: str
+) -> None:
     """Else a server could have somebody destroy its keys, and deny that it ever said so."""
     async with company(tmp_path) as cast:
         await removed(cast)
-        bo = await cast.actor("bo", Unproved())
-        with pytest.raises(Fork, match="does not prove"):
+        bo = await cast.actor("bo", Unproved(untruth))
+        with pytest.raises(error, match=match):
             await bo.home.attest_destroyed(bo.vault)
         assert len(bo.home.keyring.vaults) == len(bo.home.keyring.identities) == 1
         # Against the truth, the same statement is proved.

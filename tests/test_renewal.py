@@ -26,7 +26,7 @@ from client.places import store_path
 from client.store import VaultStore
 from client.transport import Transport
 from client.vault import Vault
-from protocol.acts import Reason, parse_envelope
+from protocol.acts import Reason, Statement, parse_envelope
 from protocol.api import LogPage, SubmitAct, Submitted
 from protocol.checkpoint import parse_note
 from protocol.errors import (
@@ -798,3 +798,52 @@ async def test_keys_stay_where_the_server_proves_nothing(
         honest = await cast.actor("bo")
         done = await honest.home.attest_destroyed(honest.vault)
         assert proved(cast, done.proof).kind == "attest"
+
+
+class Refusing(Lie):
+    """Refuses acts by a code, so many times."""
+
+    def __init__(self, code: str, times: int) -> None:
+        super().__init__()
+        self.code, self.times = code, times
+
+    async def submit(self, honest: Transport, vault_id: bytes, act: SubmitAct) -> Submitted:
+        if self.times:
+            self.times -= 1
+            raise Refused("not now", code=self.code)
+        return await super().submit(honest, vault_id, act)
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "stale_act"])
+async def test_a_statement_is_signed_anew_only_where_what_it_cites_is_too_old(
+    tmp_path: Path, code: str
+) -> None:
+    """Any other may have landed: two of one member would be one too many."""
+    async with company(tmp_path) as cast:
+        await removed(cast)
+        lie = Refusing("rate_limited", 1)
+        bo = await cast.actor("bo", lie)
+        with pytest.raises(Refused, match="not now"):
+            await bo.home.attest_destroyed(bo.vault)
+        said = Statement.KEYS_DESTROYED.value
+        first = bo.session.store.said(said)
+        assert first is not None
+        lie.code, lie.times = code, 1
+        if code == "stale_act":
+            done = await bo.home.attest_destroyed(bo.vault)
+            assert proved(cast, done.proof).kind == "attest"
+        else:
+            with pytest.raises(Refused, match="not now"):
+                await bo.home.attest_destroyed(bo.vault)
+            assert bo.session.store.said(said) == first
+
+
+async def test_what_was_attested_from_another_home_is_not_said_twice(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, elsewhere = await cast.actor("olga"), cast.newcomer("elsewhere")
+        async with await elsewhere.restore(olga.home.kit(olga.vault)) as vault:
+            await olga.vault.destroy()
+            await olga.home.attest_destroyed(olga.vault)
+            with pytest.raises(Refused, match="attested before, from another home"):
+                await elsewhere.attest_destroyed(vault)
+            assert vault.session.store.said(Statement.KEYS_DESTROYED.value) is None

@@ -26,10 +26,17 @@ from client.places import store_path
 from client.store import VaultStore
 from client.transport import Transport
 from client.vault import Vault
-from protocol.acts import Reason, parse_envelope
+from protocol.acts import Reason, Statement, parse_envelope
 from protocol.api import LogPage, SubmitAct, Submitted
 from protocol.checkpoint import parse_note
-from protocol.errors import CommitmentMismatch, Fork, NotAuthorised, PinMismatch, SealroomError
+from protocol.errors import (
+    CommitmentMismatch,
+    Fork,
+    NotAuthorised,
+    PinMismatch,
+    Rollback,
+    SealroomError,
+)
 from protocol.ledger import act_leaf
 from protocol.ledger.sides import BoxPart
 from protocol.merkle import leaf_hash, verify_inclusion
@@ -732,25 +739,111 @@ async def test_an_attestation_cut_off_at_any_call_is_one_in_the_end(
         assert kinds.count("attest") == 1
 
 
+Untruth = Callable[[Submitted], Submitted]
+
+
 class Unproved(Lie):
-    """Says that an act landed, with a proof of nothing."""
+    """Says that an act landed, and does not prove it."""
+
+    def __init__(self, untruth: Untruth) -> None:
+        super().__init__()
+        self.untruth = untruth
 
     async def submit(self, honest: Transport, vault_id: bytes, act: SubmitAct) -> Submitted:
-        answer = await super().submit(honest, vault_id, act)
-        assert answer.receipt is not None
-        wrong = tuple(bytes(32) for _ in answer.receipt.inclusion)
-        return replace(answer, receipt=replace(answer.receipt, inclusion=wrong))
+        return self.untruth(await super().submit(honest, vault_id, act))
 
 
-async def test_keys_stay_where_the_server_proves_nothing(tmp_path: Path) -> None:
+def another_leaf(said: Submitted) -> Submitted:
+    assert said.receipt is not None
+    wrong = tuple(bytes(32) for _ in said.receipt.inclusion)
+    return replace(said, receipt=replace(said.receipt, inclusion=wrong))
+
+
+def another_history(said: Submitted) -> Submitted:
+    assert said.receipt is not None
+    wrong = tuple(bytes(32) for _ in said.receipt.consistency)
+    assert wrong
+    return replace(said, receipt=replace(said.receipt, consistency=wrong))
+
+
+def nothing(said: Submitted) -> Submitted:
+    """As to a member, who could look for itself."""
+    return replace(said, receipt=None)
+
+
+def somebody_elses(said: Submitted) -> Submitted:
+    return replace(said, index=0, receipt=None)
+
+
+@pytest.mark.parametrize(
+    ("untruth", "error", "match"),
+    [
+        (another_leaf, Fork, "does not prove"),
+        (another_history, Fork, "does not prove"),
+        (nothing, Rollback, "not in the log"),
+        (somebody_elses, Rollback, "not in the log"),
+    ],
+)
+async def test_keys_stay_where_the_server_proves_nothing(
+    tmp_path: Path, untruth: Untruth, error: type[SealroomError], match: str
+) -> None:
     """Else a server could have somebody destroy its keys, and deny that it ever said so."""
     async with company(tmp_path) as cast:
         await removed(cast)
-        bo = await cast.actor("bo", Unproved())
-        with pytest.raises(Fork, match="does not prove"):
+        bo = await cast.actor("bo", Unproved(untruth))
+        with pytest.raises(error, match=match):
             await bo.home.attest_destroyed(bo.vault)
         assert len(bo.home.keyring.vaults) == len(bo.home.keyring.identities) == 1
         # Against the truth, the same statement is proved.
         honest = await cast.actor("bo")
         done = await honest.home.attest_destroyed(honest.vault)
         assert proved(cast, done.proof).kind == "attest"
+
+
+class Refusing(Lie):
+    """Refuses acts by a code, so many times."""
+
+    def __init__(self, code: str, times: int) -> None:
+        super().__init__()
+        self.code, self.times = code, times
+
+    async def submit(self, honest: Transport, vault_id: bytes, act: SubmitAct) -> Submitted:
+        if self.times:
+            self.times -= 1
+            raise Refused("not now", code=self.code)
+        return await super().submit(honest, vault_id, act)
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "stale_act"])
+async def test_a_statement_is_signed_anew_only_where_what_it_cites_is_too_old(
+    tmp_path: Path, code: str
+) -> None:
+    """Any other may have landed: two of one member would be one too many."""
+    async with company(tmp_path) as cast:
+        await removed(cast)
+        lie = Refusing("rate_limited", 1)
+        bo = await cast.actor("bo", lie)
+        with pytest.raises(Refused, match="not now"):
+            await bo.home.attest_destroyed(bo.vault)
+        said = Statement.KEYS_DESTROYED.value
+        first = bo.session.store.said(said)
+        assert first is not None
+        lie.code, lie.times = code, 1
+        if code == "stale_act":
+            done = await bo.home.attest_destroyed(bo.vault)
+            assert proved(cast, done.proof).kind == "attest"
+        else:
+            with pytest.raises(Refused, match="not now"):
+                await bo.home.attest_destroyed(bo.vault)
+            assert bo.session.store.said(said) == first
+
+
+async def test_what_was_attested_from_another_home_is_not_said_twice(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga, elsewhere = await cast.actor("olga"), cast.newcomer("elsewhere")
+        async with await elsewhere.restore(olga.home.kit(olga.vault)) as vault:
+            await olga.vault.destroy()
+            await olga.home.attest_destroyed(olga.vault)
+            with pytest.raises(Refused, match="attested before, from another home"):
+                await elsewhere.attest_destroyed(vault)
+            assert vault.session.store.said(Statement.KEYS_DESTROYED.value) is None

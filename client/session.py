@@ -377,8 +377,8 @@ class Session:
 
     def holds(self, collection: bytes, number: int) -> bool:
         """Say whether this member holds a field's keys."""
-        me, where = self.state.party(self.identity.member_id), self.state.collections[collection]
-        return me is not None and holds(me, where, number)
+        me = self.state.members[self.identity.member_id]
+        return holds(me, self.state.collections[collection], number)
 
     def may_open(self, collection: bytes, number: int) -> bool:
         """Say whether the server has to serve this member a field: as holder, or as the buyer."""

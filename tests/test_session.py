@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from client.errors import Refused, Unreachable
+from client.errors import InputError, Refused, Unreachable
 from client.session import ATTEMPTS, Draft, saying
 from client.transport import Transport
 from client.vault import Vault
@@ -128,6 +128,16 @@ async def test_what_the_rules_refuse_is_not_sent(tmp_path: Path) -> None:
         await olga.session.sync()
         olga.session.expect_allowed(payload)
         assert olga.lie.sent == []
+
+
+async def test_what_a_role_may_never_do_is_refused_whatever_else_is_said(tmp_path: Path) -> None:
+    """Whoever may remove nobody is not told first whom there is nobody to remove."""
+    async with company(tmp_path) as cast:
+        with pytest.raises(Refused, match="the role bidder may not do this") as caught:
+            await (await cast("bo")).revoke("Nobody", Reason.LEFT)
+        assert caught.value.refusal == "not_authorised"
+        with pytest.raises(InputError, match="'Nobody' names nobody"):
+            await (await cast("olga")).revoke("Nobody", Reason.LEFT)
 
 
 async def test_what_the_server_alone_refuses_is_said_once(tmp_path: Path) -> None:
@@ -341,6 +351,26 @@ async def test_a_rotation_makes_the_next_epoch_of_each_field_once(tmp_path: Path
         assert isinstance(draft.payload, acts.CreateEpoch)
         assert [(e.field, e.epoch) for e in draft.payload.epochs] == [(0, 3), (2, 2)]
         assert draft.created.keys() == {e.address for e in draft.payload.epochs}
+
+
+async def test_keys_that_somebody_else_made_meanwhile_are_not_made_again(tmp_path: Path) -> None:
+    async with company(tmp_path) as cast:
+        olga = await cast("olga")
+        await olga.session.act(saying(acts.Revoke(bo_of(olga), Reason.BREACH)))
+        field = (customers(olga), 0)
+
+        async def made() -> None:
+            await olga.session.sync()
+            assert await olga.session.ensure_writable([field]) is not None
+
+        ada = await cast.actor("ada", Racing(made, 1))
+        await ada.session.sync()
+        before = kinds(ada.vault)
+        assert await ada.session.ensure_writable([field]) is None
+        assert kinds(ada.vault) == [*before, "create-epoch"]
+        assert ada.session.writable(*field).epoch == olga.session.writable(*field).epoch
+        assert await ada.session.ensure_writable([field]) is None
+        assert ada.lie.sent == ["submit"]
 
 
 @pytest.mark.threat("V5")

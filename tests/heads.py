@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from protocol.api import CONTENT_TYPE
 from tests.hangs import HANGS_SECONDS
 from tests.servers import LiveVault, head_of, raw
 from vault import door as door_module
@@ -31,7 +32,14 @@ def bodies_begun() -> Iterator[asyncio.Event]:
 
 
 async def answered_by_the_head(
-    server: RunningServer, live: LiveVault, who: Any, path: str, size: int = 9_000
+    server: RunningServer,
+    live: LiveVault,
+    who: Any,
+    path: str,
+    size: int = 9_000,
+    *,
+    method: str = "POST",
+    content_type: str = CONTENT_TYPE,
 ) -> int | None:
     """Return the status with which a request is answered whose body never comes.
 
@@ -39,7 +47,7 @@ async def answered_by_the_head(
     """
     with bodies_begun() as begun:
         async with raw(server.url, server.pin) as (reader, writer):
-            writer.write(head_of(server.url, who, "POST", path, bytes(size)))
+            writer.write(head_of(server.url, who, method, path, bytes(size), content_type))
             answer = asyncio.ensure_future(reader.readline())
             waiting = asyncio.ensure_future(begun.wait())
             first, other = await asyncio.wait(

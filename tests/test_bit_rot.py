@@ -201,6 +201,7 @@ async def test_a_damaged_database_takes_no_vault_either(made: Made, tmp_path: Pa
                 await opened.service.look_through()
             with pytest.raises(Refused) as refused:
                 await another_vault(opened)
+            assert len(await opened.service._storage.vault_ids()) == 1
     assert refused.value.refusal == StorageDamaged.code
 
 

@@ -16,6 +16,7 @@ from protocol.acts import Reason
 from protocol.wire import from_bytes
 from tests.casts import staged_cast
 from tests.hangs import HANGS_SECONDS
+from tests.heads import answered_by_the_head
 from tests.servers import LiveVault, live_vault, running_server
 from vault import app
 from vault.logs import LOGGER_NAME, Event
@@ -104,6 +105,24 @@ async def test_damage_is_unhealthy_until_it_is_gone(tmp_path: Path) -> None:
         assert told.message == "something that is stored is damaged"
         await server.service.read_through()
         assert await healthy(live) == (200, None)
+
+
+async def test_damage_is_told_to_whoever_sends_before_it_sends(tmp_path: Path) -> None:
+    """A body that will be refused is megabytes that nobody needs, and a place of somebody's."""
+    async with live_vault(tmp_path) as (server, live):
+        put: dict[str, Any] = {"method": "PUT", "content_type": api.BATCHES_CONTENT_TYPE}
+        asked: list[tuple[str, dict[str, Any]]] = [
+            (live.at(api.ACTS), {}),
+            (live.at(api.BATCHES, upload=UPLOAD), put),
+        ]
+        missing: dict[bytes | None, str] = {live.vault_id: "a block is not there"}
+        for damaged, status in (({}, None), (missing, 503)):
+            server.service._soundness._damaged = damaged
+            for path, how in asked:
+                assert await answered_by_the_head(server, live, live.owner, path, **how) == status
+            # What is there is served on.
+            log = live.at(api.LOG) + "?from=0"
+            assert (await live.get(live.owner, log)).status == 200
 
 
 async def test_damage_is_not_told_again_every_few_seconds(

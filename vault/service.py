@@ -214,17 +214,20 @@ class VaultService:
         self._soundness.expect_undamaged(vault_id)
 
     async def standing(self, vault_id: bytes, keyid: bytes) -> Standing:
-        """Say whose allowance of the log a key spends."""
+        """Say whose allowance of the log a key spends.
+
+        Raises:
+            NotFound: nobody's.
+        """
         vault = await self._open(vault_id)
-        caller = vault.caller(keyid)
-        state = vault.state
+        caller, state = _known(vault, keyid), vault.state
         since = state.lineage(keyid)[-1]
         first = state.members.get(since)
-        invite = caller.invite if caller is not None else None
+        invite = caller.invite
         if first is not None and first.invite is not None:
             invite = state.invites[first.invite]
         by = None if invite is None else state.lineage(invite.inviter)[-1]
-        return Standing(since, caller is not None and caller.commits, by)
+        return Standing(since, caller.commits, by)
 
     async def submit(self, vault_id: bytes, keyid: bytes, sent: SubmitAct) -> Submitted:
         """Append an act that its author sent, with its sides (SPEC section 10.2).

@@ -125,6 +125,19 @@ async def test_damage_is_told_to_whoever_sends_before_it_sends(tmp_path: Path) -
             assert (await live.get(live.owner, log)).status == 200
 
 
+async def test_what_was_sent_before_damage_was_found_is_not_taken_after_it(tmp_path: Path) -> None:
+    """A body may be minutes on its way."""
+    async with live_vault(tmp_path) as (server, live):
+        cast = await staged_cast(live)
+        sent = (live.owner.member_id, UPLOAD, [live.batch_body(live.records(cast.collection))])
+        server.service._soundness._damaged = {live.vault_id: "a block is not there"}
+        with pytest.raises(StorageDamaged, match="a block is not there"):
+            await server.service.stage_several(live.vault_id, *sent)
+        assert (await server.service.staged(live.vault_id, *sent[:2])).batches == ()
+        server.service._soundness._damaged = {}
+        assert len((await server.service.stage_several(live.vault_id, *sent)).batches) == 1
+
+
 async def test_damage_is_not_told_again_every_few_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:

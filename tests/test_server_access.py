@@ -16,6 +16,7 @@ from client.request_signing import sign_request
 from protocol import acts, api
 from protocol.acts import Act, EpochName, Reason, Role, Statement
 from protocol.blocks import FieldClass, Manifest, catalog_field
+from protocol.errors import NotFound
 from protocol.ledger import act_leaf
 from protocol.wire import from_bytes
 from tests.casts import Cast, staged_cast
@@ -332,6 +333,16 @@ async def test_strangers_cannot_tell_what_is_not_there_from_what_is_not_theirs(
         assert same_but_time(answers)
         assert answers[0].status == 404
         assert answers[0].code == "not_found"
+
+
+async def test_the_service_itself_tells_a_stranger_nothing(tmp_path: Path) -> None:
+    """The door, which refuses them before, is not all that keeps them out."""
+    async with live_vault(tmp_path) as (server, live):
+        member, service = live.owner.member_id, server.service
+        assert (await service.log_page(live.vault_id, member, 0)).leaves
+        for vault_id, keyid in ((live.vault_id, bytes(32)), (bytes(32), member)):
+            with pytest.raises(NotFound, match="nothing here for this key"):
+                await service.log_page(vault_id, keyid, 0)
 
 
 async def test_a_former_member_sees_the_log_up_to_its_removal(tmp_path: Path) -> None:

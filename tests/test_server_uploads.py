@@ -287,6 +287,11 @@ async def test_a_fetch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for too_much in (wanted[:3], wanted, [(one[0], (0, 1)), *wanted[1:3]]):
             refused = await live.fetch(live.owner, cast.collection, *too_much)
             assert (refused.status, refused.code) == (413, "limit_exceeded")
+        # So many blocks alone are too much, however short they are.
+        monkeypatch.setattr(fetches, "LIMITS", replace(LIMITS, fetch_blocks=3))
+        assert (await live.fetch(live.owner, cast.collection, *wanted[:3])).status == 200
+        refused = await live.fetch(live.owner, cast.collection, *wanted)
+        assert (refused.status, refused.code) == (413, "limit_exceeded")
 
 
 def test_as_many_blocks_as_the_limit_allows_are_not_too_many() -> None:

@@ -79,6 +79,7 @@ TESTS: Final[dict[str, str]] = {
     "client/restoring.py": "restoring home renewal",
     "client/row_hashes.py": "replacing row_numbers",
     "client/seen.py": "rogue_names catalogs",
+    "client/session.py": "session head_age patience renewal people",
     "client/store.py": "store older_stores trust",
     "client/store_files.py": "restoring home",
     "client/trust.py": (
@@ -89,6 +90,7 @@ TESTS: Final[dict[str, str]] = {
     "vault/allowance.py": "allowance",
     "vault/auth.py": "server_door requests server_attacks server_restart server_parts",
     "vault/callers.py": "server_slow server_access server_former server_door",
+    "vault/checkpoints.py": "server_faults server_vaults",
     "vault/config.py": "config",
     "vault/copies.py": "copies",
     "vault/door.py": "server_door server_attacks server_access server_faults server_parts",
@@ -102,6 +104,10 @@ TESTS: Final[dict[str, str]] = {
     "vault/names.py": "erasing_names",
     "vault/rates.py": "server_parts allowance server_attacks",
     "vault/routes.py": "server_parts server_door",
+    "vault/service.py": (
+        "server_access disk_low bit_rot server_attacks server_uploads server_vaults allowance"
+        " server_slow server_faults"
+    ),
     "vault/serving.py": "server_reencryption server_retiring server_faults server_vaults",
     "vault/soundness.py": "bit_rot soundness copies",
     "vault/staging.py": (
@@ -110,6 +116,7 @@ TESTS: Final[dict[str, str]] = {
     "vault/starting.py": "starting",
     "vault/storage/sqlite_check.py": "storage_sqlite storage_files bit_rot",
     "vault/storage/sqlite_file.py": "storage_sqlite older_stores",
+    "vault/tls.py": "tls starting copies",
     "vault/under.py": "server_staged",
     "vault/unbroken.py": "unbroken server_faults",
     "vault/vaults.py": "server_faults server_parts server_vaults bit_rot copies",
